@@ -1,0 +1,178 @@
+# make                      release build in build/release
+# make check                install what is missing, build and run every test
+# make demo                 quantize the demonstration model, show what it costs
+# make config=asan check    the same under AddressSanitizer and UBSan (also debug, tsan)
+# make lint                 arrows, headers, symbol prefixes, formatting, clang-tidy
+# make bench                kernels and whole jobs against this machine's own roof
+# make fuzz                 libFuzzer binaries in build/fuzz (clang)
+# make format               clang-format everything in place
+# make install prefix=/usr DESTDIR=...
+
+MAKEFLAGS += --no-builtin-rules
+config ?= release
+B ?= build/$(config)
+
+CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+AR := $(if $(filter default undefined,$(origin AR)),ar,$(AR))
+PKG_CONFIG ?= pkg-config
+CLANG ?= clang
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
+machine = $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+
+warnings = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
+           -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings
+config_release = -O2
+config_debug   = -O0
+config_asan    = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+config_tsan    = -O1 -fsanitize=thread
+config_cover   = -O0 --coverage
+# No -ffast-math, no contraction: output bytes must not depend on the machine.
+base = -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off -fopenmp \
+       $(warnings) $(or $(config_$(config)),$(error no such config: $(config)))
+
+# ---- what we stand on: one Debian package each, each behind one file of ours --
+packages := jansson libpcre2-8 libutf8proc zlib libxxhash libmd check
+apt_build := gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev \
+             zlib1g-dev libxxhash-dev libmd-dev check
+apt_lint := clang-format clang-tidy clang mandoc shellcheck
+libraries := $(filter-out check,$(packages))
+# recursive (=, not :=): asked when used, after `deps` may have installed them
+lib_cflags = $(shell $(PKG_CONFIG) --cflags $(libraries))
+lib_ldlibs = $(shell $(PKG_CONFIG) --libs $(libraries)) -lm
+check_cflags = $(shell $(PKG_CONFIG) --cflags check)
+check_ldlibs = $(shell $(PKG_CONFIG) --libs check)
+
+# ---- sources: one library per folder, in the order of the layers ---------------
+layers := kernels formats quant validate
+isa_x86_64  := kernels/x86
+isa_aarch64 := kernels/arm
+other_isa = $(filter-out $(isa_$(machine)),kernels/x86 kernels/arm)
+sources = $(filter-out $(addsuffix /%,$(other_isa)),$(shell find $(1) -name '*.c' | sort))
+objects = $(patsubst %.c,$(B)/%.o,$(call sources,$(1)))
+libs := $(patsubst %,$(B)/lib%.a,validate quant formats kernels)
+program := $(B)/quern
+tests := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c))
+fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+all: $(program)
+
+# ---- one line per instruction set -----------------------------------------------
+$(B)/%_avx2.o:   isa = -mavx2 -mfma -mf16c
+$(B)/%_avx512.o: isa = -mavx2 -mfma -mf16c -mavx512f -mavx512dq -mavx512bw -mavx512vl
+
+$(B)/%.o: %.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(base) $(lib_cflags) $(if $(filter tests/%,$<),$(check_cflags)) $(isa) $(CFLAGS) -MMD -MP -c $< -o $@
+
+define library
+$(B)/lib$(1).a: $(call objects,$(1))
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(foreach l,$(layers),$(eval $(call library,$(l))))
+
+$(program): $(call objects,tools) $(libs)
+	$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
+
+$(B)/tests/test_%: $(B)/tests/test_%.o $(call objects,tests/support) $(libs)
+	$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(check_ldlibs) $(lib_ldlibs)
+
+# A corpus is replayed by a plain main, so every test run covers it.
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(libs)
+	$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
+
+# A change of flags rebuilds what depends on them.
+$(B)/.flags: force
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CPPFLAGS) $(base) $(CFLAGS)' | cmp -s - $@ || \
+	 echo '$(CC) $(CPPFLAGS) $(base) $(CFLAGS)' > $@
+
+# ---- dependencies ------------------------------------------------------------------
+# $(call install,words,what for): apt packages, through sudo when not root.
+define install
+	echo "quern: installing with apt for $(2): $(1)"; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "quern: no apt-get here; install these (Debian's names) and try again: $(1)" >&2; exit 1; fi; \
+	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	$$sudo apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(1) >/dev/null
+endef
+
+deps:
+	@if ! { command -v $(PKG_CONFIG) && command -v $(CC) && $(PKG_CONFIG) --exists $(packages); } >/dev/null 2>&1; then \
+	  $(call install,$(apt_build),the build and its tests); fi
+
+deps-lint: deps
+	@for t in $(CLANG_FORMAT) $(CLANG_TIDY) $(CLANG) mandoc shellcheck; do \
+	  command -v $$t >/dev/null || { $(call install,$(apt_lint),lint); break; }; done
+
+# ---- tests --------------------------------------------------------------------------
+check: deps
+	@$(MAKE) --no-print-directory config=$(config) B=$(B) run-tests
+
+run-tests: $(program) $(tests) $(addprefix $(B)/tests/fuzz/,$(fuzzers))
+	@sh tests/data/check-manifest.sh
+	@for t in $(tests); do $$t || exit 1; done
+	@for f in $(fuzzers); do $(B)/tests/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
+	@QUERN=$(program) sh tests/cli/run
+
+demo: deps
+	@$(MAKE) --no-print-directory config=$(config) B=$(B) all
+	@QUERN=$(program) sh tests/demo/demo
+
+bench: all
+	$(program) bench
+
+fuzz: $(addprefix build/fuzz/,$(fuzzers))
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c force
+	@mkdir -p $(@D)
+	$(CLANG) $(filter-out -fopenmp $(config_$(config)),$(base)) $(lib_cflags) -O1 \
+	  -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $< \
+	  $(call sources,formats) kernels/dtype.c -o $@ $(lib_ldlibs)
+
+# ---- lint -----------------------------------------------------------------------------
+may_kernels  := kernels
+may_formats  := formats kernels
+may_quant    := quant formats kernels
+may_validate := validate quant formats kernels
+ours = $(shell find $(layers) tools -name '*.h')
+ours_c = $(call sources,$(layers) tools)
+written = $(shell find $(layers) tools tests -name '*.[ch]')
+
+lint: deps-lint
+	@$(MAKE) --no-print-directory config=$(config) B=$(B) run-lint
+
+run-lint: $(libs)
+	@bad=0; for f in $(layers); do \
+	  case $$f in kernels) ok='$(may_kernels)';; formats) ok='$(may_formats)';; \
+	    quant) ok='$(may_quant)';; validate) ok='$(may_validate)';; esac; \
+	  grep -rn '^#include "' $$f | grep -vE "\"($$(echo $$ok | tr ' ' '|'))/" && bad=1; \
+	done; test $$bad = 0 || { echo 'lint: an include points upwards'; exit 1; }
+	@! nm -A -g --defined-only $(libs) 2>/dev/null | grep ' [TDRBC] ' | grep -v ' qn_' \
+	  || { echo 'lint: a global name lacks the qn_ prefix'; exit 1; }
+	@for h in $(ours); do \
+	  $(CC) $(base) $(lib_cflags) -fsyntax-only -x c $$h || { echo "lint: $$h does not stand alone"; exit 1; }; done
+	@$(CLANG_FORMAT) --dry-run --Werror $(written)
+	@! grep -rnP '[\t ]+$$' $(written) || { echo 'lint: trailing blanks'; exit 1; }
+	@echo $(filter-out kernels/x86/% kernels/arm/%,$(ours_c)) | xargs -P 2 -n 6 sh -c \
+	  '$(CLANG_TIDY) --quiet --warnings-as-errors="*" "$$@" -- $(filter-out -fopenmp,$(base)) $(lib_cflags) 2>/dev/null' tidy
+	@! ls docs/man/*.1 >/dev/null 2>&1 || mandoc -T lint -W warning docs/man/*.[15]
+	@shellcheck -s sh $(shell find tests .ci -name run -o -name '*.sh' -o -name demo -type f)
+	@echo 'lint: fine'
+
+format:
+	$(CLANG_FORMAT) -i $(written)
+
+prefix ?= /usr/local
+install: all
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/man/man1
+	install $(program) $(DESTDIR)$(prefix)/bin
+	@for m in docs/man/*.1; do test ! -e $$m || install -m 644 $$m $(DESTDIR)$(prefix)/share/man/man1; done
+
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+.PHONY: all check run-tests demo bench fuzz lint run-lint format install clean deps deps-lint force
+.SECONDARY:

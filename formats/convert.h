@@ -1,0 +1,32 @@
+/* What the reference converter does after mapping names: which type each
+ * tensor gets for an --outtype, and the metadata that goes with it
+ * (llama.cpp convert_hf_to_gguf.py; gguf-py metadata.py). */
+#ifndef QN_FORMATS_CONVERT_H
+#define QN_FORMATS_CONVERT_H
+
+#include "formats/model.h"
+
+typedef enum {
+    QN_OUT_AUTO = 0, /* BF16 or F16 by the first tensor of rank 2 and up */
+    QN_OUT_F32,
+    QN_OUT_F16,
+    QN_OUT_BF16,
+    QN_OUT_Q8_0
+} qn_outtype;
+
+/* AUTO resolved for this model; others unchanged. */
+qn_outtype qn_convert_resolve(const qn_model *m, qn_outtype t);
+
+/* The stored type of tensor t under outtype (not AUTO): 1-D tensors, norms and
+ * other names that stay F32, and rows that don't divide (F16). From a GGUF
+ * source as well. */
+qn_dtype qn_convert_dtype(const qn_model_tensor *t, qn_outtype outtype);
+
+/* general.file_type of an outtype (GGUF's LlamaFileType numbers). */
+uint32_t qn_convert_file_type(qn_outtype t);
+
+/* The metadata of the converted file, keys in the converter's order:
+ * a new copy for the caller to free. */
+qn_status qn_convert_metadata(const qn_model *m, qn_outtype t, qn_metadata **out, qn_error *err);
+
+#endif

@@ -1,0 +1,70 @@
+/* Text to token ids and back, for the vocabularies language models use.
+ *
+ * A qn_vocab is what a tokenizer *is*, whatever file it came from: pieces with
+ * scores and types, merges, split pattern, flags.  Three readers fill it
+ * (tokenizer.json, tokenizer.model, GGUF keys); one writer turns it into GGUF
+ * keys as the reference converter does; a qn_tokenizer runs it.  What cannot
+ * be run exactly is refused with the part named. */
+#ifndef QN_FORMATS_TOKENIZER_TOKENIZER_H
+#define QN_FORMATS_TOKENIZER_TOKENIZER_H
+
+#include "formats/base/text.h"
+#include "formats/metadata.h"
+
+typedef struct qn_vocab qn_vocab;
+typedef struct qn_tokenizer qn_tokenizer;
+
+/* From a checkpoint directory: tokenizer.model if there, else tokenizer.json;
+ * with tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+ * generation_config.json and config.json (for ids and vocab_size, the number
+ * of rows of the embedding; ids without a piece become [PADn]). 
+ * pre: a GGUF pre-tokenizer name that overrides recognition, or NULL. */
+qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, uint64_t vocab_size,
+                                  const char *pre, qn_error *err);
+
+/* From GGUF's tokenizer.ggml.* keys; the metadata outlives the vocabulary.
+ * where: the file's name, for messages. */
+qn_status qn_vocab_from_metadata(qn_vocab **out, const qn_metadata *m, const char *where,
+                                 qn_error *err);
+void qn_vocab_free(qn_vocab *v); /* NULL is fine */
+
+/* Appends tokenizer.ggml.* and tokenizer.chat_template* to m, keys, order and
+ * types as convert_hf_to_gguf.py writes them. */
+qn_status qn_vocab_write_metadata(const qn_vocab *v, qn_metadata *m, qn_error *err);
+
+uint64_t qn_vocab_size(const qn_vocab *v);
+/* The piece as stored ("\u2581the", "<0x0A>", "Ġthe"); a view. */
+qn_str qn_vocab_piece(const qn_vocab *v, uint32_t id);
+/* UINT32_MAX: the vocabulary has none. */
+uint32_t qn_vocab_bos(const qn_vocab *v);
+uint32_t qn_vocab_eos(const qn_vocab *v);
+bool qn_vocab_adds_bos(const qn_vocab *v);
+bool qn_vocab_adds_eos(const qn_vocab *v);
+/* End of generation: eos, eot, eom and the other ids that generation_config or
+ * the metadata name. */
+bool qn_vocab_ends(const qn_vocab *v, uint32_t id);
+
+/* Builds the tables for running v, which outlives the tokenizer.  Refuses
+ * (QN_ERR_UNSUPPORTED) what it could not run exactly. */
+qn_status qn_tokenizer_new(qn_tokenizer **out, const qn_vocab *v, qn_error *err);
+void qn_tokenizer_free(qn_tokenizer *t);
+
+typedef struct {
+    bool add_special;   /* BOS/EOS as the vocabulary asks */
+    bool parse_special; /* text that spells a control token becomes it */
+} qn_encode_options;
+
+/* Appends to *ids (grown with qn_resize; *n of *capacity used).  Any bytes are
+ * accepted; invalid UTF-8 becomes byte pieces where the vocabulary has them,
+ * else U+FFFD's.  Linear, or n log n, in the text: no quadratic case.  Not
+ * safe for two threads on one tokenizer. */
+qn_status qn_tokenizer_encode(qn_tokenizer *t, qn_str text, qn_encode_options options,
+                              uint32_t **ids, size_t *n, size_t *capacity, qn_error *err);
+
+/* Appends the text of ids to out.  skip_special leaves control tokens out.
+ * Pieces of bytes give their bytes; a leading space that encoding adds is
+ * taken off again. */
+qn_status qn_tokenizer_decode(const qn_tokenizer *t, const uint32_t *ids, size_t n,
+                              bool skip_special, qn_text *out, qn_error *err);
+
+#endif

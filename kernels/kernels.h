@@ -1,0 +1,77 @@
+/* The one table through which every hot loop is called.
+ *
+ * Kernels never allocate, fail, print, start threads or read the environment.
+ * The caller has checked the sizes: n is a whole number of blocks of the
+ * dtype; buffers do not overlap and need no alignment.
+ *
+ * Every entry gives the same bits on every ISA: the scalar version is the
+ * definition.  Multiplications and additions are separate roundings (the
+ * build forbids contraction) except where an entry says "fused". */
+#ifndef QN_KERNELS_KERNELS_H
+#define QN_KERNELS_KERNELS_H
+
+#include "kernels/dtype.h"
+
+/* Stored blocks of one row (n elements) to float32. */
+typedef void (*qn_decode_fn)(const void *blocks, float *out, size_t n);
+
+/* n float32 values of one row to blocks.  weights: the importance of each
+ * column (n values >= 0), or NULL.  Types that ignore importance ignore it.
+ * Bits equal to ggml's reference quantizers compiled without contraction.
+ * x holds no NaN or infinity where the type cannot hold them (quant/scan.h). */
+typedef void (*qn_encode_fn)(const float *x, const float *weights, void *blocks, size_t n);
+
+/* The GEMM's panel: QN_PANEL rows of weights interleaved, panel[k][row]. */
+#define QN_PANEL 32
+/* The tallest tile of activations that one call of gemm_tile handles. */
+#define QN_TILE_MAX 14
+
+/* rows (1..QN_PANEL) rows of k floats, the first at x, stride floats apart, to
+ * panel[k][QN_PANEL]; columns of missing rows are zero. */
+typedef void (*qn_pack_fn)(const float *x, size_t stride, size_t rows, size_t k, float *panel);
+
+/* The micro-kernel: for i < m (1..QN_TILE_MAX), j < QN_PANEL
+ *     c[i*ldc + j] = fma-chain over p = 0..k-1 ascending of
+ *                    fused(a[i*lda + p] * panel[p*QN_PANEL + j] + c)
+ * starting from c's own value when accumulate, else from 0.  One lane per
+ * output element, fmaf in the scalar version: the same bits whatever the
+ * blocking, tile height, thread count or ISA.  c has room for QN_PANEL floats
+ * in each row. */
+typedef void (*qn_tile_fn)(const float *a, size_t lda, size_t m, const float *panel, size_t k,
+                           float *c, size_t ldc, bool accumulate);
+
+typedef struct {
+    const char *isa;                     /* "scalar", "avx2", "avx512": for reports */
+    qn_decode_fn decode[QN_DTYPE_COUNT]; /* NULL: cannot be read as values */
+    qn_encode_fn encode[QN_DTYPE_COUNT]; /* NULL: cannot be written */
+    qn_pack_fn pack;
+    qn_tile_fn gemm_tile;
+    /* Sixteen lanes, each ascending and fused, folded 8-4-2-1; a tail shorter
+     * than 16 goes to lanes 0.. as if padded with zeros. */
+    float (*dot)(const float *x, const float *w, size_t n);
+    /* y += a * x, fused, element by element. */
+    void (*axpy)(float a, const float *x, float *y, size_t n);
+    /* x[i] = e^(x[i] - shift), and their sum in sixteen float lanes folded
+     * 8-4-2-1.  Own polynomial, error below 2 ulp, same bits everywhere;
+     * arguments below -87.3 give 0. */
+    float (*exp_sum)(float *x, float shift, size_t n);
+    /* The largest element (n >= 1). */
+    float (*max)(const float *x, size_t n);
+    /* gate[i] = silu(gate[i]) * up[i], with the same exponential. */
+    void (*silu_mul)(float *gate, const float *up, size_t n);
+    /* True when every value is finite. */
+    bool (*finite)(const float *x, size_t n);
+} qn_kernels;
+
+/* The best table this machine can run (or the cap); chosen once, then constant. */
+const qn_kernels *qn_kernels_best(void);
+
+/* Before the first qn_kernels_best(): go no higher than this ISA.  False if
+ * it is unknown or does not run here, and then nothing changes. */
+bool qn_kernels_cap(const char *isa);
+
+/* For tests and benchmarks: levels run from 0 (scalar) up.  False past the
+ * last level of this build; *runs says whether this machine can execute it. */
+bool qn_kernels_level(unsigned level, qn_kernels *out, bool *runs);
+
+#endif

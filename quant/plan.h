@@ -1,0 +1,59 @@
+/* Which type each tensor of an output gets, and why: decided before any work
+ * is done, by llama-quantize's rules (policy.c) or the converter's. */
+#ifndef QN_QUANT_PLAN_H
+#define QN_QUANT_PLAN_H
+
+#include "formats/convert.h"
+#include "formats/model.h"
+
+typedef struct {
+    const qn_model_tensor *tensor;
+    qn_dtype dtype;  /* to be written */
+    bool copy;       /* the raw bytes are taken as they are */
+    bool fallback;   /* not the type the mix asked for: told to the user */
+    char reason[96]; /* "mix: output", "1-D: kept", "4095 columns: Q5_K instead of Q4_K" */
+} qn_plan_entry;
+
+typedef struct {
+    const qn_model *model;
+    qn_plan_entry *entries; /* in the order of the output file */
+    size_t n;
+    qn_metadata *metadata; /* of the output file */
+    uint64_t align;
+} qn_plan;
+
+/* What llama-quantize calls a type: a mix of tensor types with a number. */
+typedef struct {
+    const char *name;   /* "Q4_K_M" */
+    uint32_t file_type; /* general.file_type */
+    qn_dtype dtype;     /* its default tensor type */
+    const char *help;
+} qn_mix;
+
+/* By name in any case, llama-quantize's aliases included ("Q4_K" is Q4_K_M);
+ * NULL: unknown. */
+const qn_mix *qn_mix_by_name(const char *name);
+const qn_mix *qn_mix_at(size_t i); /* NULL past the last: for help and errors */
+
+typedef struct {
+    const qn_mix *mix;
+    bool pure; /* no mix, only the default type */
+    bool allow_requantize;
+    bool leave_output_tensor;
+    const qn_dtype *output_type; /* NULL: not given */
+    const qn_dtype *embedding_type;
+    uint64_t align; /* 0: the format's default */
+} qn_quantize_options;
+
+/* llama-quantize's output for this model: from a checkpoint the metadata and
+ * types it would make of the file that the converter's --outtype auto gives,
+ * always from the values as stored; order by block number, then name. */
+qn_status qn_plan_quantize(qn_plan **out, const qn_model *m, const qn_quantize_options *options,
+                           qn_error *err);
+
+/* The converter's output for this model: GGUF. */
+qn_status qn_plan_convert(qn_plan **out, const qn_model *m, qn_outtype outtype, uint64_t align,
+                          qn_error *err);
+void qn_plan_free(qn_plan *p); /* NULL is fine */
+
+#endif

@@ -1,0 +1,43 @@
+/* The exact reference forward pass: float32 arithmetic on weights as stored.
+ *
+ * One decoder for every family; what differs is in qn_hparams and in which
+ * tensors the model has.  Follows transformers' modeling code, which the
+ * golden logits come from. */
+#ifndef QN_VALIDATE_DECODER_H
+#define QN_VALIDATE_DECODER_H
+
+#include "formats/model.h"
+#include "validate/gemm.h"
+
+typedef struct qn_decoder qn_decoder; /* weights bound to roles; shared by sessions */
+typedef struct qn_session qn_session; /* sequences with their KV cache and scratch */
+
+/* m and k outlive the decoder.  Refuses a model without a family, a weight
+ * that cannot be decoded. */
+qn_status qn_decoder_new(qn_decoder **out, const qn_model *m, const qn_kernels *k, int threads,
+                         qn_error *err);
+void qn_decoder_free(qn_decoder *d);
+
+/* Room for `sequences` independent sequences of up to n_ctx positions each. */
+qn_status qn_session_new(qn_session **out, qn_decoder *d, size_t sequences, size_t n_ctx,
+                         qn_error *err);
+void qn_session_free(qn_session *s);
+void qn_session_reset(qn_session *s); /* forget everything cached */
+
+/* Called with the residual stream [n_tokens][hidden] after the embedding
+ * (layer -1), after each layer, and after the final norm (layer n_layers). */
+typedef void (*qn_hidden_fn)(void *ctx, int layer, const float *x, size_t n_tokens, size_t hidden);
+
+/* Runs n more ids of each sequence (ids[sequence][n]) at the positions that
+ * follow what is cached, and leaves the final-normed residual
+ * [sequences][n][hidden] inside the session.  An id outside the vocabulary is
+ * QN_ERR_DATA. hidden may be NULL. */
+qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden_fn hidden,
+                         void *ctx, qn_error *err);
+
+/* Logits [count][n_vocab] of positions first.. of one sequence of the last
+ * run. */
+qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t count, float *out,
+                            qn_error *err);
+
+#endif
