@@ -1,6 +1,7 @@
 /* JSON, over jansson: what the readers and reports need, with the file's name
  * and line in every error.  Duplicate keys, bad UTF-8, trailing text and
- * numbers out of range are refused. */
+ * numbers out of range are refused; an integer beyond 63 bits becomes a real
+ * (Python writes model_max_length 1e30 as an integer of 31 digits). */
 #ifndef QN_FORMATS_BASE_JSON_H
 #define QN_FORMATS_BASE_JSON_H
 

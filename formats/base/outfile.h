@@ -29,12 +29,15 @@ qn_status qn_outfile_write(qn_outfile *f, uint64_t offset, const void *bytes, ui
 /* Starts writing [offset, offset+n) back and lets the page cache drop it. */
 void qn_outfile_flush(qn_outfile *f, uint64_t offset, uint64_t n);
 
-/* Sync, rename, sync the directory.  Frees f, whatever happens. */
+/* Sync, rename, sync the directory.  Without force a file that has appeared at
+ * the path meanwhile is left alone (QN_ERR_ARGUMENT).  Frees f, whatever
+ * happens. */
 qn_status qn_outfile_commit(qn_outfile *f, qn_error *err);
 void qn_outfile_abandon(qn_outfile *f); /* NULL is fine */
 void qn_outfile_abandon_all(void);
 
-/* Tests only: the n-th write from now fails with ENOSPC; 0 switches off. */
+/* Tests only: the n-th reserve, write or commit from now fails with ENOSPC;
+ * 0 switches off. */
 void qn_outfile_fail_at(unsigned long n);
 
 #endif

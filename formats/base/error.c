@@ -1,0 +1,67 @@
+#include "formats/base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A cut message must not end inside a UTF-8 sequence: reports are UTF-8. */
+static void trim_partial_utf8(char *text, size_t n)
+{
+    size_t tail = 0;
+    while (tail < 3 && tail < n && ((unsigned char)text[n - 1 - tail] & 0xC0) == 0x80) tail++;
+    if (tail == n) return;
+    const unsigned char lead = (unsigned char)text[n - 1 - tail];
+    const size_t need = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
+    if (need > tail) text[n - 1 - tail] = '\0';
+}
+
+static void blank_controls(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
+/* The words may quote err->message itself, so they are built beside it. */
+static void record(qn_error *err, qn_status status, const char *reason, const char *fmt,
+                   va_list args)
+{
+    if (!err) return;
+    char words[sizeof err->message];
+    int n = vsnprintf(words, sizeof words, fmt, args);
+    size_t length = n < 0 ? 0 : (size_t)n;
+    if (n < 0) words[0] = '\0';
+    if (reason && length < sizeof words) {
+        n = snprintf(words + length, sizeof words - length, ": %s", reason);
+        length += n < 0 ? 0 : (size_t)n;
+    }
+    if (length >= sizeof words) trim_partial_utf8(words, sizeof words - 1);
+    blank_controls(words);
+    err->status = status;
+    memcpy(err->message, words, sizeof words);
+}
+
+qn_status qn_fail(qn_error *err, qn_status status, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    record(err, status, NULL, fmt, args);
+    va_end(args);
+    return status;
+}
+
+qn_status qn_fail_errno(qn_error *err, const char *fmt, ...)
+{
+    char buffer[128];
+    const char *reason = strerror_r(errno, buffer, sizeof buffer);
+    va_list args;
+    va_start(args, fmt);
+    record(err, QN_ERR_SYSTEM, reason, fmt, args);
+    va_end(args);
+    return QN_ERR_SYSTEM;
+}
+
+qn_status qn_fail_memory(qn_error *err, const char *what)
+{
+    return qn_fail(err, QN_ERR_MEMORY, "out of memory: %s", what);
+}
