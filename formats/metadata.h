@@ -45,6 +45,11 @@ qn_metadata *qn_metadata_new(void); /* NULL: no memory */
 void qn_metadata_free(qn_metadata *m);
 qn_metadata *qn_metadata_copy(const qn_metadata *m); /* owns its bytes */
 
+/* The file's name for messages: a view that outlives m; a copy has none.
+ * "metadata" until set. */
+void qn_metadata_set_where(qn_metadata *m, const char *where);
+const char *qn_metadata_where(const qn_metadata *m);
+
 size_t qn_metadata_count(const qn_metadata *m);
 const qn_meta_value *qn_metadata_at(const qn_metadata *m, size_t i);          /* in order */
 const qn_meta_value *qn_metadata_find(const qn_metadata *m, const char *key); /* or NULL */
@@ -82,7 +87,8 @@ qn_status qn_metadata_bool(const qn_metadata *m, const char *key, bool *out, boo
 qn_status qn_metadata_str(const qn_metadata *m, const char *key, qn_str *out, bool *found,
                           qn_error *err);
 
-/* Elements of an array of numbers (or a lone number as an array of one). */
+/* Elements of an array of numbers (or a lone number as an array of one); a bool
+ * counts as 0 or 1. */
 qn_status qn_meta_number(const qn_meta_value *v, uint64_t i, double *out, qn_error *err);
 
 /* Strings of a string array, in order: cursor starts as v->bytes.  False at
@@ -90,5 +96,6 @@ qn_status qn_meta_number(const qn_meta_value *v, uint64_t i, double *out, qn_err
 bool qn_meta_next_string(qn_str *cursor, qn_str *out);
 
 const char *qn_meta_type_name(qn_meta_type t); /* "u32", as GGUF's documents spell it */
+size_t qn_meta_type_bytes(qn_meta_type t);     /* of one element; 0: str and array */
 
 #endif

@@ -47,7 +47,8 @@ const qn_rows *qn_rows_view(qn_arena *a, const qn_reader *reader, const qn_tenso
 /* Rows of `heads` equal groups, each seen as [2][group/2] and given as
  * [group/2][2]: output row 2j of a head is stored row j, 2j+1 is j + group/2.
  * What GGUF's llama architecture wants of q_proj and k_proj
- * (conversion/llama.py, permute).  qn_rows_unpermute is its inverse. */
+ * (conversion/llama.py, permute).  qn_rows_unpermute is its inverse.  The
+ * caller has checked that heads is not 0 and rows a multiple of 2 * heads. */
 const qn_rows *qn_rows_permute(qn_arena *a, const qn_rows *below, uint64_t heads);
 const qn_rows *qn_rows_unpermute(qn_arena *a, const qn_rows *below, uint64_t heads);
 
