@@ -3,6 +3,7 @@
 #ifndef QN_FORMATS_READER_H
 #define QN_FORMATS_READER_H
 
+#include "formats/base/alloc.h"
 #include "formats/base/map.h"
 #include "formats/base/names.h"
 #include "formats/metadata.h"
@@ -15,18 +16,23 @@ typedef struct {
     qn_map *files;
     size_t n_files;
     qn_tensor *tensors; /* in file order (shards in order of their names) */
-    size_t n_tensors;
+    size_t n_tensors, capacity;
     qn_metadata *metadata; /* GGUF's keys; safetensors' __metadata__ as strings */
     qn_names *by_name;
     uint64_t alignment;    /* of the data: general.alignment; 8 for safetensors */
     uint64_t gguf_version; /* 0 when it is not GGUF */
-    void *owned;           /* the format's own (names), freed by close */
+    qn_arena *arena;       /* tensors' names */
 } qn_reader;
 
 /* path: a .gguf or .safetensors file (found by content, not by suffix), or a
- * directory with model.safetensors.index.json and its shards, or with
- * model.safetensors. */
+ * directory with model.safetensors, or else with model.safetensors.index.json
+ * and its shards (transformers' order of preference). */
 qn_status qn_reader_open(qn_reader **out, const char *path, qn_error *err);
+
+/* The same of one file's bytes, which stay the caller's and outlive the
+ * reader; name stands for the path in messages. */
+qn_status qn_reader_open_memory(qn_reader **out, const void *bytes, size_t n, const char *name,
+                                qn_error *err);
 void qn_reader_close(qn_reader *r); /* NULL is fine */
 
 const qn_tensor *qn_reader_find(const qn_reader *r, const char *name); /* or NULL */
@@ -44,7 +50,8 @@ struct qn_format {
 
 extern const qn_format qn_format_gguf, qn_format_safetensors;
 
-/* For formats: checks name, shape and size against each other, and appends. */
+/* For formats: checks the name, that dtype, shape and bytes agree and that the
+ * data lies inside the file; then sets data and appends. */
 qn_status qn_reader_add(qn_reader *r, const qn_tensor *t, qn_error *err);
 
 #endif

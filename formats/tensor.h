@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "formats/base/error.h"
 #include "kernels/dtype.h"
 
 #define QN_MAX_RANK 8
@@ -29,6 +30,12 @@ static inline uint64_t qn_tensor_columns(const qn_tensor *t)
 /* Product of all dims but the last; checked by the reader, so it fits. */
 uint64_t qn_tensor_rows(const qn_tensor *t);
 uint64_t qn_tensor_elements(const qn_tensor *t);
+
+/* Bytes of a tensor of this type and shape.  QN_ERR_DATA, naming where and
+ * name, when a row is not whole blocks or a product does not fit in 63 bits;
+ * QN_ERR_UNSUPPORTED above QN_MAX_RANK. */
+qn_status qn_tensor_measure(const char *where, const char *name, qn_dtype dtype, unsigned rank,
+                            const uint64_t *dims, uint64_t *bytes, qn_error *err);
 
 /* "[4096, 4095]" into buf, which is returned; cut when it does not fit. */
 const char *qn_shape_text(const uint64_t *dims, unsigned rank, char *buf, size_t n);

@@ -18,9 +18,13 @@
 
 typedef struct qn_writer qn_writer;
 
-/* metadata is the caller's and outlives the writer. align: of each tensor's
- * data, a power of two (8 and up); 0 is the format's default (GGUF 32).
- * GGUF: the caller puts general.alignment into metadata when it is not 32. */
+/* metadata is the caller's and outlives the writer (NULL: none).
+ * GGUF: align is of each tensor's data, a power of two (8 and up), 0 for 32; the
+ * caller puts general.alignment into metadata when it is not 32.
+ * safetensors: align is of the first tensor's data, 0 for 8; more cannot be had
+ * there, because the format forbids gaps.  Its metadata are strings only; NULL
+ * gives {"format": "pt"}.  Its data lie in the official library's order, not
+ * the declared one. */
 qn_status qn_writer_create(qn_writer **out, const qn_format *format, const char *path, bool force,
                            const qn_metadata *metadata, uint64_t align, qn_error *err);
 
@@ -36,8 +40,9 @@ qn_status qn_writer_put(qn_writer *w, size_t tensor, uint64_t offset, const void
                         qn_error *err);
 /* All of the tensor is written: its pages may leave the cache. */
 void qn_writer_flush(qn_writer *w, size_t tensor);
-qn_status qn_writer_commit(qn_writer *w, qn_error *err); /* frees w, whatever happens */
-void qn_writer_abandon(qn_writer *w);                    /* NULL is fine */
+/* Refuses a tensor that did not get all its bytes.  Frees w, whatever happens. */
+qn_status qn_writer_commit(qn_writer *w, qn_error *err);
+void qn_writer_abandon(qn_writer *w); /* NULL is fine */
 
 /* After plan. */
 uint64_t qn_writer_tensor_offset(const qn_writer *w, size_t tensor); /* in the file */

@@ -17,6 +17,38 @@ qn_status qn_json_parse(const char *text, size_t n, const char *where, bool allo
                         qn_error *err);
 qn_status qn_json_load(const char *path, size_t limit, json_t **out, qn_error *err);
 
+/* A document too large to be held as a tree (a header of 200,000 tensors), one
+ * member of its outer objects at a time:
+ *
+ *     qn_json_walk_open(&w, text, n, where, err)
+ *     while (!(status = qn_json_walk_key(&w, &key, &more, err)) && more)
+ *         qn_json_walk_value(...) or qn_json_walk_enter() and the same loop
+ *     qn_json_walk_end(&w, err)
+ *
+ * Repeated keys are for the caller to find; inside a value they are refused. */
+typedef struct {
+    const char *text, *where;
+    size_t n, at;
+    bool first; /* no member of this object was seen yet */
+} qn_json_walk;
+
+/* At an object's '{', blanks before it skipped. */
+qn_status qn_json_walk_open(qn_json_walk *w, const char *text, size_t n, const char *where,
+                            qn_error *err);
+
+/* The next member's key into *key (its former text is dropped; the caller
+ * frees it in the end), and w at its value; *more false at the closing '}'. */
+qn_status qn_json_walk_key(qn_json_walk *w, qn_text *key, bool *more, qn_error *err);
+
+/* The value as a tree (json_decref), refused when longer than limit bytes. */
+qn_status qn_json_walk_value(qn_json_walk *w, size_t limit, json_t **out, qn_error *err);
+
+/* Into the value, which must be an object: its members come next. */
+qn_status qn_json_walk_enter(qn_json_walk *w, qn_error *err);
+
+/* Behind the outer '}' only blanks may follow. */
+qn_status qn_json_walk_end(qn_json_walk *w, qn_error *err);
+
 /* Look-ups in an object.  A key that is absent or null leaves *out untouched
  * and *found false (found may be NULL: then absence is an error).  A value of
  * another kind is QN_ERR_DATA and names where, key and the kind it has. */

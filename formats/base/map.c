@@ -58,8 +58,10 @@ out:
 void qn_map_close(qn_map *m)
 {
     if (!m->path) return;
-    if (m->data) munmap((void *)(uintptr_t)m->data, (size_t)m->size);
-    close(m->fd);
+    if (m->fd >= 0) {
+        if (m->data) munmap((void *)(uintptr_t)m->data, (size_t)m->size);
+        close(m->fd);
+    }
     qn_free(m->path);
     *m = (qn_map){0};
 }
@@ -68,7 +70,7 @@ void qn_map_close(qn_map *m)
  * one only when rounding up, because the next piece may begin in it. */
 static void advise(const qn_map *m, uint64_t offset, uint64_t n, int advice, bool round_up)
 {
-    if (offset >= m->size) return;
+    if (m->fd < 0 || offset >= m->size) return;
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t end = offset + qn_min_u64(n, m->size - offset);
     if (round_up || end == m->size) end = (end + page - 1) / page * page;

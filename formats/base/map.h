@@ -9,7 +9,7 @@
 typedef struct {
     const uint8_t *data; /* NULL for an empty file */
     uint64_t size;
-    int fd;
+    int fd; /* -1: not a file but bytes that somebody else owns */
     char *path;
 } qn_map;
 

@@ -1,0 +1,270 @@
+#include "formats/reader.h"
+
+#include <string.h>
+
+#include "formats/base/alloc.h"
+#include "formats/base/sizes.h"
+#include "formats/shards.h"
+
+static const qn_format *const formats[] = {&qn_format_gguf, &qn_format_safetensors};
+
+enum { N_FORMATS = sizeof formats / sizeof *formats };
+
+/* ---- what a file is ----------------------------------------------------------------- */
+
+/* Files that people give us by mistake, by their first bytes. */
+static const struct {
+    const char *head;
+    size_t n;
+    const char *words;
+} foreign[] = {
+    {"version https://git-lfs", 23,
+     "a Git LFS pointer, not the file itself (git lfs pull fetches it)"},
+    {"PK\3\4", 4, "a zip archive; PyTorch checkpoints are not read yet"},
+    {"\x80\2", 2, "a Python pickle; PyTorch checkpoints are not read yet"},
+    {"lmgg", 4, "a GGML file from before GGUF; llama.cpp's converters make GGUF of it"},
+    {"fmgg", 4, "a GGMF file from before GGUF; llama.cpp's converters make GGUF of it"},
+    {"tjgg", 4, "a GGJT file from before GGUF; llama.cpp's converters make GGUF of it"},
+    {"FUGG", 4, "a GGUF file with its bytes in big-endian order, which is not read"},
+    {"\x89HDF", 4, "an HDF5 file, which is not read"},
+    {"<!DOCTYPE", 9, "a web page, not a model"},
+    {"<html", 5, "a web page, not a model"},
+};
+
+static qn_status refuse_foreign(const qn_map *m, qn_error *err)
+{
+    if (m->size == 0) return qn_fail(err, QN_ERR_DATA, "%s: is empty", m->path);
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (m->size >= foreign[i].n && !memcmp(m->data, foreign[i].head, foreign[i].n))
+            return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: is %s", m->path, foreign[i].words);
+    return QN_OK;
+}
+
+static qn_status recognize(const qn_map *m, const qn_format **out, qn_error *err)
+{
+    const qn_status status = refuse_foreign(m, err);
+    if (status) return status;
+    const qn_format *best = NULL;
+    int best_bid = 0;
+    for (int i = 0; i < N_FORMATS; i++) {
+        const int bid = formats[i]->bid(m->data, (size_t)qn_min_u64(m->size, 64), m->path);
+        if (bid > best_bid) {
+            best_bid = bid;
+            best = formats[i];
+        }
+    }
+    if (!best)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: is neither GGUF nor safetensors", m->path);
+    *out = best;
+    return QN_OK;
+}
+
+/* ---- tensors ------------------------------------------------------------------------ */
+
+static bool is_utf8(const char *s)
+{
+    unsigned cp;
+    for (size_t n = strlen(s), used; n; s += used, n -= used)
+        if (!(used = qn_utf8_decode(s, n, &cp))) return false;
+    return true;
+}
+
+static qn_status check_tensor(const qn_reader *r, const qn_tensor *t, qn_error *err)
+{
+    const qn_map *m = &r->files[t->file];
+    uint64_t bytes;
+    if (!*t->name) return qn_fail(err, QN_ERR_DATA, "%s: a tensor without a name", m->path);
+    if (!is_utf8(t->name))
+        return qn_fail(err, QN_ERR_DATA, "%s: tensor %s: its name is not UTF-8", m->path, t->name);
+    const qn_status status =
+        qn_tensor_measure(m->path, t->name, t->dtype, t->rank, t->dims, &bytes, err);
+    if (status) return status;
+    if (bytes != t->bytes) {
+        char shape[256];
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: tensor %s: %s %s takes %llu bytes, the header gives it %llu", m->path,
+                       t->name, qn_dtype_facts(t->dtype)->name,
+                       qn_shape_text(t->dims, t->rank, shape, sizeof shape),
+                       (unsigned long long)bytes, (unsigned long long)t->bytes);
+    }
+    if (t->offset > m->size || bytes > m->size - t->offset)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: tensor %s: its %llu bytes at %llu end behind the file's %llu (is the "
+                       "file truncated?)",
+                       m->path, t->name, (unsigned long long)bytes, (unsigned long long)t->offset,
+                       (unsigned long long)m->size);
+    return QN_OK;
+}
+
+qn_status qn_reader_add(qn_reader *r, const qn_tensor *t, qn_error *err)
+{
+    const char *path = r->files[t->file].path;
+    const qn_status status = check_tensor(r, t, err);
+    if (status) return status;
+    const uint32_t other = qn_names_find(r->by_name, qn_str_z(t->name));
+    if (other != UINT32_MAX)
+        return qn_fail(err, QN_ERR_DATA, "%s: tensor %s is there twice; the other one is in %s",
+                       path, t->name, r->files[r->tensors[other].file].path);
+    if (r->n_tensors == r->capacity) {
+        const size_t capacity = qn_grow(r->capacity, r->n_tensors + 64);
+        qn_tensor *grown = qn_resize(r->tensors, capacity, sizeof *grown);
+        if (!grown) return qn_fail_memory(err, path);
+        r->tensors = grown;
+        r->capacity = capacity;
+    }
+    if (qn_names_add(r->by_name, qn_str_z(t->name), (uint32_t)r->n_tensors, NULL))
+        return qn_fail_memory(err, path);
+    qn_tensor *mine = &r->tensors[r->n_tensors++];
+    *mine = *t;
+    mine->data = t->bytes ? r->files[t->file].data + t->offset : NULL;
+    return QN_OK;
+}
+
+const qn_tensor *qn_reader_find(const qn_reader *r, const char *name)
+{
+    const uint32_t at = qn_names_find(r->by_name, qn_str_z(name));
+    return at == UINT32_MAX ? NULL : &r->tensors[at];
+}
+
+/* ---- opening ------------------------------------------------------------------------ */
+
+static qn_status new_reader(qn_reader **out, size_t n_files, const char *path, qn_error *err)
+{
+    qn_reader *r = qn_alloc(1, sizeof *r);
+    if (!r) return qn_fail_memory(err, path);
+    r->files = qn_alloc(n_files, sizeof *r->files);
+    r->metadata = qn_metadata_new();
+    r->by_name = qn_names_new(0);
+    r->arena = qn_arena_new();
+    if (!r->files || !r->metadata || !r->by_name || !r->arena) {
+        qn_reader_close(r);
+        return qn_fail_memory(err, path);
+    }
+    *out = r;
+    return QN_OK;
+}
+
+/* Parses the file that was just put at the end of r->files. */
+static qn_status parse_last(qn_reader *r, qn_error *err)
+{
+    const uint32_t file = (uint32_t)r->n_files - 1;
+    const qn_format *format;
+    const qn_status status = recognize(&r->files[file], &format, err);
+    if (status) return status;
+    if (r->format && r->format != format)
+        return qn_fail(err, QN_ERR_DATA, "%s: is %s, the shards before it are %s",
+                       r->files[file].path, format->name, r->format->name);
+    r->format = format;
+    if (file == 0) qn_metadata_set_where(r->metadata, r->files[0].path);
+    return format->parse(r, file, err);
+}
+
+static qn_status add_file(qn_reader *r, const char *path, qn_error *err)
+{
+    const qn_status status = qn_map_open(&r->files[r->n_files], path, err);
+    if (status) return status;
+    r->n_files++;
+    return parse_last(r, err);
+}
+
+static qn_status open_file(qn_reader **out, const char *path, qn_error *err)
+{
+    qn_reader *r;
+    qn_status status = new_reader(&r, 1, path, err);
+    if (status) return status;
+    if ((status = add_file(r, path, err))) {
+        qn_reader_close(r);
+        return status;
+    }
+    *out = r;
+    return QN_OK;
+}
+
+static qn_status add_shard(qn_reader *r, const char *directory, const qn_shards *shards, size_t i,
+                           const char *index, qn_error *err)
+{
+    char *path = qn_path_join(directory, shards->files[i].name);
+    if (!path) return qn_fail_memory(err, index);
+    const qn_status status =
+        qn_path_exists(path)
+            ? add_file(r, path, err)
+            : qn_fail(err, QN_ERR_DATA, "%s: tensor %s is said to be in %s, which is not there",
+                      index, shards->files[i].first_tensor, shards->files[i].name);
+    qn_free(path);
+    return status;
+}
+
+static qn_status open_shards(qn_reader **out, const char *directory, const char *index,
+                             qn_error *err)
+{
+    qn_map text = {0};
+    qn_shards *shards = NULL;
+    qn_reader *r = NULL;
+    qn_status status = qn_map_open(&text, index, err);
+    if (status) return status;
+    status = qn_shards_parse(&shards, (const char *)text.data, (size_t)text.size, index, err);
+    if (!status) status = new_reader(&r, shards->n_files, index, err);
+    for (size_t i = 0; !status && i < shards->n_files; i++)
+        status = add_shard(r, directory, shards, i, index, err);
+    if (!status) status = qn_shards_check(shards, r, index, err);
+    if (!status) {
+        *out = r;
+        r = NULL;
+    }
+    qn_reader_close(r);
+    qn_shards_free(shards);
+    qn_map_close(&text);
+    return status;
+}
+
+static qn_status open_directory(qn_reader **out, const char *path, qn_error *err)
+{
+    qn_status status = QN_OK;
+    char *single = qn_path_join(path, "model.safetensors");
+    char *index = qn_path_join(path, "model.safetensors.index.json");
+    if (!single || !index)
+        status = qn_fail_memory(err, path);
+    else if (qn_path_exists(single))
+        status = open_file(out, single, err);
+    else if (qn_path_exists(index))
+        status = open_shards(out, path, index, err);
+    else
+        status = qn_shards_missing(path, err);
+    qn_free(index);
+    qn_free(single);
+    return status;
+}
+
+qn_status qn_reader_open(qn_reader **out, const char *path, qn_error *err)
+{
+    return qn_path_is_dir(path) ? open_directory(out, path, err) : open_file(out, path, err);
+}
+
+qn_status qn_reader_open_memory(qn_reader **out, const void *bytes, size_t n, const char *name,
+                                qn_error *err)
+{
+    qn_reader *r;
+    qn_status status = new_reader(&r, 1, name, err);
+    if (status) return status;
+    r->files[0] = (qn_map){.data = bytes, .size = n, .fd = -1, .path = qn_strdup(name)};
+    r->n_files = 1;
+    status = r->files[0].path ? parse_last(r, err) : qn_fail_memory(err, name);
+    if (status) {
+        qn_reader_close(r);
+        return status;
+    }
+    *out = r;
+    return QN_OK;
+}
+
+void qn_reader_close(qn_reader *r)
+{
+    if (!r) return;
+    for (size_t i = 0; i < r->n_files; i++) qn_map_close(&r->files[i]);
+    qn_metadata_free(r->metadata);
+    qn_names_free(r->by_name);
+    qn_arena_free(r->arena);
+    qn_free(r->tensors);
+    qn_free(r->files);
+    qn_free(r);
+}
