@@ -119,6 +119,12 @@ static qn_status add_metadata(const parser *p, const char *key, const json_t *v)
 static qn_status parse_metadata(const parser *p, qn_json_walk *w, qn_text *key)
 {
     bool more = false;
+    json_t *null;
+    if (w->at < w->n && w->text[w->at] == 'n') { /* MLX writes null for none */
+        const qn_status status = qn_json_walk_value(w, entry_limit, &null, p->err);
+        if (!status) json_decref(null);
+        return status;
+    }
     qn_status status = qn_json_walk_enter(w, p->err);
     while (!status && !(status = qn_json_walk_key(w, key, &more, p->err)) && more) {
         json_t *v;
