@@ -1,0 +1,116 @@
+#include "formats/base/json.h"
+#include "formats/tokenizer/vocab.h"
+
+enum { LARGEST_FILE = 1 << 29 };
+
+/* NULL in *out where the file is not there. */
+static qn_status load(const char *dir, const char *name, json_t **out, qn_error *err)
+{
+    char *path = qn_path_join(dir, name);
+    if (!path) return qn_fail_memory(err, name);
+    qn_status status = QN_OK;
+    if (qn_path_exists(path)) status = qn_json_load(path, LARGEST_FILE, out, err);
+    if (!status && *out && !json_is_object(*out))
+        status = qn_fail(err, QN_ERR_DATA, "%s: not a JSON object", path);
+    qn_free(path);
+    return status;
+}
+
+static qn_status keep_model_type(qn_vocab *v, const json_t *config, qn_error *err)
+{
+    const json_t *type = json_object_get(config, "model_type");
+    if (!json_is_string(type)) return QN_OK;
+    v->model_type = qn_vocab_keep(v, qn_str_of(json_string_value(type), json_string_length(type)));
+    return v->model_type.s ? QN_OK : qn_fail_memory(err, "a vocabulary");
+}
+
+static qn_status from_json(qn_vocab **out, const qn_vocab_files *files, uint64_t size,
+                           const char *pre, qn_error *err)
+{
+    char *where = qn_path_join(files->dir, "tokenizer.json");
+    if (!where) return qn_fail_memory(err, "a vocabulary");
+    qn_vocab *v = NULL;
+    qn_status status = qn_vocab_from_json(&v, files->tokenizer, where, size, pre, err);
+    if (!status) status = keep_model_type(v, files->config, err);
+    qn_free(where);
+    if (status)
+        qn_vocab_free(v);
+    else
+        *out = v;
+    return status;
+}
+
+/* tokenizer.model has the scores, and tokenizer.json, when it is there, the
+ * added tokens and the normalizer. */
+static qn_status from_model(qn_vocab **out, const qn_vocab_files *files, const char *path,
+                            uint64_t size, qn_error *err)
+{
+    char *bytes = NULL;
+    size_t n;
+    qn_vocab *v = NULL;
+    json_t *added = NULL;
+    qn_status status = qn_read_file(path, LARGEST_FILE, &bytes, &n, err);
+    if (!status) status = load(files->dir, "added_tokens.json", &added, err);
+    if (!status)
+        status = qn_vocab_from_spm(&v, qn_str_of(bytes, n), path, size,
+                                   qn_vocab_added_top(files, added), err);
+    if (!status) status = keep_model_type(v, files->config, err);
+    if (!status) status = qn_vocab_join_added(v, files, added, err);
+    if (!status) status = qn_vocab_finish(v, path, err);
+    json_decref(added);
+    qn_free(bytes);
+    if (status)
+        qn_vocab_free(v);
+    else
+        *out = v;
+    return status;
+}
+
+static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files, uint64_t size,
+                             const char *pre, qn_error *err)
+{
+    char *path = qn_path_join(files->dir, "tokenizer.model");
+    if (!path) return qn_fail_memory(err, "a vocabulary");
+    qn_status status;
+    if (qn_path_exists(path))
+        status = from_model(out, files, path, size, err);
+    else if (files->tokenizer)
+        status = from_json(out, files, size, pre, err);
+    else
+        status = qn_fail(err, QN_ERR_DATA,
+                         "%s: no tokenizer: neither tokenizer.json nor tokenizer.model is there",
+                         files->dir);
+    qn_free(path);
+    return status;
+}
+
+static qn_status build(qn_vocab **out, const qn_vocab_files *files, uint64_t size, const char *pre,
+                       qn_error *err)
+{
+    qn_vocab *v = NULL;
+    qn_status status = read_pieces(&v, files, size, pre, err);
+    if (!status) status = qn_vocab_read_specials(v, files, err);
+    if (!status) status = qn_vocab_read_templates(v, files, err);
+    if (status)
+        qn_vocab_free(v);
+    else
+        *out = v;
+    return status;
+}
+
+qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, uint64_t vocab_size,
+                                  const char *pre, qn_error *err)
+{
+    json_t *tokenizer = NULL, *tokenizer_config = NULL, *config = NULL, *generation = NULL;
+    qn_status status = load(dir, "tokenizer.json", &tokenizer, err);
+    if (!status) status = load(dir, "tokenizer_config.json", &tokenizer_config, err);
+    if (!status) status = load(dir, "config.json", &config, err);
+    if (!status) status = load(dir, "generation_config.json", &generation, err);
+    const qn_vocab_files files = {dir, tokenizer, tokenizer_config, config, generation};
+    if (!status) status = build(out, &files, vocab_size, pre, err);
+    json_decref(generation);
+    json_decref(config);
+    json_decref(tokenizer_config);
+    json_decref(tokenizer);
+    return status;
+}

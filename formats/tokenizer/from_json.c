@@ -1,0 +1,287 @@
+#include <string.h>
+
+#include "formats/base/json.h"
+#include "formats/base/names.h"
+#include "formats/tokenizer/pipeline.h"
+
+/* One reading of a tokenizer.json. */
+typedef struct {
+    const char *where;
+    const json_t *model, *added;
+    qn_json_pipeline pipeline;
+    qn_vocab *v;
+    qn_names *ids; /* piece -> id, of the model's vocabulary */
+} reader;
+
+static const float unscored = -1000.0F; /* the reference converter's, for special pieces */
+
+static qn_str string_of(const json_t *s)
+{
+    return qn_str_of(json_string_value(s), json_string_length(s));
+}
+
+static int shown(qn_str s)
+{
+    return (int)qn_min_u64(s.n, 64);
+}
+
+static bool flag(const json_t *o, const char *key)
+{
+    return json_is_true(json_object_get(o, key));
+}
+
+/* ---- the model ----------------------------------------------------------------------- */
+
+static bool is_set(const json_t *o, const char *key)
+{
+    const json_t *value = json_object_get(o, key);
+    if (json_is_string(value)) return json_string_length(value) > 0;
+    if (json_is_number(value)) return json_number_value(value) > 0;
+    return json_is_true(value);
+}
+
+static qn_status check_model(const reader *r, qn_error *err)
+{
+    const char *type = json_string_value(json_object_get(r->model, "type"));
+    if (type && strcmp(type, "BPE") != 0)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: model '%s' is not supported, only BPE",
+                       r->where, type);
+    static const char *const foreign[] = {"dropout", "continuing_subword_prefix",
+                                          "end_of_word_suffix"};
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
+        if (is_set(r->model, foreign[i]))
+            return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: model with %s is not supported", r->where,
+                           foreign[i]);
+    if (!json_is_object(json_object_get(r->model, "vocab")) ||
+        !json_is_array(json_object_get(r->model, "merges")))
+        return qn_fail(err, QN_ERR_DATA, "%s: model needs an object 'vocab' and a list 'merges'",
+                       r->where);
+    return QN_OK;
+}
+
+/* The number of ids: one above the largest. */
+static qn_status count_ids(const reader *r, uint64_t *out, qn_error *err)
+{
+    int64_t last = -1;
+    const char *key;
+    json_t *id;
+    size_t i;
+    json_t *token;
+    json_object_foreach(json_object_get(r->model, "vocab"), key, id)
+    {
+        if (!json_is_integer(id) || json_integer_value(id) < 0)
+            return qn_fail(err, QN_ERR_DATA, "%s: the id of piece '%.64s' is no whole number",
+                           r->where, key);
+        if (json_integer_value(id) > last) last = json_integer_value(id);
+    }
+    json_array_foreach(r->added, i, token)
+    {
+        id = json_object_get(token, "id");
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            !json_is_string(json_object_get(token, "content")))
+            return qn_fail(err, QN_ERR_DATA, "%s: added token %zu needs an 'id' and a 'content'",
+                           r->where, i);
+        if (json_integer_value(id) > last) last = json_integer_value(id);
+    }
+    *out = (uint64_t)last + 1;
+    return QN_OK;
+}
+
+static qn_status read_pieces(reader *r, qn_error *err)
+{
+    json_t *vocab = json_object_get(r->model, "vocab");
+    r->ids = qn_names_new(json_object_size(vocab));
+    if (!r->ids) return qn_fail_memory(err, "a vocabulary");
+    const bool byte_fallback = flag(r->model, "byte_fallback");
+    for (void *at = json_object_iter(vocab); at; at = json_object_iter_next(vocab, at)) {
+        const uint32_t id = (uint32_t)json_integer_value(json_object_iter_value(at));
+        const qn_str text = qn_str_of(json_object_iter_key(at), json_object_iter_key_len(at));
+        if (r->v->pieces[id].s)
+            return qn_fail(err, QN_ERR_DATA, "%s: pieces '%.*s' and '%.*s' have the same id %u",
+                           r->where, shown(r->v->pieces[id]), r->v->pieces[id].s, shown(text),
+                           text.s, id);
+        const bool byte = byte_fallback && qn_vocab_byte_of(text) >= 0;
+        const qn_status status =
+            qn_vocab_set(r->v, id, text, byte ? QN_PIECE_BYTE : QN_PIECE_NORMAL, 0.0F, err);
+        if (status) return status;
+        if (qn_names_add(r->ids, r->v->pieces[id], id, NULL))
+            return qn_fail_memory(err, "a vocabulary");
+    }
+    return QN_OK;
+}
+
+/* ---- merges --------------------------------------------------------------------------- */
+
+/* "left right" (older files; a part holds no space) or ["left", "right"]. */
+static bool merge_parts(const json_t *merge, qn_str *left, qn_str *right)
+{
+    if (json_is_array(merge) && json_array_size(merge) == 2) {
+        const json_t *a = json_array_get(merge, 0), *b = json_array_get(merge, 1);
+        if (!json_is_string(a) || !json_is_string(b)) return false;
+        *left = string_of(a);
+        *right = string_of(b);
+        return true;
+    }
+    if (!json_is_string(merge)) return false;
+    const qn_str both = string_of(merge);
+    const char *space = memchr(both.s, ' ', both.n);
+    if (!space) return false;
+    const size_t n = (size_t)(space - both.s);
+    *left = qn_str_of(both.s, n);
+    *right = qn_str_of(space + 1, both.n - n - 1);
+    return true;
+}
+
+static qn_status read_merges(reader *r, qn_error *err)
+{
+    const json_t *merges = json_object_get(r->model, "merges");
+    qn_vocab *v = r->v;
+    qn_text joined = {0};
+    qn_status status = QN_OK;
+    size_t i;
+    json_t *merge;
+    v->merges = qn_alloc(json_array_size(merges), sizeof *v->merges);
+    if (!v->merges) return qn_fail_memory(err, "the merges");
+    json_array_foreach(merges, i, merge)
+    {
+        qn_str left, right;
+        if (!merge_parts(merge, &left, &right)) {
+            status = qn_fail(err, QN_ERR_DATA, "%s: merge %zu is no pair of pieces", r->where, i);
+            break;
+        }
+        joined.n = 0;
+        qn_text_add(&joined, left.s, left.n);
+        qn_text_add(&joined, right.s, right.n);
+        if (joined.failed) {
+            status = qn_fail_memory(err, "the merges");
+            break;
+        }
+        const qn_merge m = {qn_names_find(r->ids, left), qn_names_find(r->ids, right),
+                            qn_names_find(r->ids, qn_str_of(joined.s, joined.n))};
+        if (m.left == QN_NO_ID || m.right == QN_NO_ID || m.result == QN_NO_ID) {
+            status = qn_fail(err, QN_ERR_DATA,
+                             "%s: merge %zu ('%.*s' + '%.*s') names a piece that is not there",
+                             r->where, i, shown(left), left.s, shown(right), right.s);
+            break;
+        }
+        v->merges[v->merge_count++] = m;
+    }
+    qn_text_free(&joined);
+    return status;
+}
+
+/* ---- added tokens --------------------------------------------------------------------- */
+
+static qn_status read_added(reader *r, qn_error *err)
+{
+    qn_vocab *v = r->v;
+    size_t i;
+    json_t *token;
+    v->added = qn_alloc(json_array_size(r->added), sizeof *v->added);
+    if (!v->added) return qn_fail_memory(err, "the added tokens");
+    json_array_foreach(r->added, i, token)
+    {
+        const uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
+        const qn_str text = string_of(json_object_get(token, "content"));
+        const qn_str there = v->pieces[id];
+        const uint32_t in_model = qn_names_find(r->ids, text);
+        if ((there.s && !qn_str_equal(there, text)) || (in_model != QN_NO_ID && in_model != id))
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: added token '%.*s' has id %u, the vocabulary has '%.*s' there",
+                           r->where, shown(text), text.s, id, shown(there), there.s);
+        if (text.n == 0)
+            return qn_fail(err, QN_ERR_DATA, "%s: added token %u is empty", r->where, id);
+        const bool control = flag(token, "special") || qn_vocab_looks_special(text);
+        qn_status status =
+            qn_vocab_set(v, id, text, control ? QN_PIECE_CONTROL : QN_PIECE_USER, unscored, err);
+        if (!status) status = qn_vocab_take_added(v, token, id, &v->added[v->added_count++], err);
+        if (status) return status;
+    }
+    return QN_OK;
+}
+
+/* ---- the whole ------------------------------------------------------------------------ */
+
+static qn_status choose_pre(reader *r, const char *pre, qn_error *err)
+{
+    const qn_json_pipeline *p = &r->pipeline;
+    qn_vocab *v = r->v;
+    if (v->kind != QN_VOCAB_BYTE_BPE) {
+        if (p->pattern_count)
+            return qn_fail(err, QN_ERR_UNSUPPORTED,
+                           "%s: a pre_tokenizer pattern without ByteLevel is not supported",
+                           r->where);
+        return QN_OK;
+    }
+    v->pre = pre ? qn_pre_by_name(qn_str_z(pre))
+                 : qn_pre_by_patterns(p->patterns, p->pattern_count, v->ignore_merges);
+    if (v->pre) return QN_OK;
+    if (pre) return qn_fail(err, QN_ERR_ARGUMENT, "--pre %s: no such pre-tokenizer", pre);
+    const qn_str first = p->pattern_count ? p->patterns[0] : qn_str_of("(none)", 6);
+    return qn_fail(err, QN_ERR_UNSUPPORTED,
+                   "%s: unknown pre_tokenizer pattern '%.*s'; name one that splits alike with "
+                   "--pre NAME",
+                   r->where, (int)qn_min_u64(first.n, 300), first.s);
+}
+
+static qn_status read_unknown(reader *r, qn_error *err)
+{
+    const json_t *unknown = json_object_get(r->model, "unk_token");
+    if (!json_is_string(unknown)) return QN_OK;
+    const uint32_t id = qn_names_find(r->ids, string_of(unknown));
+    if (id == QN_NO_ID)
+        return qn_fail(err, QN_ERR_DATA, "%s: unk_token '%.64s' is not in the vocabulary", r->where,
+                       json_string_value(unknown));
+    r->v->unknown = id;
+    return QN_OK;
+}
+
+static qn_status build(reader *r, uint64_t size, const char *pre, qn_error *err)
+{
+    uint64_t ids = 0;
+    qn_status status = count_ids(r, &ids, err);
+    if (status) return status;
+    if (size && ids > size)
+        return qn_fail(err, QN_ERR_DATA, "%s: ids up to %llu, but vocab_size is %llu", r->where,
+                       (unsigned long long)(ids - 1), (unsigned long long)size);
+    const qn_vocab_kind kind = r->pipeline.byte_level ? QN_VOCAB_BYTE_BPE : QN_VOCAB_CHAR_BPE;
+    status = qn_vocab_new(&r->v, kind, size ? size : ids, r->where, err);
+    if (status) return status;
+    r->v->ignore_merges = flag(r->model, "ignore_merges");
+    r->v->fuse_unknown = flag(r->model, "fuse_unk");
+    r->v->nfc = r->pipeline.nfc;
+    r->v->prefix = r->pipeline.prefix;
+    r->v->strips_space = r->pipeline.strips_space;
+    r->v->marks_spaces = r->pipeline.marks_spaces;
+    if ((status = choose_pre(r, pre, err)) || (status = read_pieces(r, err)) ||
+        (status = read_merges(r, err)) || (status = read_unknown(r, err)) ||
+        (status = read_added(r, err)))
+        return status;
+    return qn_vocab_finish(r->v, r->where, err);
+}
+
+static qn_status open(reader *r, const json_t *root, const char *where, qn_error *err)
+{
+    r->where = where;
+    r->model = json_object_get(root, "model");
+    r->added = json_object_get(root, "added_tokens");
+    if (!json_is_object(r->model))
+        return qn_fail(err, QN_ERR_DATA, "%s: there is no object 'model'", where);
+    return qn_json_pipeline_read(&r->pipeline, root, where, err);
+}
+
+qn_status qn_vocab_from_json(qn_vocab **out, const json_t *root, const char *where, uint64_t size,
+                             const char *pre, qn_error *err)
+{
+    reader r = {0};
+    qn_status status = open(&r, root, where, err);
+    if (!status) status = check_model(&r, err);
+    if (!status) status = build(&r, size, pre, err);
+    qn_names_free(r.ids);
+    if (status) {
+        qn_vocab_free(r.v);
+        return status;
+    }
+    *out = r.v;
+    return QN_OK;
+}
