@@ -1,0 +1,160 @@
+/* The hyperparameters that every decoder-only family has.
+ *
+ * Rows stand in the order in which the reference converter writes their GGUF
+ * keys.  Defaults for config.json are transformers' (configuration_llama.py),
+ * for GGUF llama.cpp's (llama-model.cpp, load_hparams); 0 is filled from the
+ * others by qn_hparams_complete. */
+#include "formats/families/family.h"
+
+#include <string.h>
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+const qn_parameter qn_common_parameters[] = {
+    {.config = {"num_hidden_layers", "n_layers", "n_layer", "num_layers"},
+     .field = FIELD(n_layers),
+     .config_else = QN_REQUIRED,
+     .gguf = {"block_count"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"max_position_embeddings", "n_ctx", "n_positions"},
+     .field = FIELD(n_ctx_train),
+     .config_else = 2048,
+     .gguf = {"context_length"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"hidden_size", "n_embd", "dim"},
+     .field = FIELD(hidden),
+     .config_else = QN_REQUIRED,
+     .gguf = {"embedding_length"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"intermediate_size", "n_inner", "hidden_dim"},
+     .field = FIELD(feed_forward),
+     .config_else = QN_REQUIRED,
+     .gguf = {"feed_forward_length"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"num_attention_heads", "n_heads", "n_head"},
+     .field = FIELD(n_heads),
+     .config_else = QN_REQUIRED,
+     .gguf = {"attention.head_count"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"num_key_value_heads", "n_kv_heads"},
+     .field = FIELD(n_kv_heads),
+     .gguf = {"attention.head_count_kv"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"rope_type", "type"},
+     .in_rope = true,
+     .kind = QN_FIELD_SCALING,
+     .field = FIELD(rope_scaling),
+     .gguf = {"rope.scaling.type"},
+     .write = QN_WRITE_SCALED},
+    {.config = {"factor"},
+     .in_rope = true,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_factor),
+     .gguf = {"rope.scaling.factor", "rope.scale_linear"},
+     .write = QN_WRITE_SCALED},
+    {.config = {"original_max_position_embeddings"},
+     .in_rope = true,
+     .field = FIELD(rope_original_ctx),
+     .gguf = {"rope.scaling.original_context_length"},
+     .write = QN_WRITE_YARN},
+    {.config = {"attention_factor", "attn_factor"},
+     .in_rope = true,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(yarn_attn_factor),
+     .gguf = {"rope.scaling.yarn_attn_factor"},
+     .write = QN_WRITE_YARN_SET},
+    {.config = {"beta_fast"},
+     .in_rope = true,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(yarn_beta_fast),
+     .gguf = {"rope.scaling.yarn_beta_fast"},
+     .write = QN_WRITE_YARN_SET},
+    {.config = {"beta_slow"},
+     .in_rope = true,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(yarn_beta_slow),
+     .gguf = {"rope.scaling.yarn_beta_slow"},
+     .write = QN_WRITE_YARN_SET},
+    {.config = {"low_freq_factor"},
+     .in_rope = true,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_low_freq)},
+    {.config = {"high_freq_factor"},
+     .in_rope = true,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_high_freq)},
+    {.config = {"rope_theta", "rotary_emb_base"},
+     .in_rope = true,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta),
+     .config_else = 10000,
+     .gguf = {"rope.freq_base"},
+     .gguf_else = 10000,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"rms_norm_eps", "norm_eps"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rms_eps),
+     .config_else = 1e-6,
+     .gguf = {"attention.layer_norm_rms_epsilon"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"head_dim"},
+     .field = FIELD(head_dim),
+     .gguf = {"attention.key_length"},
+     .write = QN_WRITE_ALWAYS},
+    {.field = FIELD(value_dim), .gguf = {"attention.value_length"}, .write = QN_WRITE_ALWAYS},
+};
+
+const size_t qn_n_common_parameters = sizeof qn_common_parameters / sizeof *qn_common_parameters;
+
+size_t qn_family_n_parameters(const qn_family *f)
+{
+    return qn_n_common_parameters + f->n_parameters;
+}
+
+const qn_parameter *qn_family_parameter(const qn_family *f, size_t i)
+{
+    return i < qn_n_common_parameters ? &qn_common_parameters[i]
+                                      : &f->parameters[i - qn_n_common_parameters];
+}
+
+uint64_t qn_parameter_count(const qn_parameter *p, const qn_hparams *h)
+{
+    uint64_t v;
+    memcpy(&v, (const char *)h + p->field, sizeof v);
+    return v;
+}
+
+double qn_parameter_real(const qn_parameter *p, const qn_hparams *h)
+{
+    double v;
+    memcpy(&v, (const char *)h + p->field, sizeof v);
+    return v;
+}
+
+bool qn_parameter_flag(const qn_parameter *p, const qn_hparams *h)
+{
+    bool v;
+    memcpy(&v, (const char *)h + p->field, sizeof v);
+    return v;
+}
+
+void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h)
+{
+    const uint64_t count = (uint64_t)value;
+    const double real = (double)(float)value;
+    const bool flag = value != 0;
+    const qn_rope_scaling scaling = (qn_rope_scaling)count;
+    void *field = (char *)h + p->field;
+    switch (p->kind) {
+    case QN_FIELD_COUNT: memcpy(field, &count, sizeof count); break;
+    case QN_FIELD_REAL: memcpy(field, &real, sizeof real); break;
+    case QN_FIELD_FLAG: memcpy(field, &flag, sizeof flag); break;
+    case QN_FIELD_SCALING: memcpy(field, &scaling, sizeof scaling); break;
+    }
+}

@@ -1,0 +1,150 @@
+/* A model family is data: what it is called, which tensors it has under which
+ * names and shapes, which hyperparameters stand under which keys.
+ *
+ * Opening a checkpoint, opening a GGUF file, converting and exporting all walk
+ * these tables; a new family is one file of tables here and one row in
+ * registry.c (docs/adding-a-family.md).  A '%' in a name stands for the number
+ * of the layer. */
+#ifndef QN_FORMATS_FAMILIES_FAMILY_H
+#define QN_FORMATS_FAMILIES_FAMILY_H
+
+#include <stddef.h>
+
+#include "formats/hparams.h"
+
+/* Sizes that shapes are made of, in terms of qn_hparams. */
+typedef enum {
+    QN_NO_DIM = 0, /* ends a shape */
+    QN_VOCAB,
+    QN_HIDDEN,
+    QN_FEED_FORWARD,
+    QN_QUERIES,   /* heads x head size */
+    QN_KEYS,      /* KV heads x head size */
+    QN_VALUES,    /* KV heads x value size */
+    QN_ATTENTION, /* heads x value size */
+    QN_ROPE_PAIRS /* rotated elements of a head / 2 */
+} qn_dim;
+
+/* What becomes of a tensor's rows on the way from checkpoint to GGUF. */
+typedef enum {
+    QN_AS_IS = 0,
+    QN_PERMUTE_Q,    /* qn_rows_permute by the number of heads */
+    QN_PERMUTE_K,    /* by the number of KV heads */
+    QN_ROPE_DIVISORS /* not in the checkpoint: the llama3 divisors */
+} qn_transform;
+
+typedef enum {
+    QN_NEEDED = 0,
+    QN_OPTIONAL,
+    QN_IF_UNTIED,         /* optional when hparams.tied */
+    QN_IF_ATTENTION_BIAS, /* unknown unless hparams.attention_bias */
+    QN_IF_MLP_BIAS
+} qn_need;
+
+#define QN_ROLE_RANK 3
+
+typedef struct {
+    const char *checkpoint;     /* "model.layers.%.self_attn.q_proj.weight"; NULL: computed */
+    const char *gguf;           /* "blk.%.attn_q.weight" */
+    qn_dim shape[QN_ROLE_RANK]; /* outermost first */
+    qn_transform transform;
+    qn_need need;
+} qn_role;
+
+typedef enum { QN_FIELD_COUNT = 0, QN_FIELD_REAL, QN_FIELD_FLAG, QN_FIELD_SCALING } qn_field_kind;
+
+typedef enum {
+    QN_WRITE_NEVER = 0,
+    QN_WRITE_ALWAYS,
+    QN_WRITE_SCALED,  /* only under linear or yarn scaling */
+    QN_WRITE_YARN,    /* only under yarn */
+    QN_WRITE_YARN_SET /* under yarn and when config.json says something */
+} qn_write_when;
+
+/* A default: what an absent key means. */
+#define QN_REQUIRED (-1.0)
+
+#define QN_CONFIG_NAMES 4
+
+/* One hyperparameter: where config.json has it, where GGUF has it, which
+ * member of qn_hparams it is. */
+typedef struct {
+    const char *config[QN_CONFIG_NAMES]; /* the first that is there and not null */
+    bool in_rope; /* rope_parameters or rope_scaling is asked before the root */
+    qn_field_kind kind;
+    size_t field;        /* offsetof(qn_hparams, ...): uint64_t, double, bool, qn_rope_scaling */
+    double config_else;  /* what transformers takes when there is none; or QN_REQUIRED */
+    const char *gguf[2]; /* behind "<architecture>.", newest first; {NULL}: GGUF has none */
+    double gguf_else;    /* what llama.cpp takes; or QN_REQUIRED */
+    qn_write_when write;
+} qn_parameter;
+
+/* A key of config.json that would make the forward pass another one: must be
+ * absent, null, or this. */
+typedef struct {
+    const char *key;
+    const char *text; /* the one string it may be; NULL: see number */
+    double number;    /* the one number (or false/true as 0/1) it may be */
+} qn_condition;
+
+struct qn_family {
+    const char *name;               /* --family */
+    const char *architecture;       /* general.architecture */
+    const char *const *classes;     /* "architectures" in config.json, NULL at the end */
+    const char *const *model_types; /* "model_type", for files without the former */
+    const qn_role *roles;
+    size_t n_roles;
+    const char *const *ignored;     /* ends of checkpoint names nobody needs, NULL at the end */
+    const qn_parameter *parameters; /* besides the common ones; written behind them */
+    size_t n_parameters;
+    const qn_condition *conditions;
+    size_t n_conditions;
+};
+/* What every decoder-only family has, in the order in which the reference
+ * converter writes it (conversion/base.py, TextModel.set_gguf_parameters). */
+extern const qn_parameter qn_common_parameters[];
+extern const size_t qn_n_common_parameters;
+
+/* Common and own ones in one count, in the order of writing. */
+size_t qn_family_n_parameters(const qn_family *f);
+const qn_parameter *qn_family_parameter(const qn_family *f, size_t i);
+
+/* The member of h that p stands for, by its kind; set takes a default. */
+uint64_t qn_parameter_count(const qn_parameter *p, const qn_hparams *h);
+double qn_parameter_real(const qn_parameter *p, const qn_hparams *h);
+bool qn_parameter_flag(const qn_parameter *p, const qn_hparams *h);
+void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h);
+
+extern const qn_family qn_family_llama;
+
+const qn_family *qn_family_at(size_t i); /* NULL past the last */
+const qn_family *qn_family_by_name(const char *name);
+const qn_family *qn_family_by_class(const char *name);
+const qn_family *qn_family_by_model_type(const char *name);
+const qn_family *qn_family_by_architecture(const char *name);
+
+/* "llama, generic": what --family takes, for messages. */
+const char *qn_family_names(char *buf, size_t n);
+
+/* The role a name plays (is_gguf: GGUF's names, else the checkpoint's) and its
+ * layer (0 where it has none); NULL: unknown. */
+const qn_role *qn_family_role(const qn_family *f, const char *name, bool is_gguf, uint64_t *layer);
+bool qn_family_ignores(const qn_family *f, const char *name);
+
+/* pattern with layer for its '%', into buf, which is returned. */
+const char *qn_role_name(const char *pattern, uint64_t layer, char *buf, size_t n);
+
+/* The shape h asks for, outermost first; returns the rank. */
+unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t dims[QN_ROLE_RANK]);
+
+/* "[num_attention_heads x head_dim, hidden_size]": where the shape comes from. */
+const char *qn_role_shape_words(const qn_role *role, char *buf, size_t n);
+
+/* Whether a model with h must have it; whether it may. */
+bool qn_role_needed(const qn_role *role, const qn_hparams *h);
+bool qn_role_allowed(const qn_role *role, const qn_hparams *h);
+
+/* Whether the pattern has a layer in it. */
+bool qn_role_is_layered(const qn_role *role);
+
+#endif

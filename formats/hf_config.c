@@ -1,0 +1,257 @@
+#include "formats/hf_config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "formats/base/alloc.h"
+
+/* ---- opening ----------------------------------------------------------------------- */
+
+enum { MOST_BYTES = 64 << 20 }; /* of a config.json */
+
+static const json_t *object(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_object(v) ? v : NULL;
+}
+
+static const json_t *rope_of(const json_t *o)
+{
+    const json_t *rope = object(o, "rope_parameters");
+    return rope ? rope : object(o, "rope_scaling");
+}
+
+static qn_status refuse_packed(const qn_hf_config *c, qn_error *err)
+{
+    const json_t *packing = object(c->root, "quantization_config");
+    if (!packing) packing = object(c->text, "quantization_config");
+    if (!packing) return QN_OK;
+    const char *method = json_string_value(json_object_get(packing, "quant_method"));
+    return qn_fail(err, QN_ERR_UNSUPPORTED,
+                   "%s: the weights are packed (quantization_config: %s), which cannot be read yet",
+                   c->path, method ? method : "unnamed method");
+}
+
+qn_status qn_hf_config_open(qn_hf_config **out, const char *dir, qn_error *err)
+{
+    qn_status status = QN_OK;
+    qn_hf_config *c = qn_alloc(1, sizeof *c);
+    if (!c || !(c->path = qn_path_join(dir, "config.json"))) {
+        status = qn_fail_memory(err, "config.json");
+        goto out;
+    }
+    if ((status = qn_json_load(c->path, MOST_BYTES, &c->root, err))) goto out;
+    if (!json_is_object(c->root)) {
+        status = qn_fail(err, QN_ERR_DATA, "%s: not a JSON object", c->path);
+        goto out;
+    }
+    c->text = object(c->root, "text_config");
+    if (!c->text) c->text = c->root;
+    c->rope = rope_of(c->text);
+    if (!c->rope) c->rope = rope_of(c->root);
+    if ((status = refuse_packed(c, err))) goto out;
+    *out = c;
+    c = NULL;
+out:
+    qn_hf_config_close(c);
+    return status;
+}
+
+void qn_hf_config_close(qn_hf_config *c)
+{
+    if (!c) return;
+    if (c->root) json_decref(c->root);
+    qn_free(c->path);
+    qn_free(c);
+}
+
+/* ---- which family ------------------------------------------------------------------- */
+
+qn_status qn_hf_config_family(const qn_hf_config *c, const qn_family **out, qn_error *err)
+{
+    char known[256];
+    const json_t *classes = json_object_get(c->root, "architectures");
+    const char *class = json_string_value(json_array_get(classes, 0));
+    const char *type = json_string_value(json_object_get(c->root, "model_type"));
+    const qn_family *f = NULL;
+    if (class)
+        f = qn_family_by_class(class);
+    else if (type)
+        f = qn_family_by_model_type(type);
+    else
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: neither \"architectures\" nor \"model_type\" says what model this is; "
+                       "--family can (%s)",
+                       c->path, qn_family_names(known, sizeof known));
+    if (!f)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: architecture %s is not known; --family reads it as one that is, or "
+                       "with its tensors' own names (%s)",
+                       c->path, class ? class : type, qn_family_names(known, sizeof known));
+    *out = f;
+    return QN_OK;
+}
+
+/* ---- hyperparameters ----------------------------------------------------------------- */
+
+static bool has(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return v && !json_is_null(v);
+}
+
+/* The object that has key, or NULL. */
+static const json_t *holder(const qn_hf_config *c, const char *key, bool in_rope)
+{
+    if (in_rope && has(c->rope, key)) return c->rope;
+    if (has(c->text, key)) return c->text;
+    return has(c->root, key) ? c->root : NULL;
+}
+
+static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
+                            const char *key, qn_hparams *h, qn_error *err)
+{
+    void *field = (char *)h + p->field;
+    qn_status status = QN_OK;
+    qn_str text;
+    double real;
+    switch (p->kind) {
+    case QN_FIELD_COUNT: return qn_json_u64(o, key, c->path, field, NULL, err);
+    case QN_FIELD_FLAG: return qn_json_bool(o, key, c->path, field, NULL, err);
+    case QN_FIELD_REAL:
+        status = qn_json_f64(o, key, c->path, &real, NULL, err);
+        if (!status) qn_parameter_set(p, real, h);
+        return status;
+    case QN_FIELD_SCALING:
+        status = qn_json_str(o, key, c->path, &text, NULL, err);
+        return status ? status : qn_rope_scaling_by_name(text, c->path, field, err);
+    }
+    return status;
+}
+
+static qn_status read_parameter(const qn_hf_config *c, const qn_parameter *p, qn_hparams *h,
+                                qn_error *err)
+{
+    if (!p->config[0]) return QN_OK;
+    for (size_t i = 0; i < QN_CONFIG_NAMES && p->config[i]; i++) {
+        const json_t *o = holder(c, p->config[i], p->in_rope);
+        if (!o) continue;
+        const qn_status status = read_value(c, p, o, p->config[i], h, err);
+        if (status) return status;
+        /* 0 would be taken for "not said" */
+        if (p->kind == QN_FIELD_COUNT && !qn_parameter_count(p, h))
+            return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is 0", c->path, p->config[i]);
+        return QN_OK;
+    }
+    if (p->config_else == QN_REQUIRED)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is missing", c->path, p->config[0]);
+    qn_parameter_set(p, p->config_else, h);
+    return QN_OK;
+}
+
+static qn_status check_condition(const qn_hf_config *c, const qn_condition *k, qn_error *err)
+{
+    const json_t *o = holder(c, k->key, true);
+    if (!o) return QN_OK;
+    const json_t *v = json_object_get(o, k->key);
+    if (k->text) {
+        const char *s = json_string_value(v);
+        if (s && qn_str_is(qn_str_z(s), k->text)) return QN_OK;
+    } else if ((json_is_number(v) && json_number_value(v) == k->number) ||
+               (json_is_boolean(v) && json_boolean_value(v) == (k->number != 0))) {
+        return QN_OK;
+    }
+    char *said = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+    const qn_status status =
+        k->text ? qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %.80s; only \"%s\" is supported",
+                          c->path, k->key, said ? said : "?", k->text)
+                : qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %.80s; only %g is supported",
+                          c->path, k->key, said ? said : "?", k->number);
+    free(said); /* jansson's own */
+    return status;
+}
+
+qn_status qn_hf_config_hparams(const qn_hf_config *c, const qn_family *family, qn_hparams *out,
+                               qn_error *err)
+{
+    qn_hparams h = {0};
+    qn_status status = QN_OK;
+    for (size_t i = 0; i < family->n_conditions; i++)
+        if ((status = check_condition(c, &family->conditions[i], err))) return status;
+    for (size_t i = 0; i < qn_family_n_parameters(family); i++)
+        if ((status = read_parameter(c, qn_family_parameter(family, i), &h, err))) return status;
+    if ((status = qn_hparams_complete(&h, c->path, err))) return status;
+    *out = h;
+    return QN_OK;
+}
+
+/* ---- the way back ---------------------------------------------------------------------- */
+
+/* The shortest decimal that is the same float32: 1e-05, not
+ * 9.9999997473787516e-06. */
+static double shortest(double v)
+{
+    char text[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtof(text, NULL) == (float)v) break;
+    }
+    return strtod(text, NULL);
+}
+
+static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
+{
+    switch (p->kind) {
+    case QN_FIELD_COUNT: return json_integer((json_int_t)qn_parameter_count(p, h));
+    case QN_FIELD_REAL: return json_real(shortest(qn_parameter_real(p, h)));
+    case QN_FIELD_FLAG: return json_boolean(qn_parameter_flag(p, h));
+    case QN_FIELD_SCALING: return json_string(qn_rope_scaling_name(h->rope_scaling));
+    }
+    return NULL;
+}
+
+/* Rope's own keys are left out where they say nothing. */
+static bool is_said(const qn_parameter *p, const qn_hparams *h)
+{
+    if (!p->config[0]) return false;
+    if (!p->in_rope) return true;
+    if (p->kind == QN_FIELD_COUNT) return qn_parameter_count(p, h) != 0;
+    return p->kind == QN_FIELD_SCALING || qn_parameter_real(p, h) != 0;
+}
+
+static int fill(json_t *o, json_t *rope, const qn_family *f, const qn_hparams *h)
+{
+    int bad = 0;
+    for (size_t i = 0; i < qn_family_n_parameters(f); i++) {
+        const qn_parameter *p = qn_family_parameter(f, i);
+        if (!is_said(p, h)) continue;
+        /* theta stands in the root in the form that every version reads */
+        const bool inside = p->in_rope && p->field != offsetof(qn_hparams, rope_theta);
+        bad |= json_object_set_new(inside ? rope : o, p->config[0], value_of(p, h));
+    }
+    for (size_t i = 0; i < f->n_conditions; i++)
+        if (f->conditions[i].text)
+            bad |= json_object_set_new(o, f->conditions[i].key, json_string(f->conditions[i].text));
+    return bad;
+}
+
+json_t *qn_hf_config_make(const qn_family *family, const qn_hparams *h, const char *dtype)
+{
+    json_t *o = json_object(), *rope = json_object();
+    int bad = !o || !rope;
+    if (!bad) {
+        bad |= json_object_set_new(o, "architectures", json_pack("[s]", family->classes[0]));
+        bad |= json_object_set_new(o, "model_type", json_string(family->model_types[0]));
+        bad |= json_object_set_new(o, "torch_dtype", json_string(dtype));
+        bad |= fill(o, rope, family, h);
+        if (h->rope_scaling == QN_ROPE_NONE)
+            bad |= json_object_set_new(o, "rope_scaling", json_null());
+        else
+            bad |= json_object_set(o, "rope_scaling", rope);
+    }
+    json_decref(rope);
+    if (!bad) return o;
+    json_decref(o);
+    return NULL;
+}
