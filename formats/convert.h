@@ -17,9 +17,12 @@ typedef enum {
 /* AUTO resolved for this model; others unchanged. */
 qn_outtype qn_convert_resolve(const qn_model *m, qn_outtype t);
 
-/* The stored type of tensor t under outtype (not AUTO): 1-D tensors, norms and
- * other names that stay F32, and rows that don't divide (F16). From a GGUF
- * source as well. */
+/* Whether a tensor of this GGUF name stays F32 whatever the outtype: 1-D
+ * tensors, norms, what has not ".weight" at its end, and a list. */
+bool qn_convert_stays_f32(const char *name, unsigned rank);
+
+/* The stored type of tensor t under outtype (not AUTO): F32 for those, F16
+ * where rows are not whole blocks. From a GGUF source as well. */
 qn_dtype qn_convert_dtype(const qn_model_tensor *t, qn_outtype outtype);
 
 /* general.file_type of an outtype (GGUF's LlamaFileType numbers). */

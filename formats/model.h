@@ -14,14 +14,13 @@
 #include "formats/rows.h"
 #include "formats/tokenizer/tokenizer.h"
 
-typedef struct qn_family qn_family;
-
 typedef struct {
     const char *name;        /* "blk.0.attn_q.weight" */
     const char *source_name; /* in the checkpoint; equal to name from GGUF; NULL: computed */
     unsigned rank;
     uint64_t dims[QN_MAX_RANK]; /* outermost first */
     const qn_rows *rows;
+    bool stays_f32; /* the converter writes it as F32 whatever the outtype */
 } qn_model_tensor;
 
 typedef struct {
@@ -30,15 +29,18 @@ typedef struct {
     const qn_family *family;  /* NULL: generic, or an architecture we don't run */
     const char *architecture; /* GGUF's name: "llama", "generic" */
     bool from_gguf;
+    bool exported;      /* made by export.h: the checkpoint's names and layout instead */
     qn_hparams hparams; /* valid when family is set */
+    /* Why family is NULL: one line for whoever wanted to run it. */
+    const char *not_runnable;
     /* From GGUF: the file's own.  From a checkpoint: what the reference
-     * converter writes, but general.file_type and
-     * general.quantization_version, which convert.h adds. */
+     * converter writes for --outtype auto. */
     qn_metadata *metadata;
     qn_model_tensor *tensors; /* converter's order; from GGUF file order */
     size_t n_tensors;
     qn_names *by_name;
-    qn_vocab *vocab; /* NULL: none in the source */
+    qn_vocab *vocab;      /* NULL: none in the source, or not asked for */
+    const char *no_vocab; /* why vocab is NULL: one line for whoever wanted it */
     qn_arena *arena;
 } qn_model;
 
@@ -49,10 +51,15 @@ typedef struct {
     bool no_vocab;          /* leave the tokenizer alone (inspect, generic) */
 } qn_model_options;
 
-/* path: checkpoint directory, lone .safetensors, .gguf.  options may be NULL.
- * Every tensor that the family needs is there and has the shape the
- * hyperparameters ask for; tensors nobody knows are an error that names the
- * first, unless the family ignores them (rotary_emb.inv_freq). */
+/* path: checkpoint directory, lone .safetensors (with a config.json beside it
+ * that checkpoint with this file's tensors), .gguf.  options may be NULL.
+ *
+ * With a family, every tensor that it needs is there and has the shape the
+ * hyperparameters ask for.  Tensors nobody knows: in a checkpoint an error that
+ * names the first, unless the family ignores them (rotary_emb.inv_freq); a GGUF
+ * file that has some, or is of an architecture or has a tokenizer that we don't
+ * know, opens, but without family or vocabulary: it can be quantized all the
+ * same. */
 qn_status qn_model_open(qn_model **out, const char *path, const qn_model_options *options,
                         qn_error *err);
 void qn_model_close(qn_model *m); /* NULL is fine */

@@ -1,0 +1,29 @@
+/* The general.* keys that say what a model is called, as the reference
+ * converter finds them: generation_config.json's sampling values, config.json's
+ * _name_or_path, the directory's name, the number of parameters (gguf-py
+ * metadata.py, Metadata.load and set_gguf_meta_model).  A model card's front
+ * matter is not read. */
+#ifndef QN_FORMATS_GENERAL_KEYS_H
+#define QN_FORMATS_GENERAL_KEYS_H
+
+#include "formats/base/alloc.h"
+#include "formats/base/json.h"
+#include "formats/metadata.h"
+
+typedef struct {
+    const char *dir;        /* the checkpoint's: where generation_config.json may be */
+    const char *id;         /* what to take the name apart from: the directory's name */
+    const char *model_name; /* overrides general.name; NULL: not given */
+    const json_t *config;   /* config.json, for _name_or_path; NULL: none */
+    uint64_t parameters;
+} qn_general_source;
+
+/* Appends general.sampling.*, name, version, organization, finetune, basename
+ * and size_label, in this order. */
+qn_status qn_general_keys(const qn_general_source *source, qn_metadata *m, qn_error *err);
+
+/* The name of the directory that path leads to ("." is asked of the system),
+ * in the arena; NULL: no memory. */
+const char *qn_directory_name(qn_arena *a, const char *path);
+
+#endif

@@ -1,0 +1,104 @@
+#include "formats/model.h"
+
+#include <string.h>
+
+#include "formats/convert.h"
+#include "formats/model_build.h"
+
+/* ---- opening and closing ------------------------------------------------------------ */
+
+qn_status qn_model_open(qn_model **out, const char *path, const qn_model_options *options,
+                        qn_error *err)
+{
+    static const qn_model_options defaults;
+    qn_status status = QN_OK;
+    qn_model *m = qn_alloc(1, sizeof *m);
+    if (!options) options = &defaults;
+    if (!m || !(m->arena = qn_arena_new()) ||
+        !(m->path = qn_arena_strndup(m->arena, path, strlen(path)))) {
+        status = qn_fail_memory(err, "the model");
+        goto out;
+    }
+    if ((status = qn_reader_open(&m->reader, path, err))) goto out;
+    m->from_gguf = m->reader->gguf_version != 0;
+    status = m->from_gguf ? qn_model_fill_gguf(m, options, err)
+                          : qn_model_fill_checkpoint(m, options, err);
+    if (status) goto out;
+    *out = m;
+    m = NULL;
+out:
+    qn_model_close(m);
+    return status;
+}
+
+void qn_model_close(qn_model *m)
+{
+    if (!m) return;
+    qn_vocab_free(m->vocab);
+    if (!m->reader || m->metadata != m->reader->metadata) qn_metadata_free(m->metadata);
+    qn_names_free(m->by_name);
+    qn_free(m->tensors);
+    qn_arena_free(m->arena);
+    qn_reader_close(m->reader);
+    qn_free(m);
+}
+
+const qn_model_tensor *qn_model_find(const qn_model *m, const char *name)
+{
+    const uint32_t i = qn_names_find(m->by_name, qn_str_z(name));
+    return i == UINT32_MAX ? NULL : &m->tensors[i];
+}
+
+/* ---- building --------------------------------------------------------------------------- */
+
+qn_status qn_model_reserve(qn_model *m, size_t n, qn_error *err)
+{
+    m->tensors = qn_alloc(n, sizeof *m->tensors);
+    m->by_name = qn_names_new(n);
+    return m->tensors && m->by_name ? QN_OK : qn_fail_memory(err, "the list of tensors");
+}
+
+qn_status qn_model_add(qn_model *m, const qn_model_tensor *t, qn_error *err)
+{
+    bool present = false;
+    if (!t->rows || !t->name) return qn_fail_memory(err, "the list of tensors");
+    const qn_status status =
+        qn_names_add(m->by_name, qn_str_z(t->name), (uint32_t)m->n_tensors, &present);
+    if (status) return status;
+    if (present)
+        return qn_fail(err, QN_ERR_DATA, "%s: two tensors become \"%s\"", m->path, t->name);
+    qn_model_tensor *mine = &m->tensors[m->n_tensors++];
+    *mine = *t;
+    if (!m->exported) /* generic: names that don't speak GGUF's language */
+        mine->stays_f32 = strcmp(m->architecture, "generic") != 0
+                              ? qn_convert_stays_f32(t->name, t->rank)
+                              : t->rank <= 1;
+    return QN_OK;
+}
+
+qn_model_tensor qn_model_tensor_of(const qn_tensor *t, const char *name, const qn_rows *rows)
+{
+    qn_model_tensor r = {.name = name, .source_name = t->name, .rank = t->rank, .rows = rows};
+    memcpy(r.dims, t->dims, sizeof r.dims);
+    return r;
+}
+
+qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_tensor *t,
+                               const char *source, qn_error *err)
+{
+    char has[96], wants[96], words[96];
+    uint64_t dims[QN_ROLE_RANK];
+    const unsigned rank = qn_role_shape(role, &m->hparams, dims);
+    if (t->rank == rank && !memcmp(t->dims, dims, rank * sizeof *dims)) return QN_OK;
+    return qn_fail(err, QN_ERR_DATA, "%s: \"%s\": shape %s, but the %s says %s (%s)",
+                   m->reader->files[t->file].path, t->name,
+                   qn_shape_text(t->dims, t->rank, has, sizeof has), source,
+                   qn_shape_text(dims, rank, wants, sizeof wants),
+                   qn_role_shape_words(role, words, sizeof words));
+}
+
+const char *qn_model_note(qn_model *m, const char *line)
+{
+    const char *note = qn_arena_strndup(m->arena, line, strlen(line));
+    return note ? note : "out of memory";
+}

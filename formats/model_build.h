@@ -1,0 +1,30 @@
+/* How model.c and its two ways of filling a model share the work. */
+#ifndef QN_FORMATS_MODEL_BUILD_H
+#define QN_FORMATS_MODEL_BUILD_H
+
+#include "formats/families/family.h"
+#include "formats/model.h"
+
+/* m has path, reader and arena.  On failure the caller closes m. */
+qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options, qn_error *err);
+qn_status qn_model_fill_gguf(qn_model *m, const qn_model_options *options, qn_error *err);
+
+/* Room for n tensors and their names. */
+qn_status qn_model_reserve(qn_model *m, size_t n, qn_error *err);
+
+/* Appends; t->name and the others live as long as m.  t->rows NULL means that
+ * making them ran out of memory. */
+qn_status qn_model_add(qn_model *m, const qn_model_tensor *t, qn_error *err);
+
+/* t's name and shape under the arena's name for it, and these rows. */
+qn_model_tensor qn_model_tensor_of(const qn_tensor *t, const char *name, const qn_rows *rows);
+
+/* rank and dims are what hparams ask of the role.  name: as the file has it;
+ * source: "config.json" or "metadata", whose word it is. */
+qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_tensor *t,
+                               const char *source, qn_error *err);
+
+/* A line kept in the arena; "out of memory" when there is none for it. */
+const char *qn_model_note(qn_model *m, const char *line);
+
+#endif

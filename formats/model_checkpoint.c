@@ -1,0 +1,270 @@
+/* A checkpoint as a model: names mapped, row sources stacked, metadata made, as
+ * the reference converter would write it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/convert.h"
+#include "formats/general_keys.h"
+#include "formats/hf_config.h"
+#include "formats/model_build.h"
+#include "formats/rope_divisors.h"
+
+/* ---- the converter's order --------------------------------------------------------------- */
+
+static int by_file_and_name(const void *left, const void *right)
+{
+    const qn_tensor *a = *(const qn_tensor *const *)left, *b = *(const qn_tensor *const *)right;
+    if (a->file != b->file) return a->file < b->file ? -1 : 1;
+    return strcmp(a->name, b->name);
+}
+
+/* Files by name, in each the tensors by name (gguf-py SafetensorsLocal):
+ * layers 0, 1, 10, 2.  In the arena. */
+static const qn_tensor **converter_order(const qn_model *m)
+{
+    const qn_reader *r = m->reader;
+    const qn_tensor **order = qn_arena_alloc(m->arena, r->n_tensors, sizeof *order);
+    if (!order) return NULL;
+    for (size_t i = 0; i < r->n_tensors; i++) order[i] = &r->tensors[i];
+    qsort(order, r->n_tensors, sizeof *order, by_file_and_name);
+    return order;
+}
+
+/* ---- row sources ---------------------------------------------------------------------------- */
+
+/* A bias is one row: its elements are permuted in memory. */
+static qn_status permuted_bias(const qn_model *m, const qn_rows *view, uint64_t heads,
+                               const qn_rows **out, qn_error *err)
+{
+    const uint64_t n = view->columns, group = n / heads;
+    qn_status status = QN_OK;
+    float *from = qn_alloc(n, sizeof *from), *to = qn_alloc(n, sizeof *to);
+    if (!from || !to) {
+        status = qn_fail_memory(err, "a bias");
+        goto out;
+    }
+    if ((status = view->decode(view, qn_kernels_best(), 0, 1, from, err))) goto out;
+    for (uint64_t head = 0; head < heads; head++)
+        for (uint64_t j = 0; j < group; j++)
+            to[head * group + j] = from[head * group + j / 2 + j % 2 * (group / 2)];
+    *out = qn_rows_values(m->arena, to, 1, n);
+out:
+    qn_free(from);
+    qn_free(to);
+    return status;
+}
+
+/* *out is NULL, with QN_OK, when memory ran out: qn_model_add reports it. */
+static qn_status rows_of(const qn_model *m, const qn_role *role, const qn_tensor *t,
+                         const qn_rows **out, qn_error *err)
+{
+    const qn_rows *view = qn_rows_view(m->arena, m->reader, t);
+    uint64_t heads = 0;
+    if (role->transform == QN_PERMUTE_Q) heads = m->hparams.n_heads;
+    if (role->transform == QN_PERMUTE_K) heads = m->hparams.n_kv_heads;
+    *out = view;
+    if (!heads || !view) return QN_OK;
+    if (t->rank == 1) return permuted_bias(m, view, heads, out, err);
+    *out = qn_rows_permute(m->arena, view, heads);
+    return QN_OK;
+}
+
+/* ---- tensors by role -------------------------------------------------------------------------- */
+
+static qn_status add_divisors(qn_model *m, const qn_role *role, qn_error *err)
+{
+    const uint64_t n = m->hparams.rope_dims / 2;
+    float *values = qn_alloc(n, sizeof *values);
+    if (!values) return qn_fail_memory(err, "the rope divisors");
+    qn_rope_divisors(&m->hparams, values);
+    const qn_model_tensor t = {
+        .name = role->gguf, .rank = 1, .dims = {n}, .rows = qn_rows_values(m->arena, values, 1, n)};
+    qn_free(values);
+    return qn_model_add(m, &t, err);
+}
+
+static qn_status add_computed(qn_model *m, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t i = 0; i < m->family->n_roles && !status; i++)
+        if (m->family->roles[i].transform == QN_ROPE_DIVISORS &&
+            m->hparams.rope_scaling == QN_ROPE_LLAMA3)
+            status = add_divisors(m, &m->family->roles[i], err);
+    return status;
+}
+
+static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
+{
+    char name[160];
+    uint64_t layer;
+    const qn_rows *rows;
+    qn_status status;
+    const char *file = m->reader->files[t->file].path;
+    const qn_role *role = qn_family_role(m->family, t->name, false, &layer);
+    if (!role && qn_family_ignores(m->family, t->name)) return QN_OK;
+    if (!role || !qn_role_allowed(role, &m->hparams) || layer >= m->hparams.n_layers)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: \"%s\" has no place in a %s model of %llu layers as config.json "
+                       "describes it",
+                       file, t->name, m->family->name, (unsigned long long)m->hparams.n_layers);
+    if ((status = qn_model_check_shape(m, role, t, "config.json", err))) return status;
+    if (!qn_dtype_facts(t->dtype)->is_float)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, not real numbers", file, t->name,
+                       qn_dtype_facts(t->dtype)->name);
+    if ((status = rows_of(m, role, t, &rows, err))) return status;
+    qn_role_name(role->gguf, layer, name, sizeof name);
+    const qn_model_tensor mine =
+        qn_model_tensor_of(t, qn_arena_strndup(m->arena, name, strlen(name)), rows);
+    return qn_model_add(m, &mine, err);
+}
+
+static qn_status check_complete(const qn_model *m, qn_error *err)
+{
+    char name[160];
+    const qn_family *f = m->family;
+    for (uint64_t layer = 0; layer < m->hparams.n_layers; layer++)
+        for (size_t i = 0; i < f->n_roles; i++) {
+            const qn_role *role = &f->roles[i];
+            if (!role->checkpoint || !qn_role_needed(role, &m->hparams)) continue;
+            if (layer && !qn_role_is_layered(role)) continue;
+            if (qn_reader_find(m->reader, qn_role_name(role->checkpoint, layer, name, sizeof name)))
+                continue;
+            return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s\" is missing%s", m->path, name,
+                           role->need == QN_IF_UNTIED
+                               ? ", and config.json does not say tie_word_embeddings"
+                               : "");
+        }
+    return QN_OK;
+}
+
+static qn_status add_tensors(qn_model *m, qn_error *err)
+{
+    const qn_tensor **order = converter_order(m);
+    qn_status status = qn_model_reserve(m, m->reader->n_tensors + 1, err);
+    if (status) return status;
+    if (!order) return qn_fail_memory(err, "the list of tensors");
+    if (m->family) status = add_computed(m, err);
+    for (size_t i = 0; i < m->reader->n_tensors && !status; i++) {
+        const qn_tensor *t = order[i];
+        if (m->family) {
+            status = add_known(m, t, err);
+        } else {
+            const qn_model_tensor mine =
+                qn_model_tensor_of(t, t->name, qn_rows_view(m->arena, m->reader, t));
+            status = qn_model_add(m, &mine, err);
+        }
+    }
+    if (!status && m->family) status = check_complete(m, err);
+    return status;
+}
+
+/* ---- metadata ------------------------------------------------------------------------------------ */
+
+/* All of a model's tensors, the computed ones too: what the converter counts. */
+static uint64_t parameters(const qn_model *m)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        n += m->tensors[i].rows->rows * m->tensors[i].rows->columns;
+    return n;
+}
+
+static qn_status make_metadata(qn_model *m, const qn_general_source *source, qn_error *err)
+{
+    enum { QUANTIZATION_VERSION = 2 }; /* ggml's GGML_QNT_VERSION */
+    qn_metadata *keys = qn_metadata_new();
+    const uint32_t file_type = qn_convert_file_type(qn_convert_resolve(m, QN_OUT_AUTO));
+    qn_status status = QN_OK;
+    if (!keys) return qn_fail_memory(err, "the metadata");
+    m->metadata = keys;
+    if ((status =
+             qn_metadata_set_str(keys, "general.architecture", qn_str_z(m->architecture), err)) ||
+        (status = qn_metadata_set_str(keys, "general.type", qn_str_z("model"), err)) ||
+        (status = qn_general_keys(source, keys, err)))
+        return status;
+    status = m->family ? qn_hparams_to_metadata(m->family, &m->hparams, file_type, keys, err)
+                       : qn_metadata_set_u32(keys, "general.file_type", file_type, err);
+    if (status) return status;
+    status = qn_metadata_set_u32(keys, "general.quantization_version", QUANTIZATION_VERSION, err);
+    if (status || !m->vocab) return status;
+    return qn_vocab_write_metadata(m->vocab, keys, err);
+}
+
+/* ---- opening --------------------------------------------------------------------------------------- */
+
+/* Where config.json and the tokenizer are: the directory itself, or the one a
+ * lone file lies in.  In the arena. */
+static const char *directory_of(const qn_model *m)
+{
+    if (qn_path_is_dir(m->path)) return m->path;
+    const char *slash = strrchr(m->path, '/');
+    if (!slash) return ".";
+    const size_t n = slash == m->path ? 1 : (size_t)(slash - m->path);
+    return qn_arena_strndup(m->arena, m->path, n);
+}
+
+static qn_status choose_family(qn_model *m, const qn_hf_config *config,
+                               const qn_model_options *options, qn_error *err)
+{
+    qn_status status = QN_OK;
+    if (options->family)
+        m->family = qn_family_by_name(options->family);
+    else
+        status = qn_hf_config_family(config, &m->family, err);
+    if (status) return status;
+    m->architecture = m->family->architecture;
+    return qn_hf_config_hparams(config, m->family, &m->hparams, err);
+}
+
+static qn_status open_config(const qn_model *m, const char *dir, qn_hf_config **out, qn_error *err)
+{
+    char *path = qn_path_join(dir, "config.json");
+    if (!path) return qn_fail_memory(err, "config.json");
+    const bool there = qn_path_exists(path);
+    qn_free(path);
+    if (there) return qn_hf_config_open(out, dir, err);
+    return qn_fail(err, QN_ERR_DATA,
+                   "%s: no config.json %s; --family generic keeps the tensors' names and does "
+                   "without",
+                   m->path, dir == m->path ? "in it" : "beside it");
+}
+
+static qn_status read_vocabulary(qn_model *m, const char *dir, const qn_model_options *options,
+                                 qn_error *err)
+{
+    if (options->no_vocab) {
+        m->no_vocab = "the tokenizer was left alone";
+        return QN_OK;
+    }
+    return qn_vocab_from_directory(&m->vocab, dir, m->hparams.n_vocab, options->pre, err);
+}
+
+qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options, qn_error *err)
+{
+    const bool generic = options->family && !strcmp(options->family, "generic");
+    const char *dir = directory_of(m);
+    qn_hf_config *config = NULL;
+    qn_status status;
+    if (!dir) return qn_fail_memory(err, "the model's directory");
+    if (generic) {
+        m->architecture = "generic";
+        m->not_runnable = "opened as generic: no family's forward pass applies";
+        m->no_vocab = "opened as generic: the tokenizer was left alone";
+    } else if ((status = open_config(m, dir, &config, err)) ||
+               (status = choose_family(m, config, options, err)) ||
+               (status = read_vocabulary(m, dir, options, err))) {
+        goto out;
+    }
+    if ((status = add_tensors(m, err))) goto out;
+    const qn_general_source source = {
+        .dir = dir,
+        .id = qn_directory_name(m->arena, dir),
+        .model_name = options->model_name,
+        .config = config ? config->root : NULL,
+        .parameters = parameters(m),
+    };
+    status = source.id ? make_metadata(m, &source, err) : qn_fail_memory(err, "the model's name");
+out:
+    qn_hf_config_close(config);
+    return status;
+}

@@ -1,0 +1,175 @@
+/* A GGUF file as a model: its tensors as they lie. */
+#include <string.h>
+
+#include "formats/model_build.h"
+#include "formats/rope_divisors.h"
+
+static qn_status add_tensors(qn_model *m, qn_error *err)
+{
+    const qn_reader *r = m->reader;
+    qn_status status = qn_model_reserve(m, r->n_tensors, err);
+    for (size_t i = 0; i < r->n_tensors && !status; i++) {
+        const qn_tensor *t = &r->tensors[i];
+        const qn_model_tensor mine = qn_model_tensor_of(t, t->name, qn_rows_view(m->arena, r, t));
+        status = qn_model_add(m, &mine, err);
+    }
+    return status;
+}
+
+static qn_status read_architecture(qn_model *m, const qn_model_options *options, qn_error *err)
+{
+    qn_str s;
+    bool found = false;
+    const bool generic = options->family && !strcmp(options->family, "generic");
+    const qn_status status =
+        qn_metadata_str(m->metadata, "general.architecture", &s, generic ? &found : NULL, err);
+    if (status) return status;
+    if (generic && !found) s = qn_str_z("generic");
+    m->architecture = qn_arena_strndup(m->arena, s.s, s.n);
+    return m->architecture ? QN_OK : qn_fail_memory(err, "the architecture's name");
+}
+
+/* ---- what only the tensors tell ------------------------------------------------------- */
+
+static bool any_of(const qn_reader *r, const qn_family *f, qn_need need)
+{
+    char name[160];
+    for (size_t i = 0; i < f->n_roles; i++)
+        if (f->roles[i].need == need &&
+            qn_reader_find(r, qn_role_name(f->roles[i].gguf, 0, name, sizeof name)))
+            return true;
+    return false;
+}
+
+static const qn_tensor *divisors_of(const qn_reader *r, const qn_family *f)
+{
+    for (size_t i = 0; i < f->n_roles; i++)
+        if (f->roles[i].transform == QN_ROPE_DIVISORS) return qn_reader_find(r, f->roles[i].gguf);
+    return NULL;
+}
+
+static qn_status read_divisors(qn_model *m, const qn_family *f, qn_error *err)
+{
+    const qn_tensor *t = divisors_of(m->reader, f);
+    if (!t) return QN_OK;
+    if (m->hparams.rope_scaling != QN_ROPE_NONE)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" beside rope scaling \"%s\"", m->path,
+                       t->name, qn_rope_scaling_name(m->hparams.rope_scaling));
+    if (t->dtype != QN_F32)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, not F32", m->path, t->name,
+                       qn_dtype_facts(t->dtype)->name);
+    if (qn_tensor_elements(t) != m->hparams.rope_dims / 2)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" has %llu elements, but %llu pairs rotate",
+                       m->path, t->name, (unsigned long long)qn_tensor_elements(t),
+                       (unsigned long long)(m->hparams.rope_dims / 2));
+    m->hparams.rope_scaling = QN_ROPE_LLAMA3;
+    /* A mapped float may stand at any address. */
+    float *divisors = qn_arena_alloc(m->arena, qn_tensor_elements(t), sizeof *divisors);
+    if (!divisors) return qn_fail_memory(err, "the rope divisors");
+    memcpy(divisors, t->data, (size_t)t->bytes);
+    qn_rope_divisors_explain(divisors, &m->hparams);
+    return QN_OK;
+}
+
+/* ---- the family -------------------------------------------------------------------------- */
+
+static qn_status check_known(const qn_model *m, const qn_family *f, qn_error *err)
+{
+    for (size_t i = 0; i < m->reader->n_tensors; i++) {
+        const qn_tensor *t = &m->reader->tensors[i];
+        uint64_t layer;
+        const qn_role *role = qn_family_role(f, t->name, true, &layer);
+        if (!role || layer >= m->hparams.n_layers)
+            return qn_fail(err, QN_ERR_UNSUPPORTED,
+                           "%s: \"%s\" has no place in a %s model of %llu layers", m->path, t->name,
+                           f->name, (unsigned long long)m->hparams.n_layers);
+        const qn_status status = qn_model_check_shape(m, role, t, "metadata", err);
+        if (status) return status;
+    }
+    return QN_OK;
+}
+
+static qn_status check_complete(const qn_model *m, const qn_family *f, qn_error *err)
+{
+    char name[160];
+    for (uint64_t layer = 0; layer < m->hparams.n_layers; layer++)
+        for (size_t i = 0; i < f->n_roles; i++) {
+            const qn_role *role = &f->roles[i];
+            if (role->need != QN_NEEDED || (layer && !qn_role_is_layered(role))) continue;
+            if (!qn_reader_find(m->reader, qn_role_name(role->gguf, layer, name, sizeof name)))
+                return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s\" is missing", m->path, name);
+        }
+    return QN_OK;
+}
+
+static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
+{
+    char name[160];
+    uint64_t rows = 0;
+    qn_status status;
+    for (size_t i = 0; i < f->n_roles; i++) {
+        if (f->roles[i].shape[0] != QN_VOCAB) continue;
+        const qn_tensor *t =
+            qn_reader_find(m->reader, qn_role_name(f->roles[i].gguf, 0, name, sizeof name));
+        if (t && t->rank) rows = t->dims[0];
+        m->hparams.tied = f->roles[i].need == QN_IF_UNTIED && !t;
+    }
+    const bool tied = m->hparams.tied;
+    if ((status = qn_hparams_from_metadata(f, m->metadata, m->path, rows, &m->hparams, err)))
+        return status;
+    m->hparams.tied = tied;
+    m->hparams.attention_bias = any_of(m->reader, f, QN_IF_ATTENTION_BIAS);
+    m->hparams.mlp_bias = any_of(m->reader, f, QN_IF_MLP_BIAS);
+    if ((status = read_divisors(m, f, err)) || (status = check_known(m, f, err))) return status;
+    return check_complete(m, f, err);
+}
+
+/* A file that we cannot run can still be quantized, unless it contradicts
+ * itself. */
+static qn_status find_family(qn_model *m, const qn_model_options *options, qn_error *err)
+{
+    qn_error why = {0};
+    const qn_family *f = qn_family_by_architecture(m->architecture);
+    if (options->family && strcmp(options->family, "generic") != 0)
+        f = qn_family_by_name(options->family);
+    if (options->family && !strcmp(options->family, "generic")) {
+        m->not_runnable = "opened as generic: no family's forward pass applies";
+        return QN_OK;
+    }
+    if (!f)
+        qn_fail(&why, QN_ERR_UNSUPPORTED, "%s: architecture %s cannot be run", m->path,
+                m->architecture);
+    else if (!m->n_tensors)
+        qn_fail(&why, QN_ERR_UNSUPPORTED, "%s: there are no tensors in it", m->path);
+    else if (!bind_family(m, f, &why))
+        m->family = f;
+    if (why.status && why.status != QN_ERR_UNSUPPORTED)
+        return qn_fail(err, why.status, "%s", why.message);
+    if (why.status) m->not_runnable = qn_model_note(m, why.message);
+    return QN_OK;
+}
+
+static qn_status read_vocabulary(qn_model *m, const qn_model_options *options, qn_error *err)
+{
+    qn_error why = {0};
+    if (options->no_vocab || !qn_metadata_find(m->metadata, "tokenizer.ggml.model")) {
+        m->no_vocab = options->no_vocab ? "the tokenizer was left alone" : "it has no tokenizer";
+        return QN_OK;
+    }
+    const qn_status status = qn_vocab_from_metadata(&m->vocab, m->metadata, m->path, &why);
+    if (status == QN_ERR_UNSUPPORTED)
+        m->no_vocab = qn_model_note(m, why.message);
+    else if (status)
+        return qn_fail(err, status, "%s", why.message);
+    return QN_OK;
+}
+
+qn_status qn_model_fill_gguf(qn_model *m, const qn_model_options *options, qn_error *err)
+{
+    qn_status status;
+    m->metadata = m->reader->metadata;
+    if ((status = read_architecture(m, options, err)) || (status = add_tensors(m, err)) ||
+        (status = find_family(m, options, err)))
+        return status;
+    return read_vocabulary(m, options, err);
+}
