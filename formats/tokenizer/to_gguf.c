@@ -1,0 +1,217 @@
+/* A vocabulary as GGUF keys: names, types and order of
+ * convert_hf_to_gguf.py (conversion/base.py and llama.py, gguf-py's
+ * SpecialVocab.add_to_gguf).  Two deliberate differences:
+ *   a vocabulary of ranked character merges gets the score -rank for the
+ *   piece a merge makes, where the reference gives every piece -1000 and loses
+ *   the order;
+ *   templates with names come in the order of the file, where the reference
+ *   lists them in the order of a Python set. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/base/names.h"
+#include "formats/tokenizer/vocab.h"
+
+/* The keys' middle parts; there is none for CLS. */
+static const char *const id_names[QN_SPECIAL_COUNT] = {
+    "bos", "eos", "unknown", "seperator", "padding", NULL, "mask", "eot", "eom"};
+static const char *const add_names[QN_ADD_COUNT] = {"bos", "eos", "sep"};
+
+/* Families whose converter class adds what LlamaModel.set_vocab adds. */
+static bool has_llama_rules(const qn_vocab *v)
+{
+    static const char *const types[] = {"llama", "mistral", "mixtral", "smollm3"};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (qn_str_is(v->model_type, types[i])) return true;
+    return false;
+}
+
+/* ---- lists ------------------------------------------------------------------------- */
+
+static qn_status write_pieces(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
+{
+    qn_str *texts = qn_arena_alloc(scratch, v->n, sizeof *texts);
+    qn_names *seen = qn_names_new(v->n);
+    qn_status status = texts && seen ? QN_OK : qn_fail_memory(err, "the vocabulary's keys");
+    for (uint32_t i = 0; !status && i < v->n; i++) {
+        bool present = false;
+        texts[i] = v->pieces[i];
+        if (v->types[i] == QN_PIECE_USER) { /* "pre-normalized", as the loader wants them */
+            char *copy = qn_arena_strndup(scratch, texts[i].s, texts[i].n);
+            if (copy) texts[i] = qn_str_of(copy, qn_mark_to_space(copy, copy, texts[i].n));
+            if (!copy) status = qn_fail_memory(err, "the vocabulary's keys");
+        }
+        if (!status && qn_names_add(seen, texts[i], i, &present))
+            status = qn_fail_memory(err, "the vocabulary's keys");
+        if (!status && present)
+            status = qn_fail(err, QN_ERR_DATA, "ids %u and %u would have the same piece '%.*s'",
+                             qn_names_find(seen, texts[i]), i, (int)qn_min_u64(texts[i].n, 64),
+                             texts[i].s);
+    }
+    qn_names_free(seen);
+    return status ? status : qn_metadata_set_strs(m, "tokenizer.ggml.tokens", texts, v->n, err);
+}
+
+static qn_status write_scores(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
+{
+    if (v->kind == QN_VOCAB_BYTE_BPE) return QN_OK;
+    if (v->kind == QN_VOCAB_SPM)
+        return qn_metadata_set_f32s(m, "tokenizer.ggml.scores", v->scores, v->n, err);
+    float *scores = qn_arena_alloc(scratch, v->n, sizeof *scores);
+    if (!scores) return qn_fail_memory(err, "the vocabulary's keys");
+    memcpy(scores, v->scores, v->n * sizeof *scores);
+    for (size_t rank = v->merge_count; rank-- > 0;) scores[v->merges[rank].result] = -(float)rank;
+    return qn_metadata_set_f32s(m, "tokenizer.ggml.scores", scores, v->n, err);
+}
+
+static qn_status write_types(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
+{
+    int32_t *types = qn_arena_alloc(scratch, v->n, sizeof *types);
+    if (!types) return qn_fail_memory(err, "the vocabulary's keys");
+    for (size_t i = 0; i < v->n; i++) types[i] = v->types[i];
+    return qn_metadata_set_i32s(m, "tokenizer.ggml.token_type", types, v->n, err);
+}
+
+/* A space inside a part would end it: it becomes U+0120, as everywhere in the
+ * byte alphabet. */
+static char *put_part(char *out, qn_str part)
+{
+    for (size_t i = 0; i < part.n; i++) {
+        if (part.s[i] == ' ') {
+            memcpy(out, "\u0120", 2);
+            out += 2;
+        } else {
+            *out++ = part.s[i];
+        }
+    }
+    return out;
+}
+
+static qn_status write_merges(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
+{
+    if (v->kind != QN_VOCAB_BYTE_BPE || !v->merge_count) return QN_OK;
+    qn_str *merges = qn_arena_alloc(scratch, v->merge_count, sizeof *merges);
+    if (!merges) return qn_fail_memory(err, "the merges");
+    for (size_t i = 0; i < v->merge_count; i++) {
+        const qn_str left = v->pieces[v->merges[i].left], right = v->pieces[v->merges[i].right];
+        char *text = qn_arena_alloc(scratch, 2 * (left.n + right.n) + 1, 1);
+        if (!text) return qn_fail_memory(err, "the merges");
+        char *end = put_part(text, left);
+        *end++ = ' ';
+        end = put_part(end, right);
+        merges[i] = qn_str_of(text, (size_t)(end - text));
+    }
+    return qn_metadata_set_strs(m, "tokenizer.ggml.merges", merges, v->merge_count, err);
+}
+
+/* ---- single keys ---------------------------------------------------------------------- */
+
+static qn_status write_specials(const qn_vocab *v, qn_metadata *m, qn_error *err)
+{
+    char key[64];
+    qn_status status = QN_OK;
+    for (size_t i = 0; !status && i < v->special_count; i++) {
+        const unsigned kind = v->special_order[i];
+        if (!id_names[kind]) continue;
+        snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", id_names[kind]);
+        status = qn_metadata_set_u32(m, key, v->special[kind], err);
+    }
+    for (size_t i = 0; !status && i < v->add_count; i++) {
+        const unsigned kind = v->add_order[i];
+        snprintf(key, sizeof key, "tokenizer.ggml.add_%s_token", add_names[kind]);
+        status = qn_metadata_set_bool(m, key, v->add[kind] > 0, err);
+    }
+    return status;
+}
+
+static qn_status write_named_template(const qn_chat_template *t, qn_str *name, qn_metadata *m,
+                                      qn_error *err)
+{
+    qn_text key = {0};
+    qn_text_adds(&key, "tokenizer.chat_template.");
+    const size_t before = key.n;
+    qn_text_add(&key, t->name.s, t->name.n);
+    if (key.failed) return qn_fail_memory(err, "the chat templates");
+    for (size_t i = before; i < key.n; i++)
+        if (!isalnum((unsigned char)key.s[i]) || (unsigned char)key.s[i] > 0x7f) key.s[i] = '_';
+    qn_status status = qn_metadata_set_str(m, key.s, t->text, err);
+    memcpy((char *)(uintptr_t)name->s, key.s + before, name->n);
+    qn_text_free(&key);
+    return status;
+}
+
+static qn_status write_templates(const qn_vocab *v, qn_arena *scratch, qn_metadata *m,
+                                 qn_error *err)
+{
+    const qn_chat_template *main = NULL;
+    qn_str *names = qn_arena_alloc(scratch, v->template_count, sizeof *names);
+    size_t named = 0;
+    if (!names) return qn_fail_memory(err, "the chat templates");
+    for (size_t i = 0; i < v->template_count; i++) {
+        const qn_chat_template *t = &v->templates[i];
+        if (qn_str_is(t->name, "default")) {
+            main = t;
+            continue;
+        }
+        qn_str *name = &names[named++];
+        *name = qn_str_of(qn_arena_strndup(scratch, t->name.s, t->name.n), t->name.n);
+        if (!name->s) return qn_fail_memory(err, "the chat templates");
+        const qn_status status = write_named_template(t, name, m, err);
+        if (status) return status;
+    }
+    qn_status status = QN_OK;
+    if (named) status = qn_metadata_set_strs(m, "tokenizer.chat_templates", names, named, err);
+    if (!status && main)
+        status = qn_metadata_set_str(m, "tokenizer.chat_template", main->text, err);
+    return status;
+}
+
+/* What the converter's class of a family adds at the end.  The ids are the
+ * converter's own constants. */
+static qn_status write_family(const qn_vocab *v, qn_metadata *m, qn_error *err)
+{
+    enum { CODE_LLAMA_SIZE = 32016, CODE_LLAMA_EOT = 32010, GRANITE_SIZE = 49152, GEMMA_EOT = 107 };
+    const bool llama = has_llama_rules(v);
+    qn_status status = QN_OK;
+    if (llama && v->n == CODE_LLAMA_SIZE)
+        status = qn_metadata_set_u32(m, "tokenizer.ggml.eot_token_id", CODE_LLAMA_EOT, err);
+    if (!status && llama && v->n == GRANITE_SIZE)
+        status = qn_metadata_set_bool(m, "tokenizer.ggml.add_bos_token", false, err);
+    if (!status && qn_str_is(v->model_type, "gemma"))
+        status = qn_metadata_set_u32(m, "tokenizer.ggml.eot_token_id", GEMMA_EOT, err);
+    if (!status && v->kind != QN_VOCAB_BYTE_BPE && v->prefix == QN_PREFIX_NONE)
+        status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix", false, err);
+    return status;
+}
+
+static qn_status write_all(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
+{
+    const bool bytes = v->kind == QN_VOCAB_BYTE_BPE;
+    const qn_str pre = qn_str_z(bytes ? v->pre->name : "default");
+    qn_status status = QN_OK;
+    if (has_llama_rules(v) && v->config_space_prefix >= 0)
+        status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix",
+                                      v->config_space_prefix > 0, err);
+    if (!status)
+        status =
+            qn_metadata_set_str(m, "tokenizer.ggml.model", qn_str_z(bytes ? "gpt2" : "llama"), err);
+    if (!status) status = qn_metadata_set_str(m, "tokenizer.ggml.pre", pre, err);
+    if (!status) status = write_pieces(v, scratch, m, err);
+    if (!status) status = write_scores(v, scratch, m, err);
+    if (!status) status = write_types(v, scratch, m, err);
+    if (!status) status = write_merges(v, scratch, m, err);
+    if (!status) status = write_specials(v, m, err);
+    if (!status) status = write_templates(v, scratch, m, err);
+    if (!status) status = write_family(v, m, err);
+    return status;
+}
+
+qn_status qn_vocab_write_metadata(const qn_vocab *v, qn_metadata *m, qn_error *err)
+{
+    qn_arena *scratch = qn_arena_new();
+    if (!scratch) return qn_fail_memory(err, "the vocabulary's keys");
+    const qn_status status = write_all(v, scratch, m, err);
+    qn_arena_free(scratch);
+    return status;
+}
