@@ -40,16 +40,22 @@ qn_status qn_tensor_measure(const char *where, const char *name, qn_dtype dtype,
         return qn_fail(err, QN_ERR_DATA,
                        "%s: tensor %s: a row of %llu is not a whole number of %s blocks of %u",
                        where, name, (unsigned long long)columns, facts->name, facts->block_len);
+    /* A zero among absurd sizes must not hide them: whoever multiplies in another
+     * order would overflow. */
     uint64_t rows = 1, elements, row_bytes = 0, total = 0;
-    bool fits = qn_dtype_row_bytes(dtype, columns, &row_bytes);
-    for (unsigned i = 0; fits && i + 1 < rank; i++) fits = qn_mul_u64(rows, dims[i], &rows);
-    fits = fits && qn_mul_u64(rows, columns, &elements) && elements <= INT64_MAX &&
+    bool fits = qn_dtype_row_bytes(dtype, columns ? columns : facts->block_len, &row_bytes);
+    bool empty = columns == 0;
+    for (unsigned i = 0; fits && i + 1 < rank; i++) {
+        fits = qn_mul_u64(rows, dims[i] ? dims[i] : 1, &rows);
+        empty = empty || dims[i] == 0;
+    }
+    fits = fits && qn_mul_u64(rows, columns ? columns : 1, &elements) && elements <= INT64_MAX &&
            qn_mul_u64(rows, row_bytes, &total) && total <= INT64_MAX;
     if (!fits) {
         char shape[256];
         return qn_fail(err, QN_ERR_DATA, "%s: tensor %s: shape %s is too large", where, name,
                        qn_shape_text(dims, rank, shape, sizeof shape));
     }
-    *bytes = total;
+    *bytes = empty ? 0 : total;
     return QN_OK;
 }
