@@ -1,6 +1,11 @@
-/* Rows in, blocks out: one streaming pass over a plan, OpenMP over chunks of
+/* Rows in, blocks out: one streaming pass over a plan, OpenMP over slices of
  * rows, memory bounded whatever the model's size, the same bytes for any
- * number of threads. */
+ * number of threads.
+ *
+ * A slice is the rows of one tensor that hold 65,536 elements, or one row if
+ * that is longer.  Threads take slices in the order of the plan, several at
+ * once where tensors are tiny; each decodes, checks, encodes and writes its own
+ * while the others do the same, so reading, computing and writing overlap. */
 #ifndef QN_QUANT_PIPELINE_H
 #define QN_QUANT_PIPELINE_H
 
@@ -8,24 +13,34 @@
 #include "formats/writer.h"
 #include "quant/plan.h"
 
+/* More threads than this are never started. */
+#define QN_PIPELINE_MAX_THREADS 256
+
 typedef struct {
     int threads;           /* 0: OpenMP's default */
-    uint64_t memory_bytes; /* for chunk buffers of all threads together; 0: 64 MiB */
-    bool allow_nan;        /* else a NaN or infinity is refused with tensor and position */
+    uint64_t memory_bytes; /* for chunk buffers of all threads together; 0: 64 MiB, or the least
+                              where that is more */
+    bool allow_nan;        /* else a NaN or infinity is refused with tensor and position, as is a
+                              number that F16 or BF16 rounds to infinity; F32, F16 and BF16 only:
+                              blocks cannot hold either and always refuse */
     bool measure;          /* decode back and fill rmse */
     qn_watch watch;        /* in source bytes */
 } qn_pipeline_options;
 
 /* Per plan entry, in its order. */
 typedef struct {
-    double rmse; /* root mean square of (decoded - source); 0 when copied or not measured */
+    double rmse; /* root mean square of (decoded - source); 0 when copied or not measured; summed
+                    in a fixed order.  NaN where allow_nan let one in. */
 } qn_tensor_result;
 
 /* The least memory_bytes that can process this plan with so many threads. */
 uint64_t qn_pipeline_least_memory(const qn_plan *p, int threads);
 
 /* The writer has the plan's tensors declared in order and has begun.  Commits
- * nothing: the caller commits or abandons.  results: p->n of them, or NULL. */
+ * nothing: the caller commits or abandons.  results: p->n of them, or NULL.
+ *
+ * Of several faults the one in the first tensor and row is reported, whatever
+ * the number of threads.  A watch that says no gives QN_ERR_CANCELLED. */
 qn_status qn_pipeline_run(const qn_plan *p, qn_writer *w, const qn_pipeline_options *options,
                           qn_tensor_result *results, qn_error *err);
 

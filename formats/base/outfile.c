@@ -26,6 +26,9 @@ struct qn_outfile {
 enum { MAX_TEMPORARIES = 64 };
 static _Atomic(char *) temporaries[MAX_TEMPORARIES];
 
+/* Names that abandon_all() took: it may still be using them. */
+static _Atomic(char *) abandoned[MAX_TEMPORARIES];
+
 static atomic_ulong fail_countdown;
 
 void qn_outfile_fail_at(unsigned long n)
@@ -69,8 +72,10 @@ void qn_outfile_abandon_all(void)
 {
     const int saved = errno;
     for (int i = 0; i < MAX_TEMPORARIES; i++) {
-        const char *name = atomic_exchange(&temporaries[i], NULL);
-        if (name) unlink(name);
+        char *name = atomic_exchange(&temporaries[i], NULL);
+        if (!name) continue;
+        atomic_store(&abandoned[i], name);
+        unlink(name);
     }
     errno = saved;
 }

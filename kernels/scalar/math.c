@@ -1,0 +1,111 @@
+#include <math.h>
+#include <string.h>
+
+#include "kernels/half.h"
+#include "kernels/scalar/exp.h"
+#include "kernels/scalar/scalar.h"
+
+enum { LANES = 16 };
+
+static void pack(const float *x, size_t stride, size_t rows, size_t k, float *panel)
+{
+    for (size_t p = 0; p < k; p++)
+        for (size_t r = 0; r < QN_PANEL; r++)
+            panel[p * QN_PANEL + r] = r < rows ? x[r * stride + p] : 0.0f;
+}
+
+static void gemm_tile(const float *a, size_t lda, size_t m, const float *panel, size_t k, float *c,
+                      size_t ldc, bool accumulate)
+{
+    for (size_t i = 0; i < m; i++) {
+        float *out = c + i * ldc;
+        if (!accumulate) memset(out, 0, QN_PANEL * sizeof *out);
+        for (size_t p = 0; p < k; p++)
+            for (size_t j = 0; j < QN_PANEL; j++)
+                out[j] = fmaf(a[i * lda + p], panel[p * QN_PANEL + j], out[j]);
+    }
+}
+
+static float fold(float lane[LANES])
+{
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+static float dot(const float *x, const float *w, size_t n)
+{
+    float lane[LANES] = {0};
+    for (size_t i = 0; i < n; i++) lane[i % LANES] = fmaf(x[i], w[i], lane[i % LANES]);
+    return fold(lane);
+}
+
+static void axpy(float a, const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
+}
+
+float qn_exp_scalar(float x)
+{
+    if (!(x >= QN_EXP_LEAST)) return x != x ? x : 0.0f;
+    if (x > QN_EXP_MOST) x = QN_EXP_MOST;
+    const float shifted = fmaf(x, QN_EXP_LOG2E, QN_EXP_ROUND);
+    const float n = shifted - QN_EXP_ROUND;
+    float r = fmaf(n, -QN_EXP_LN2_HI, x);
+    r = fmaf(n, -QN_EXP_LN2_LO, r);
+    float p = QN_EXP_P5;
+    p = fmaf(p, r, QN_EXP_P4);
+    p = fmaf(p, r, QN_EXP_P3);
+    p = fmaf(p, r, QN_EXP_P2);
+    p = fmaf(p, r, QN_EXP_P1);
+    p = fmaf(p, r, QN_EXP_P0);
+    p = fmaf(p, r * r, r) + 1.0f;
+    /* times 2^n: n is in the low bits of shifted */
+    return qn_float_of_bits(qn_float_bits(p) + (qn_float_bits(shifted) << 23));
+}
+
+static float exp_sum(float *x, float shift, size_t n)
+{
+    float lane[LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        x[i] = qn_exp_scalar(x[i] - shift);
+        lane[i % LANES] += x[i];
+    }
+    return fold(lane);
+}
+
+static float largest(const float *x, size_t n)
+{
+    float most = x[0];
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > most) most = x[i];
+    return most;
+}
+
+/* x / (1 + e^-x), by e^-|x| so that nothing overflows. */
+static void silu_mul(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float x = gate[i], e = qn_exp_scalar(-fabsf(x));
+        gate[i] = x * ((x >= 0.0f ? 1.0f : e) / (1.0f + e)) * up[i];
+    }
+}
+
+static bool all_finite(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((qn_float_bits(x[i]) & 0x7f800000) == 0x7f800000) return false;
+    return true;
+}
+
+void qn_use_scalar_math(qn_kernels *k)
+{
+    k->pack = pack;
+    k->gemm_tile = gemm_tile;
+    k->dot = dot;
+    k->axpy = axpy;
+    k->exp_sum = exp_sum;
+    k->max = largest;
+    k->silu_mul = silu_mul;
+    k->finite = all_finite;
+}

@@ -1,0 +1,73 @@
+/* Q6_K: super-blocks of 256 in 16 groups of 16 with int8 scales
+ * (ggml-quants.c: quantize_row_q6_K_ref / _impl). */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/half.h"
+#include "kernels/scalar/scalar.h"
+#include "kernels/scalar/search.h"
+
+enum { GROUP = 16, GROUPS = QN_SUPER / GROUP, LEVELS = 32 };
+
+static void decode_q6_k(const void *blocks, float *out, size_t n)
+{
+    const qn_block_q6_k *b = blocks;
+    for (size_t i = 0; i < n; i += QN_SUPER, b++) {
+        const float d = qn_half_value(b->d);
+        for (int j = 0; j < QN_SUPER; j++) {
+            const int half = j / 128, r = j % 128;
+            const int low = b->low[half * 64 + r % 64] >> (r / 64 * 4) & 15;
+            const int high = b->high[half * 32 + r % 32] >> (r / 32 * 2) & 3;
+            out[i + j] = d * (float)b->scales[j / GROUP] * (float)((low | high << 4) - LEVELS);
+        }
+    }
+}
+
+static void pack(const uint8_t *q, qn_block_q6_k *b)
+{
+    memset(b->low, 0, sizeof b->low);
+    memset(b->high, 0, sizeof b->high);
+    for (int j = 0; j < QN_SUPER; j++) {
+        const int half = j / 128, r = j % 128;
+        b->low[half * 64 + r % 64] |= (uint8_t)((q[j] & 15) << (r / 64 * 4));
+        b->high[half * 32 + r % 32] |= (uint8_t)((q[j] >> 4) << (r / 32 * 2));
+    }
+}
+
+static void encode_super(const float *x, const float *weights, qn_block_q6_k *b)
+{
+    uint8_t q[QN_SUPER];
+    float scale[GROUPS];
+    for (int g = 0; g < GROUPS; g++)
+        scale[g] = qn_search_symmetric(GROUP, LEVELS, x + g * GROUP,
+                                       weights ? weights + g * GROUP : NULL, q + g * GROUP);
+    const float most = qn_signed_max(scale, GROUPS);
+    if (fabsf(most) < 1e-15f) {
+        memset(b, 0, sizeof *b);
+        return;
+    }
+    const float inverse = -128.0f / most;
+    b->d = qn_half_of(1.0f / inverse);
+    for (int g = 0; g < GROUPS; g++) {
+        const int nearest = qn_nearest(inverse * scale[g]);
+        b->scales[g] = (int8_t)(nearest < 127 ? nearest : 127);
+        const float d = qn_half_value(b->d) * (float)b->scales[g];
+        if (d == 0.0f) continue; /* the search's codes stay */
+        for (int j = g * GROUP; j < (g + 1) * GROUP; j++)
+            q[j] = (uint8_t)(qn_clamp(qn_nearest(x[j] / d), -LEVELS, LEVELS - 1) + LEVELS);
+    }
+    pack(q, b);
+}
+
+static void encode_q6_k(const float *x, const float *weights, void *blocks, size_t n)
+{
+    qn_block_q6_k *b = blocks;
+    for (size_t i = 0; i < n; i += QN_SUPER, b++)
+        encode_super(x + i, weights ? weights + i : NULL, b);
+}
+
+void qn_use_scalar_q6_k(qn_kernels *k)
+{
+    k->decode[QN_Q6_K] = decode_q6_k;
+    k->encode[QN_Q6_K] = encode_q6_k;
+}

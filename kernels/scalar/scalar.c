@@ -1,0 +1,13 @@
+#include "kernels/scalar/scalar.h"
+
+#include <string.h>
+
+void qn_use_scalar(qn_kernels *k)
+{
+    memset(k, 0, sizeof *k);
+    qn_use_scalar_plain(k);
+    qn_use_scalar_blocks(k);
+    qn_use_scalar_k_quants(k);
+    qn_use_scalar_q6_k(k);
+    qn_use_scalar_math(k);
+}

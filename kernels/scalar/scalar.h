@@ -1,0 +1,24 @@
+/* The scalar kernels: short, obvious, always built, the definition of right.
+ * What each does is in kernels/kernels.h. */
+#ifndef QN_KERNELS_SCALAR_SCALAR_H
+#define QN_KERNELS_SCALAR_SCALAR_H
+
+#include "kernels/kernels.h"
+
+/* Fill the whole table. */
+void qn_use_scalar(qn_kernels *k);
+
+/* Its parts, a file each. */
+void qn_use_scalar_plain(qn_kernels *k);    /* F32 F16 BF16 F64 F8_*: plain.c */
+void qn_use_scalar_blocks(qn_kernels *k);   /* Q4_0 ... Q8_0: blocks32.c */
+void qn_use_scalar_k_quants(qn_kernels *k); /* Q4_K Q5_K: q4_k.c */
+void qn_use_scalar_q6_k(qn_kernels *k);     /* q6_k.c */
+void qn_use_scalar_math(qn_kernels *k);     /* math.c */
+
+/* e^x for x <= 88: x = n ln 2 + r with |r| <= ln(2)/2, ln 2 in two pieces
+ * (Cody and Waite), and a polynomial of degree 7 in r (Cephes' expf
+ * coefficients, Moshier).  Every step is one rounding, fused where written so;
+ * below -87.3 it gives 0.  SIMD versions take the same steps. */
+float qn_exp_scalar(float x);
+
+#endif

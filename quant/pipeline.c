@@ -1,0 +1,353 @@
+#include "quant/pipeline.h"
+
+#include "formats/base/alloc.h"
+#include "formats/base/sizes.h"
+#include "quant/span.h"
+
+#include <math.h>
+#include <omp.h>
+
+enum {
+    SLICE = 65536,         /* elements */
+    BATCH = 16384,         /* elements: 64 KiB of floats stay in a core's cache */
+    TENSOR_COST = 1024,    /* elements that take as long as a tensor's own overhead */
+    FLUSH_BYTES = 1 << 20, /* smaller tensors are left to the kernel: a call each costs more */
+    CACHE_LINE = 64,
+};
+static const uint64_t DEFAULT_MEMORY = UINT64_C(64) << 20;
+
+/* A row of the plan.  The failure that comes first wins. */
+typedef struct {
+    size_t entry;
+    uint64_t row;
+} place;
+
+/* What is kept for each tensor while it is worked on. */
+typedef struct {
+    uint64_t rows_left;
+    uint64_t first_slot; /* of its slices' sums of squares */
+} progress;
+
+typedef struct {
+    qn_span_context span;
+    const qn_watch *watch;
+    progress *tensors;
+    double *squares; /* one a slice */
+    omp_lock_t lock; /* for all below */
+    place next;
+    uint64_t done, total; /* source bytes */
+    bool failed;
+    place failed_at;
+    qn_error error;
+} run;
+
+/* Slices of consecutive tensors, at most one of each. */
+typedef struct {
+    place from;
+    size_t end_entry; /* exclusive */
+    uint64_t end_row; /* in the last tensor, exclusive */
+} job;
+
+static uint64_t slice_rows(const qn_rows *rows)
+{
+    return rows->columns && rows->columns < SLICE ? SLICE / rows->columns : 1;
+}
+
+static uint64_t slices(const qn_rows *rows)
+{
+    const uint64_t each = slice_rows(rows);
+    return rows->rows / each + (rows->rows % each != 0);
+}
+
+/* ---- memory ---------------------------------------------------------------------- */
+
+/* Of one thread's buffers: what the longest row needs, and what more than
+ * which is no use. */
+typedef struct {
+    uint64_t least_values, least_out;
+    uint64_t best_values, best_out;
+    uint64_t shared; /* bytes for all threads together */
+} needs;
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* a * b + c, or UINT64_MAX: more than any memory. */
+static uint64_t multiply_add(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t product, sum;
+    return qn_mul_u64(a, b, &product) && qn_add_u64(product, c, &sum) ? sum : UINT64_MAX;
+}
+
+static needs needs_of(const qn_plan *p)
+{
+    needs n = {.best_values = BATCH};
+    uint64_t slots = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const qn_plan_entry *e = &p->entries[i];
+        const qn_rows *rows = e->tensor->rows;
+        uint64_t row_bytes = 0;
+        qn_dtype_row_bytes(e->dtype, rows->columns, &row_bytes);
+        const uint64_t at_once = qn_min_u64(slice_rows(rows), rows->rows);
+        n.least_values = larger(n.least_values, rows->columns);
+        n.least_out = larger(n.least_out, row_bytes);
+        n.best_out = larger(n.best_out, multiply_add(at_once, row_bytes, 0));
+        slots += slices(rows);
+    }
+    n.best_values = larger(n.best_values, n.least_values);
+    n.best_out = larger(n.best_out, n.least_out);
+    n.shared = multiply_add(p->n, sizeof(progress), multiply_add(slots, sizeof(double), 0));
+    return n;
+}
+
+static uint64_t thread_bytes(uint64_t n_values, uint64_t n_out)
+{
+    return multiply_add(n_values, 2 * sizeof(float), n_out);
+}
+
+static int thread_count(int asked)
+{
+    const int n = asked > 0 ? asked : omp_get_max_threads();
+    return n < QN_PIPELINE_MAX_THREADS ? n : QN_PIPELINE_MAX_THREADS;
+}
+
+static uint64_t least_memory(const needs *n, int threads)
+{
+    return multiply_add((uint64_t)threads, thread_bytes(n->least_values, n->least_out), n->shared);
+}
+
+uint64_t qn_pipeline_least_memory(const qn_plan *p, int threads)
+{
+    const needs n = needs_of(p);
+    return least_memory(&n, thread_count(threads));
+}
+
+/* The sizes of one thread's buffers out of `bytes`, which are enough. */
+static qn_span_buffers share_out(const needs *n, uint64_t bytes)
+{
+    qn_span_buffers b = {.n_values = n->best_values};
+    if (bytes < thread_bytes(n->best_values, n->least_out)) b.n_values = n->least_values;
+    b.n_out = qn_min_u64(n->best_out, bytes - thread_bytes(b.n_values, 0));
+    return b;
+}
+
+static qn_status allocate_buffers(qn_span_buffers *all, int threads, qn_span_buffers sizes,
+                                  qn_error *err)
+{
+    for (int t = 0; t < threads; t++) {
+        all[t] = sizes;
+        all[t].values = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_values, sizeof(float));
+        all[t].back = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_values, sizeof(float));
+        all[t].out = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_out, 1);
+        if (!all[t].values || !all[t].back || !all[t].out)
+            return qn_fail_memory(err, "the threads' buffers");
+    }
+    return QN_OK;
+}
+
+static void free_buffers(qn_span_buffers *all, int threads)
+{
+    for (int t = 0; all && t < threads; t++) {
+        qn_free(all[t].values);
+        qn_free(all[t].back);
+        qn_free(all[t].out);
+    }
+    qn_free(all);
+}
+
+/* ---- jobs ------------------------------------------------------------------------ */
+
+static const qn_rows *rows_of(const run *r, size_t entry)
+{
+    return r->span.plan->entries[entry].tensor->rows;
+}
+
+/* Under the lock. */
+static void cut_job(run *r, job *j)
+{
+    uint64_t cost = 0;
+    j->from = r->next;
+    while (r->next.entry < r->span.plan->n && cost < SLICE) {
+        const qn_rows *rows = rows_of(r, r->next.entry);
+        const uint64_t n = qn_min_u64(slice_rows(rows), rows->rows - r->next.row);
+        cost += n * rows->columns + TENSOR_COST;
+        j->end_entry = r->next.entry + 1;
+        j->end_row = r->next.row + n;
+        if (j->end_row < rows->rows) {
+            r->next.row = j->end_row;
+            return;
+        }
+        r->next = (place){.entry = j->end_entry};
+    }
+}
+
+static bool take_job(run *r, job *j)
+{
+    omp_set_lock(&r->lock);
+    const bool some = !r->failed && r->next.entry < r->span.plan->n;
+    if (some) cut_job(r, j);
+    omp_unset_lock(&r->lock);
+    return some;
+}
+
+static bool is_before(place a, place b)
+{
+    return a.entry != b.entry ? a.entry < b.entry : a.row < b.row;
+}
+
+/* Under the lock.  Jobs are taken in order, so whatever comes before a failure
+ * is under way already and will be heard, too. */
+static void fail_at(run *r, place at, const qn_error *error)
+{
+    if (r->failed && !is_before(at, r->failed_at)) return;
+    r->failed = true;
+    r->failed_at = at;
+    r->error = *error;
+}
+
+/* Source bytes of rows r0..r1; of all slices of a tensor just its own. */
+static uint64_t source_bytes(const qn_rows *rows, uint64_t r0, uint64_t r1)
+{
+    if (!rows->rows) return rows->source_bytes;
+    const uint64_t each = rows->source_bytes / rows->rows;
+    return each * (r1 - r0) + (r1 == rows->rows ? rows->source_bytes % rows->rows : 0);
+}
+
+static void finish_rows(run *r, size_t entry, uint64_t n)
+{
+    uint64_t left;
+#pragma omp atomic capture
+    left = r->tensors[entry].rows_left -= n;
+    if (!left && qn_writer_tensor_bytes(r->span.writer, entry) >= FLUSH_BYTES)
+        qn_writer_flush(r->span.writer, entry);
+}
+
+/* *bytes: of source that was worked through. */
+static qn_status do_job(run *r, const qn_span_buffers *b, const job *j, uint64_t *bytes, place *at,
+                        qn_error *err)
+{
+    *bytes = 0;
+    for (at->entry = j->from.entry; at->entry < j->end_entry; at->entry++) {
+        const qn_rows *rows = rows_of(r, at->entry);
+        const uint64_t r0 = at->entry == j->from.entry ? j->from.row : 0;
+        const uint64_t r1 = at->entry + 1 == j->end_entry ? j->end_row : rows->rows;
+        const uint64_t slot = r->tensors[at->entry].first_slot + r0 / slice_rows(rows);
+        double squares;
+        qn_status status = qn_span_run(&r->span, b, at->entry, r0, r1, &squares, &at->row, err);
+        if (status) return status;
+        if (r1 > r0) r->squares[slot] = squares;
+        finish_rows(r, at->entry, r1 - r0);
+        *bytes += source_bytes(rows, r0, r1);
+    }
+    return QN_OK;
+}
+
+static void end_job(run *r, qn_status status, uint64_t bytes, place at, const qn_error *error)
+{
+    omp_set_lock(&r->lock);
+    r->done += bytes;
+    if (status) {
+        fail_at(r, at, error);
+    } else if (!r->failed && !qn_watch_tell(r->watch, r->done, r->total)) {
+        qn_error cancelled = {0};
+        qn_fail(&cancelled, QN_ERR_CANCELLED, "cancelled");
+        fail_at(r, (place){.entry = SIZE_MAX}, &cancelled);
+    }
+    omp_unset_lock(&r->lock);
+}
+
+static void work(run *r, const qn_span_buffers *b)
+{
+    job j;
+    while (take_job(r, &j)) {
+        qn_error error = {0};
+        uint64_t bytes;
+        place at;
+        const qn_status status = do_job(r, b, &j, &bytes, &at, &error);
+        end_job(r, status, bytes, at, &error);
+    }
+}
+
+/* ---- the whole ------------------------------------------------------------------- */
+
+static qn_status allocate_progress(run *r, qn_error *err)
+{
+    const qn_plan *p = r->span.plan;
+    uint64_t slots = 0;
+    r->tensors = qn_alloc(p->n, sizeof *r->tensors);
+    if (!r->tensors) return qn_fail_memory(err, "the tensors' progress");
+    for (size_t i = 0; i < p->n; i++) {
+        const qn_rows *rows = rows_of(r, i);
+        r->tensors[i] = (progress){.rows_left = rows->rows, .first_slot = slots};
+        slots += slices(rows);
+        r->total += rows->source_bytes;
+    }
+    r->squares = qn_alloc((size_t)slots, sizeof *r->squares);
+    return r->squares ? QN_OK : qn_fail_memory(err, "the tensors' errors");
+}
+
+static void sum_results(const run *r, qn_tensor_result *results)
+{
+    for (size_t i = 0; i < r->span.plan->n; i++) {
+        const qn_rows *rows = rows_of(r, i);
+        const double *slot = r->squares + r->tensors[i].first_slot;
+        const double n = (double)rows->rows * (double)rows->columns;
+        double sum = 0;
+        for (uint64_t j = 0; j < slices(rows); j++) sum += slot[j];
+        results[i].rmse = n > 0 ? sqrt(sum / n) : 0;
+    }
+}
+
+static qn_status check_memory(const needs *n, int threads, uint64_t given, uint64_t *bytes,
+                              qn_error *err)
+{
+    const uint64_t least = least_memory(n, threads);
+    *bytes = given ? given : larger(DEFAULT_MEMORY, least);
+    if (*bytes >= least) return QN_OK;
+    return qn_fail(err, QN_ERR_MEMORY,
+                   "%llu bytes of memory for %d threads are too few: at least "
+                   "%llu",
+                   (unsigned long long)given, threads, (unsigned long long)least);
+}
+
+qn_status qn_pipeline_run(const qn_plan *p, qn_writer *w, const qn_pipeline_options *options,
+                          qn_tensor_result *results, qn_error *err)
+{
+    const needs n = needs_of(p);
+    const int threads = thread_count(options->threads);
+    uint64_t bytes;
+    qn_status status = check_memory(&n, threads, options->memory_bytes, &bytes, err);
+    if (status) return status;
+
+    run r = {.span = {.plan = p,
+                      .writer = w,
+                      .kernels = qn_kernels_best(),
+                      .allow_nan = options->allow_nan,
+                      .measure = options->measure && results},
+             .watch = &options->watch};
+    omp_init_lock(&r.lock);
+    qn_span_buffers *buffers = qn_alloc((size_t)threads, sizeof *buffers);
+    if (!buffers) {
+        status = qn_fail_memory(err, "the threads' buffers");
+        goto out;
+    }
+    const uint64_t each = (bytes - n.shared) / (uint64_t)threads;
+    if ((status = allocate_buffers(buffers, threads, share_out(&n, each), err))) goto out;
+    if ((status = allocate_progress(&r, err))) goto out;
+#pragma omp parallel num_threads(threads)
+    work(&r, &buffers[omp_get_thread_num()]);
+    if (r.failed) {
+        if (err) *err = r.error;
+        status = r.error.status;
+        goto out;
+    }
+    if (results) sum_results(&r, results);
+out:
+    qn_free(r.squares);
+    qn_free(r.tensors);
+    free_buffers(buffers, threads);
+    omp_destroy_lock(&r.lock);
+    return status;
+}

@@ -1,0 +1,227 @@
+#include "quant/policy.h"
+
+#include "formats/base/alloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_ALIGN = 32, LEAST_ALIGN = 8 }; /* of a GGUF file's data */
+
+static qn_plan *plan_new(const qn_model *m)
+{
+    qn_plan *p = qn_alloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->model = m;
+    p->n = m->n_tensors;
+    p->entries = qn_alloc(p->n, sizeof *p->entries);
+    if (p->entries) return p;
+    qn_plan_free(p);
+    return NULL;
+}
+
+void qn_plan_free(qn_plan *p)
+{
+    if (!p) return;
+    qn_metadata_free(p->metadata);
+    qn_free(p->entries);
+    qn_free(p);
+}
+
+/* ---- order -------------------------------------------------------------------- */
+
+/* llama.cpp's: what belongs to no block first, then by block, then by name. */
+static int by_block_and_name(const void *left, const void *right)
+{
+    const qn_model_tensor *a = *(const qn_model_tensor *const *)left;
+    const qn_model_tensor *b = *(const qn_model_tensor *const *)right;
+    int64_t block_a = qn_policy_block(a->name), block_b = qn_policy_block(b->name);
+    if (block_a != block_b) return block_a < block_b ? -1 : 1;
+    return strcmp(a->name, b->name);
+}
+
+static qn_status fill_in_file_order(qn_plan *p, qn_error *err)
+{
+    const qn_model_tensor **order = qn_alloc(p->n, sizeof *order);
+    if (!order) return qn_fail_memory(err, "the order of the tensors");
+    for (size_t i = 0; i < p->n; i++) order[i] = &p->model->tensors[i];
+    qsort(order, p->n, sizeof *order, by_block_and_name);
+    for (size_t i = 0; i < p->n; i++) p->entries[i].tensor = order[i];
+    qn_free(order);
+    return QN_OK;
+}
+
+/* ---- checks ------------------------------------------------------------------- */
+
+static bool is_blocks(qn_dtype t)
+{
+    return qn_dtype_facts(t)->block_len > 1;
+}
+
+static bool has_raw(const qn_rows *r)
+{
+    return !r->rows || !r->columns || (r->raw && r->raw(r, 0));
+}
+
+/* What the pipeline and the writer would refuse later, said before any work. */
+static qn_status check_entry(const qn_plan *p, qn_plan_entry *e, qn_error *err)
+{
+    const qn_model_tensor *t = e->tensor;
+    const qn_dtype_info *from = qn_dtype_facts(t->rows->dtype), *to = qn_dtype_facts(e->dtype);
+    const qn_kernels *k = qn_kernels_best();
+    uint64_t row_bytes;
+
+    e->copy = e->dtype == t->rows->dtype && has_raw(t->rows);
+    if (to->ggml_id < 0)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, a type that GGUF does not have",
+                       p->model->path, t->name, to->name);
+    if (!qn_dtype_row_bytes(e->dtype, t->rows->columns, &row_bytes))
+        return qn_fail(err, QN_ERR_ARGUMENT,
+                       "%s: \"%s\": %llu columns are not whole blocks of %s (%u)", p->model->path,
+                       t->name, (unsigned long long)t->rows->columns, to->name, to->block_len);
+    if (!e->copy && !k->decode[t->rows->dtype])
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, which cannot be decoded",
+                       p->model->path, t->name, from->name);
+    if (!e->copy && !k->encode[e->dtype])
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\": %s cannot be encoded", p->model->path,
+                       t->name, to->name);
+    return QN_OK;
+}
+
+static qn_status check_requantize(const qn_plan *p, const qn_plan_entry *e, qn_error *err)
+{
+    qn_dtype from = e->tensor->rows->dtype;
+    if (!is_blocks(from) || from == e->dtype) return QN_OK;
+    return qn_fail(err, QN_ERR_ARGUMENT,
+                   "%s: \"%s\" is %s already: quantizing it again, to %s, loses twice; "
+                   "--allow-requantize permits it",
+                   p->model->path, e->tensor->name, qn_dtype_facts(from)->name,
+                   qn_dtype_facts(e->dtype)->name);
+}
+
+/* ---- metadata ----------------------------------------------------------------- */
+
+/* The data's alignment and its key, which agree: llama-quantize copies the key
+ * and pads to 32 all the same, which no reader can follow. */
+static qn_status set_alignment(qn_plan *p, uint64_t asked, qn_error *err)
+{
+    static const char key[] = "general.alignment";
+    bool found = false;
+    uint64_t stored = DEFAULT_ALIGN;
+    qn_status status = qn_metadata_u64(p->metadata, key, &stored, &found, err);
+    if (status) return status;
+    uint64_t align = asked ? asked : stored < LEAST_ALIGN ? DEFAULT_ALIGN : stored;
+    if (align < LEAST_ALIGN || align > UINT32_MAX || align & (align - 1))
+        return qn_fail(err, QN_ERR_ARGUMENT, "alignment %llu: a power of two from %d up is needed",
+                       (unsigned long long)align, LEAST_ALIGN);
+    p->align = align;
+    if (align == stored) return QN_OK;
+    if (align != DEFAULT_ALIGN) return qn_metadata_set_u32(p->metadata, key, (uint32_t)align, err);
+    if (found) qn_metadata_remove(p->metadata, key);
+    return QN_OK;
+}
+
+/* What llama-quantize makes of a file's keys: the two that it sets go to the
+ * end, those of a split file are gone. */
+static qn_status set_quantized_keys(qn_metadata *m, uint32_t file_type, qn_error *err)
+{
+    static const char *const gone[] = {"general.quantization_version", "general.file_type",
+                                       "split.no", "split.count", "split.tensors.count"};
+    enum { QUANTIZATION_VERSION = 2 }; /* ggml's GGML_QNT_VERSION */
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) qn_metadata_remove(m, gone[i]);
+    qn_status status = qn_metadata_set_u32(m, gone[0], QUANTIZATION_VERSION, err);
+    return status ? status : qn_metadata_set_u32(m, gone[1], file_type, err);
+}
+
+static qn_status quantized_metadata(qn_plan *p, const qn_quantize_options *options, qn_error *err)
+{
+    qn_status status = QN_OK;
+    if (p->model->from_gguf)
+        p->metadata = qn_metadata_copy(p->model->metadata);
+    else
+        status = qn_convert_metadata(p->model, qn_convert_resolve(p->model, QN_OUT_AUTO),
+                                     &p->metadata, err);
+    if (status) return status;
+    if (!p->metadata) return qn_fail_memory(err, "the metadata");
+    status = set_quantized_keys(p->metadata, options->mix->file_type, err);
+    return status ? status : set_alignment(p, options->align, err);
+}
+
+/* ---- the two plans ------------------------------------------------------------ */
+
+/* What a tensor is in the file that llama-quantize would have read. */
+static qn_dtype stored_type(const qn_model *m, const qn_model_tensor *t, qn_outtype automatic)
+{
+    if (m->from_gguf || !qn_dtype_facts(t->rows->dtype)->is_float) return t->rows->dtype;
+    return qn_convert_dtype(t, automatic);
+}
+
+static qn_status decide_all(qn_plan *p, const qn_quantize_options *options, qn_error *err)
+{
+    qn_policy policy;
+    qn_outtype automatic = qn_convert_resolve(p->model, QN_OUT_AUTO);
+    qn_status status = qn_policy_init(&policy, p->model, options, err);
+    for (size_t i = 0; !status && i < p->n; i++) {
+        qn_plan_entry *e = &p->entries[i];
+        qn_policy_decide(&policy, e, stored_type(p->model, e->tensor, automatic));
+        status = check_entry(p, e, err);
+        if (!status && !options->allow_requantize) status = check_requantize(p, e, err);
+    }
+    return status;
+}
+
+qn_status qn_plan_quantize(qn_plan **out, const qn_model *m, const qn_quantize_options *options,
+                           qn_error *err)
+{
+    qn_status status;
+    qn_plan *p = plan_new(m);
+    if (!p) return qn_fail_memory(err, "the plan");
+    if ((status = fill_in_file_order(p, err))) goto out;
+    if ((status = decide_all(p, options, err))) goto out;
+    if ((status = quantized_metadata(p, options, err))) goto out;
+    *out = p;
+    p = NULL;
+out:
+    qn_plan_free(p);
+    return status;
+}
+
+static void decide_converted(qn_plan_entry *e, qn_outtype outtype)
+{
+    static const qn_dtype types[] = {[QN_OUT_F32] = QN_F32,
+                                     [QN_OUT_F16] = QN_F16,
+                                     [QN_OUT_BF16] = QN_BF16,
+                                     [QN_OUT_Q8_0] = QN_Q8_0};
+    const qn_rows *rows = e->tensor->rows;
+    bool is_number = qn_dtype_facts(rows->dtype)->is_float;
+    e->dtype = is_number ? qn_convert_dtype(e->tensor, outtype) : rows->dtype;
+    e->fallback = is_number && outtype == QN_OUT_Q8_0 && e->dtype == QN_F16;
+    const char *name = qn_dtype_facts(e->dtype)->name;
+    if (e->fallback)
+        snprintf(e->reason, sizeof e->reason, "%llu columns: F16 instead of Q8_0",
+                 (unsigned long long)rows->columns);
+    else
+        snprintf(e->reason, sizeof e->reason, "%s: %s",
+                 e->dtype == types[outtype] ? "outtype" : "kept", name);
+}
+
+qn_status qn_plan_convert(qn_plan **out, const qn_model *m, qn_outtype outtype, uint64_t align,
+                          qn_error *err)
+{
+    qn_status status;
+    qn_plan *p = plan_new(m);
+    if (!p) return qn_fail_memory(err, "the plan");
+    outtype = qn_convert_resolve(m, outtype);
+    for (size_t i = 0; i < p->n; i++) {
+        p->entries[i].tensor = &m->tensors[i];
+        decide_converted(&p->entries[i], outtype);
+        if ((status = check_entry(p, &p->entries[i], err))) goto out;
+    }
+    if ((status = qn_convert_metadata(m, outtype, &p->metadata, err))) goto out;
+    if ((status = set_alignment(p, align, err))) goto out;
+    *out = p;
+    p = NULL;
+out:
+    qn_plan_free(p);
+    return status;
+}
