@@ -1,0 +1,584 @@
+/* The pipeline against the obvious: every row encoded by itself, in order, by
+ * the scalar kernels. */
+#include "quant/pipeline.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/base/outfile.h"
+#include "tests/support/files.h"
+#include "tests/support/made_model.h"
+
+/* ---- jobs made by hand -------------------------------------------------------- */
+
+typedef struct {
+    qn_model *model;
+    qn_plan plan;
+    float *values[64]; /* of float tensors, by their number */
+} task;
+
+enum { SEED = 20260824 };
+
+static void task_open(task *t)
+{
+    *t = (task){.model = made_model_new("llama")};
+}
+
+static void task_close(task *t)
+{
+    for (int i = 0; i < 64; i++) qn_free(t->values[i]);
+    qn_free(t->plan.entries);
+    made_model_free(t->model);
+}
+
+/* rows x columns float32 values, which the result points to, on their way to
+ * `to`. */
+static float *add(task *t, uint64_t rows, uint64_t columns, qn_dtype to)
+{
+    static unsigned state = SEED;
+    const size_t i = t->model->n_tensors;
+    char name[32];
+    snprintf(name, sizeof name, "t%zu.weight", i);
+    ck_assert_uint_lt(i, 64);
+    float *v = t->values[i] = qn_alloc(rows * columns, sizeof *v);
+    ck_assert_ptr_nonnull(v);
+    for (uint64_t j = 0; j < rows * columns; j++) {
+        state = state * 1664525 + 1013904223;
+        v[j] = (float)(state >> 8) / 16777216.0F - 0.5F;
+    }
+    made_model_add(t->model, name, QN_F32, 2, (uint64_t[]){rows, columns}, v);
+    t->plan.entries = qn_resize(t->plan.entries, i + 1, sizeof *t->plan.entries);
+    ck_assert_ptr_nonnull(t->plan.entries);
+    t->plan.entries[i] = (qn_plan_entry){.dtype = to, .copy = to == QN_F32};
+    return v;
+}
+
+/* Once nothing is added any more. */
+static void bind(task *t)
+{
+    t->plan.model = t->model;
+    t->plan.n = t->model->n_tensors;
+    t->plan.metadata = t->model->metadata;
+    for (size_t i = 0; i < t->plan.n; i++) t->plan.entries[i].tensor = &t->model->tensors[i];
+}
+
+static qn_writer *begun(const qn_plan *p, const char *path)
+{
+    qn_writer *w = NULL;
+    uint64_t total;
+    qn_error err;
+    qn_status status =
+        qn_writer_create(&w, &qn_format_gguf, path, false, p->metadata, p->align, &err);
+    for (size_t i = 0; !status && i < p->n; i++) {
+        const qn_plan_entry *e = &p->entries[i];
+        status =
+            qn_writer_declare(w, e->tensor->name, e->dtype, e->tensor->rank, e->tensor->dims, &err);
+    }
+    if (!status) status = qn_writer_plan(w, &total, &err);
+    if (!status) status = qn_writer_begin(w, &err);
+    ck_assert_msg(!status, "%s", err.message);
+    return w;
+}
+
+/* Runs and abandons: for what fails.  Nothing may be left behind. */
+static qn_status run_to_nothing(const qn_plan *p, const qn_pipeline_options *o, qn_error *err)
+{
+    qn_writer *w = begun(p, qn_test_path("out.gguf"));
+    const qn_status status = qn_pipeline_run(p, w, o, NULL, err);
+    qn_writer_abandon(w);
+    ck_assert_uint_eq(qn_test_count(""), 0);
+    return status;
+}
+
+/* The file's bytes, for the caller to free. */
+static char *run_to_bytes(const qn_plan *p, const qn_pipeline_options *o, qn_tensor_result *results,
+                          size_t *n)
+{
+    qn_error err = {0};
+    char *bytes;
+    const char *path = qn_test_path("out.gguf");
+    qn_writer *w = begun(p, path);
+    ck_assert_msg(!qn_pipeline_run(p, w, o, results, &err), "%s", err.message);
+    ck_assert_msg(!qn_writer_commit(w, &err), "%s", err.message);
+    ck_assert_int_eq(qn_read_file(path, 1 << 30, &bytes, n, NULL), QN_OK);
+    remove(path);
+    return bytes;
+}
+
+/* The same file the slow way. */
+static char *expected_bytes(const qn_plan *p, size_t *n)
+{
+    qn_kernels k;
+    bool runs;
+    char *bytes;
+    ck_assert(qn_kernels_level(0, &k, &runs));
+    const char *path = qn_test_path("expected.gguf");
+    qn_writer *w = begun(p, path);
+    for (size_t i = 0; i < p->n; i++) {
+        const qn_rows *rows = p->entries[i].tensor->rows;
+        const qn_dtype to = p->entries[i].dtype;
+        uint64_t row_bytes;
+        ck_assert(qn_dtype_row_bytes(to, rows->columns, &row_bytes));
+        float *values = qn_alloc(rows->columns, sizeof *values);
+        uint8_t *row = qn_alloc(row_bytes, 1);
+        for (uint64_t r = 0; r < rows->rows; r++) {
+            ck_assert_int_eq(rows->decode(rows, &k, r, r + 1, values, NULL), QN_OK);
+            k.encode[to](values, NULL, row, rows->columns);
+            ck_assert_int_eq(qn_writer_put(w, i, r * row_bytes, row, row_bytes, NULL), QN_OK);
+        }
+        qn_free(values);
+        qn_free(row);
+    }
+    ck_assert_int_eq(qn_writer_commit(w, NULL), QN_OK);
+    ck_assert_int_eq(qn_read_file(path, 1 << 30, &bytes, n, NULL), QN_OK);
+    remove(path);
+    return bytes;
+}
+
+/* Every kind of tensor: long rows, short rows, one row, empty, every type. */
+static void add_everything(task *t)
+{
+    static const qn_dtype types[] = {QN_F32,  QN_F16,  QN_BF16, QN_Q8_0, QN_Q4_0, QN_Q4_1,
+                                     QN_Q5_0, QN_Q5_1, QN_Q4_K, QN_Q5_K, QN_Q6_K};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) add(t, 37 + i, 1024, types[i]);
+    add(t, 5000, 32, QN_Q8_0);
+    add(t, 3, 131072, QN_Q4_0);
+    add(t, 1, 256, QN_Q4_K);
+    add(t, 0, 256, QN_Q4_K);
+    add(t, 2, 0, QN_F16);
+    add(t, 70001, 3, QN_F16);
+    add(t, 1, 1, QN_F32);
+    bind(t);
+}
+
+static const int thread_counts[] = {1, 2, 3, 7};
+enum { N_THREAD_COUNTS = 4 };
+
+/* ---- bytes -------------------------------------------------------------------- */
+
+START_TEST(the_bytes_are_those_of_every_row_by_itself_whatever_the_threads)
+{
+    task t;
+    size_t n, expected_n;
+    task_open(&t);
+    add_everything(&t);
+    char *expected = expected_bytes(&t.plan, &expected_n);
+    const qn_pipeline_options o = {.threads = thread_counts[_i]};
+    char *bytes = run_to_bytes(&t.plan, &o, NULL, &n);
+    ck_assert_uint_eq(n, expected_n);
+    ck_assert_mem_eq(bytes, expected, n);
+    qn_free(bytes);
+    qn_free(expected);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(the_least_memory_is_enough_and_gives_the_same_bytes_and_errors)
+{
+    task t;
+    size_t n, least_n;
+    task_open(&t);
+    add_everything(&t);
+    qn_tensor_result results[64], least_results[64];
+    qn_pipeline_options o = {.threads = thread_counts[_i], .measure = true};
+    char *bytes = run_to_bytes(&t.plan, &o, results, &n);
+    o.memory_bytes = qn_pipeline_least_memory(&t.plan, o.threads);
+    char *least = run_to_bytes(&t.plan, &o, least_results, &least_n);
+    ck_assert_uint_eq(n, least_n);
+    ck_assert_mem_eq(bytes, least, n);
+    ck_assert_mem_eq(results, least_results, t.plan.n * sizeof *results);
+    qn_free(bytes);
+    qn_free(least);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(less_than_the_least_memory_is_refused_with_both_numbers)
+{
+    task t;
+    char numbers[100];
+    qn_error err;
+    task_open(&t);
+    add(&t, 2, 131072, QN_Q8_0);
+    bind(&t);
+    const uint64_t least = qn_pipeline_least_memory(&t.plan, 2);
+    ck_assert_uint_ge(least, 2 * 131072 * 4);
+    const qn_pipeline_options o = {.threads = 2, .memory_bytes = least - 1};
+    ck_assert_int_eq(run_to_nothing(&t.plan, &o, &err), QN_ERR_MEMORY);
+    snprintf(numbers, sizeof numbers,
+             "%llu bytes of memory for 2 threads are too few: at least %llu",
+             (unsigned long long)least - 1, (unsigned long long)least);
+    ck_assert_str_eq(err.message, numbers);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(rows_that_lie_in_another_order_are_gathered)
+{
+    task t;
+    size_t n, expected_n;
+    task_open(&t);
+    add(&t, 4096, 64, QN_F32);
+    add(&t, 4096, 64, QN_Q8_0);
+    bind(&t);
+    for (int i = 0; i < 2; i++)
+        t.model->tensors[i].rows = qn_rows_permute(t.model->arena, t.model->tensors[i].rows, 4);
+    char *expected = expected_bytes(&t.plan, &expected_n);
+    char *bytes = run_to_bytes(&t.plan, &(qn_pipeline_options){.threads = 3}, NULL, &n);
+    ck_assert_uint_eq(n, expected_n);
+    ck_assert_mem_eq(bytes, expected, n);
+    qn_free(bytes);
+    qn_free(expected);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(twenty_thousand_tiny_tensors_all_arrive)
+{
+    enum { N = 20000 };
+    static float values[N][32];
+    size_t n, expected_n;
+    qn_model *m = made_model_new("llama");
+    qn_plan p = {.model = m, .n = N, .metadata = m->metadata};
+    p.entries = qn_alloc(N, sizeof *p.entries);
+    for (int i = 0; i < N; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "t%d.weight", i);
+        for (int j = 0; j < 32; j++) values[i][j] = (float)(i * 32 + j);
+        made_model_add(m, name, QN_F32, 1, (uint64_t[]){32}, values[i]);
+        p.entries[i].dtype = QN_Q8_0;
+    }
+    for (int i = 0; i < N; i++) p.entries[i].tensor = &m->tensors[i];
+    char *expected = expected_bytes(&p, &expected_n);
+    char *bytes = run_to_bytes(&p, &(qn_pipeline_options){.threads = 2}, NULL, &n);
+    ck_assert_uint_eq(n, expected_n);
+    ck_assert_mem_eq(bytes, expected, n);
+    qn_free(bytes);
+    qn_free(expected);
+    qn_free(p.entries);
+    made_model_free(m);
+}
+END_TEST
+
+START_TEST(a_quantized_tensor_is_copied_unseen)
+{
+    uint8_t block[18]; /* Q4_0 with a NaN for a scale */
+    size_t n;
+    memset(block, 0x7f, sizeof block);
+    qn_model *m = made_model_new("llama");
+    made_model_add(m, "t.weight", QN_Q4_0, 1, (uint64_t[]){32}, block);
+    qn_plan_entry e = {.tensor = &m->tensors[0], .dtype = QN_Q4_0, .copy = true};
+    qn_plan p = {.model = m, .n = 1, .metadata = m->metadata, .entries = &e};
+    char *bytes = run_to_bytes(&p, &(qn_pipeline_options){0}, NULL, &n);
+    ck_assert_uint_ge(n, 32);
+    ck_assert_mem_eq(bytes + n - 32, block, sizeof block);
+    qn_free(bytes);
+    made_model_free(m);
+}
+END_TEST
+
+/* ---- errors measured ---------------------------------------------------------- */
+
+START_TEST(the_error_is_the_root_of_the_mean_square_and_the_same_for_any_threads)
+{
+    task t;
+    size_t n;
+    qn_kernels k;
+    bool runs;
+    static float back[41][1024];
+    task_open(&t);
+    add_everything(&t);
+    qn_tensor_result results[64], one[64];
+    const qn_pipeline_options o = {.threads = thread_counts[_i], .measure = true};
+    qn_free(run_to_bytes(&t.plan, &o, results, &n));
+    qn_free(run_to_bytes(&t.plan, &(qn_pipeline_options){.threads = 1, .measure = true}, one, &n));
+    ck_assert_mem_eq(results, one, t.plan.n * sizeof *one);
+
+    enum { Q4_0_ENTRY = 4, ROWS = 37 + Q4_0_ENTRY };
+    ck_assert_int_eq(t.plan.entries[Q4_0_ENTRY].dtype, QN_Q4_0);
+    uint8_t row[1024 / 32 * 18];
+    double sum = 0;
+    ck_assert(qn_kernels_level(0, &k, &runs));
+    for (int r = 0; r < ROWS; r++) {
+        const float *x = t.values[Q4_0_ENTRY] + r * 1024;
+        k.encode[QN_Q4_0](x, NULL, row, 1024);
+        k.decode[QN_Q4_0](row, back[r], 1024);
+        for (int c = 0; c < 1024; c++)
+            sum += ((double)x[c] - (double)back[r][c]) * ((double)x[c] - (double)back[r][c]);
+    }
+    ck_assert_double_eq_tol(results[Q4_0_ENTRY].rmse, sqrt(sum / (ROWS * 1024)), 1e-13);
+    ck_assert_double_gt(results[Q4_0_ENTRY].rmse, 0.01);
+    ck_assert_double_eq(results[0].rmse, 0);
+    task_close(&t);
+}
+END_TEST
+
+/* ---- values that cannot be written -------------------------------------------- */
+
+static void expect_refusal(task *t, bool allow_nan, const char *message)
+{
+    bind(t);
+    for (int i = 0; i < N_THREAD_COUNTS; i++) {
+        qn_error err;
+        const qn_pipeline_options o = {.threads = thread_counts[i], .allow_nan = allow_nan};
+        ck_assert_int_eq(run_to_nothing(&t->plan, &o, &err), QN_ERR_DATA);
+        ck_assert_str_eq(err.message, message);
+    }
+}
+
+START_TEST(the_first_nan_is_refused_whatever_the_threads)
+{
+    task t;
+    task_open(&t);
+    add(&t, 200, 1024, QN_Q4_K);
+    float *second = add(&t, 900, 512, QN_Q4_0);
+    float *third = add(&t, 64, 512, QN_Q4_0);
+    second[899 * 512 + 5] = NAN;
+    second[700 * 512 + 511] = NAN;
+    second[701 * 512] = -INFINITY;
+    third[0] = NAN;
+    expect_refusal(&t, false,
+                   "made.gguf: \"t1.weight\": row 700, column 511 is NaN, which no block can hold: "
+                   "Q4_0");
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(a_nan_in_a_copied_tensor_is_refused)
+{
+    task t;
+    task_open(&t);
+    add(&t, 5, 32, QN_F32)[3 * 32 + 17] = -INFINITY;
+    expect_refusal(&t, false,
+                   "made.gguf: \"t0.weight\": row 3, column 17 is -infinity (--allow-nan writes it "
+                   "anyway)");
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(no_block_can_hold_a_nan_even_when_it_is_allowed)
+{
+    task t;
+    task_open(&t);
+    add(&t, 5, 32, QN_F16)[1] = NAN;
+    add(&t, 5, 32, QN_Q8_0)[32] = INFINITY;
+    expect_refusal(
+        &t, true,
+        "made.gguf: \"t1.weight\": row 1, column 0 is infinity, which no block can hold: "
+        "Q8_0");
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(floats_keep_a_nan_that_is_allowed)
+{
+    task t;
+    size_t n, expected_n;
+    task_open(&t);
+    add(&t, 5, 32, QN_F32)[3] = NAN;
+    add(&t, 5, 32, QN_F16)[3] = INFINITY;
+    add(&t, 5, 32, QN_BF16)[3] = NAN;
+    add(&t, 5, 32, QN_F16)[3] = 1e6F;
+    bind(&t);
+    char *expected = expected_bytes(&t.plan, &expected_n);
+    char *bytes =
+        run_to_bytes(&t.plan, &(qn_pipeline_options){.allow_nan = true, .threads = 2}, NULL, &n);
+    ck_assert_uint_eq(n, expected_n);
+    ck_assert_mem_eq(bytes, expected, n);
+    qn_free(bytes);
+    qn_free(expected);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(a_number_beyond_f16_is_refused)
+{
+    task t;
+    task_open(&t);
+    float *v = add(&t, 5, 32, QN_F16);
+    v[31] = 65519.0F; /* rounds to 65504, the largest */
+    v[2 * 32 + 4] = 65520.0F;
+    expect_refusal(&t, false,
+                   "made.gguf: \"t0.weight\": row 2, column 4: 65520 is beyond the range of F16 "
+                   "(BF16 and F32 reach further)");
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(a_scale_beyond_half_precision_is_refused)
+{
+    static const struct {
+        qn_dtype dtype;
+        float value;
+        const char *what;
+    } cases[] = {
+        {QN_Q8_0, 8.4e6F,
+         "columns 0 to 31: values up to 8.4e+06 need a scale beyond half "
+         "precision, which is what Q8_0"},
+        {QN_Q4_0, 6e5F,
+         "columns 0 to 31: values up to 600000 need a scale beyond half "
+         "precision, which is what Q4_0"},
+        {QN_Q4_1, 1.1e6F,
+         "columns 0 to 31: values up to 1.1e+06 need a scale beyond half "
+         "precision, which is what Q4_1"},
+        {QN_Q4_K, 1e9F,
+         "columns 0 to 255: values up to 1e+09 need a scale beyond half "
+         "precision, which is what Q4_K"},
+        {QN_Q6_K, 1e12F,
+         "columns 0 to 255: values up to 1e+12 need a scale beyond half "
+         "precision, which is what Q6_K"},
+    };
+    task t;
+    char message[300];
+    task_open(&t);
+    add(&t, 3, 512, cases[_i].dtype)[1 * 512 + 7] = cases[_i].value;
+    snprintf(message, sizeof message, "made.gguf: \"t0.weight\": row 1, %s stores", cases[_i].what);
+    expect_refusal(&t, false, message);
+    task_close(&t);
+}
+END_TEST
+
+/* ---- stopping ----------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t last, calls, stop_at;
+    int inside;
+} watcher;
+
+static bool watch(void *ctx, uint64_t done, uint64_t total)
+{
+    watcher *w = ctx;
+    int inside;
+#pragma omp atomic capture
+    inside = ++w->inside;
+    ck_assert_int_eq(inside, 1);
+    ck_assert_uint_le(done, total);
+    ck_assert_uint_ge(done, w->last);
+    w->last = done;
+#pragma omp atomic
+    w->inside--;
+    return ++w->calls != w->stop_at;
+}
+
+START_TEST(the_watch_hears_of_every_byte_from_one_thread_at_a_time)
+{
+    task t;
+    size_t n;
+    uint64_t total = 0;
+    watcher w = {0};
+    task_open(&t);
+    add_everything(&t);
+    for (size_t i = 0; i < t.plan.n; i++) total += t.model->tensors[i].rows->source_bytes;
+    const qn_pipeline_options o = {.threads = thread_counts[_i], .watch = {watch, &w}};
+    qn_free(run_to_bytes(&t.plan, &o, NULL, &n));
+    ck_assert_uint_eq(w.last, total);
+    ck_assert_uint_gt(w.calls, 5);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(a_watch_that_says_no_leaves_nothing)
+{
+    task t;
+    qn_error err;
+    task_open(&t);
+    add_everything(&t);
+    for (uint64_t at = 1; at < 8; at += 3) {
+        watcher w = {.stop_at = at};
+        const qn_pipeline_options o = {.threads = thread_counts[_i], .watch = {watch, &w}};
+        ck_assert_int_eq(run_to_nothing(&t.plan, &o, &err), QN_ERR_CANCELLED);
+        ck_assert_uint_eq(w.calls, at);
+    }
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(a_write_that_fails_leaves_nothing)
+{
+    task t;
+    unsigned long at = 1;
+    task_open(&t);
+    add_everything(&t);
+    for (;; at++) {
+        qn_error err;
+        qn_writer *w = begun(&t.plan, qn_test_path("out.gguf"));
+        qn_outfile_fail_at(at);
+        const qn_pipeline_options o = {.threads = thread_counts[_i]};
+        const qn_status status = qn_pipeline_run(&t.plan, w, &o, NULL, &err);
+        qn_outfile_fail_at(0);
+        qn_writer_abandon(w);
+        ck_assert_uint_eq(qn_test_count(""), 0);
+        if (!status) break;
+        ck_assert_int_eq(status, QN_ERR_SYSTEM);
+        ck_assert_ptr_nonnull(strstr(err.message, "No space left"));
+    }
+    ck_assert_uint_gt(at, 15);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(a_run_without_memory_says_so)
+{
+    task t;
+    unsigned long at = 1;
+    task_open(&t);
+    add(&t, 64, 256, QN_Q4_K);
+    bind(&t);
+    for (;; at++) {
+        qn_error err;
+        qn_writer *w = begun(&t.plan, qn_test_path("out.gguf"));
+        qn_alloc_fail_at(at);
+        const qn_status status =
+            qn_pipeline_run(&t.plan, w, &(qn_pipeline_options){.threads = 2}, NULL, &err);
+        qn_alloc_fail_at(0);
+        qn_writer_abandon(w);
+        if (!status) break;
+        ck_assert_int_eq(status, QN_ERR_MEMORY);
+    }
+    ck_assert_uint_gt(at, 8);
+    task_close(&t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("pipeline");
+    TCase *t = tcase_create("bytes");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, the_bytes_are_those_of_every_row_by_itself_whatever_the_threads, 0,
+                        N_THREAD_COUNTS);
+    tcase_add_loop_test(t, the_least_memory_is_enough_and_gives_the_same_bytes_and_errors, 0,
+                        N_THREAD_COUNTS);
+    tcase_add_test(t, less_than_the_least_memory_is_refused_with_both_numbers);
+    tcase_add_test(t, rows_that_lie_in_another_order_are_gathered);
+    tcase_add_test(t, twenty_thousand_tiny_tensors_all_arrive);
+    tcase_add_test(t, a_quantized_tensor_is_copied_unseen);
+    tcase_add_loop_test(t, the_error_is_the_root_of_the_mean_square_and_the_same_for_any_threads, 0,
+                        N_THREAD_COUNTS);
+    suite_add_tcase(s, t);
+    t = tcase_create("refusals");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, the_first_nan_is_refused_whatever_the_threads);
+    tcase_add_test(t, a_nan_in_a_copied_tensor_is_refused);
+    tcase_add_test(t, no_block_can_hold_a_nan_even_when_it_is_allowed);
+    tcase_add_test(t, floats_keep_a_nan_that_is_allowed);
+    tcase_add_test(t, a_number_beyond_f16_is_refused);
+    tcase_add_loop_test(t, a_scale_beyond_half_precision_is_refused, 0, 5);
+    suite_add_tcase(s, t);
+    t = tcase_create("stopping");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, the_watch_hears_of_every_byte_from_one_thread_at_a_time, 0,
+                        N_THREAD_COUNTS);
+    tcase_add_loop_test(t, a_watch_that_says_no_leaves_nothing, 0, N_THREAD_COUNTS);
+    tcase_add_loop_test(t, a_write_that_fails_leaves_nothing, 0, N_THREAD_COUNTS);
+    tcase_add_test(t, a_run_without_memory_says_so);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
