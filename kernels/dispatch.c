@@ -3,11 +3,30 @@
 
 #include "kernels/kernels.h"
 #include "kernels/scalar/scalar.h"
+#if defined(__x86_64__)
+#include "kernels/x86/x86.h"
+#endif
 
 static bool always(void)
 {
     return true;
 }
+
+#if defined(__x86_64__)
+/* Each asks for every feature that the level's compiler flags name; the
+ * builtin also knows whether the operating system saves the registers. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+#endif
 
 /* In rising order.  A machine that runs one level runs all below it. */
 static const struct {
@@ -16,6 +35,10 @@ static const struct {
     void (*use)(qn_kernels *k); /* overwrites the entries that it has */
 } levels[] = {
     {"scalar", always, qn_use_scalar},
+#if defined(__x86_64__)
+    {"avx2", has_avx2, qn_use_avx2},
+    {"avx512", has_avx512, qn_use_avx512},
+#endif
 };
 
 #define LEVELS (sizeof levels / sizeof levels[0])

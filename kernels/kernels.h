@@ -25,6 +25,8 @@ typedef void (*qn_encode_fn)(const float *x, const float *weights, void *blocks,
 #define QN_PANEL 32
 /* The tallest tile of activations that one call of gemm_tile handles. */
 #define QN_TILE_MAX 14
+/* Sums that fma_peak keeps going: enough to hide four cycles on two units. */
+#define QN_PEAK_SUMS 12
 
 /* rows (1..QN_PANEL) rows of k floats, the first at x, stride floats apart, to
  * panel[k][QN_PANEL]; columns of missing rows are zero. */
@@ -55,12 +57,18 @@ typedef struct {
      * 8-4-2-1.  Own polynomial, error below 2 ulp, same bits everywhere;
      * arguments below -87.3 give 0. */
     float (*exp_sum)(float *x, float shift, size_t n);
-    /* The largest element (n >= 1). */
+    /* The largest element (n >= 1, no NaN; of two zeros either). */
     float (*max)(const float *x, size_t n);
     /* gate[i] = silu(gate[i]) * up[i], with the same exponential. */
     void (*silu_mul)(float *gate, const float *up, size_t n);
     /* True when every value is finite. */
     bool (*finite)(const float *x, size_t n);
+    /* For benchmarks, this level's multiply-add roof: QN_PEAK_SUMS independent
+     * vectors of vector_floats each take `rounds` fused multiply-adds, so
+     * 2 * rounds * QN_PEAK_SUMS * vector_floats operations.  The result only
+     * keeps the compiler from leaving it out. */
+    float (*fma_peak)(uint64_t rounds);
+    size_t vector_floats;
 } qn_kernels;
 
 /* The best table this machine can run (or the cap); chosen once, then constant. */

@@ -98,6 +98,16 @@ static bool all_finite(const float *x, size_t n)
     return true;
 }
 
+static float fma_peak(uint64_t rounds)
+{
+    float sum[QN_PEAK_SUMS], total = 0.0f;
+    for (int i = 0; i < QN_PEAK_SUMS; i++) sum[i] = (float)i;
+    for (uint64_t r = 0; r < rounds; r++)
+        for (int i = 0; i < QN_PEAK_SUMS; i++) sum[i] = fmaf(sum[i], 0.999999f, 1e-9f);
+    for (int i = 0; i < QN_PEAK_SUMS; i++) total += sum[i];
+    return total;
+}
+
 void qn_use_scalar_math(qn_kernels *k)
 {
     k->pack = pack;
@@ -108,4 +118,6 @@ void qn_use_scalar_math(qn_kernels *k)
     k->max = largest;
     k->silu_mul = silu_mul;
     k->finite = all_finite;
+    k->fma_peak = fma_peak;
+    k->vector_floats = 1;
 }

@@ -7,33 +7,11 @@
 #include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/k_scales.h"
 #include "kernels/scalar/scalar.h"
 #include "kernels/scalar/search.h"
 
 enum { GROUP = 32, GROUPS = QN_SUPER / GROUP };
-
-/* ---- scales and minima ------------------------------------------------------------ */
-
-/* Twelve bytes: 0-3 scales 0-3, 4-7 minima 0-3 (6 bits each, their upper two
- * bits those of groups 4-7), 8-11 the low nibbles of groups 4-7. */
-static void pack_scales(const uint8_t scale[GROUPS], const uint8_t min[GROUPS], uint8_t out[12])
-{
-    for (int i = 0; i < 4; i++) {
-        out[i] = (uint8_t)(scale[i] | scale[i + 4] >> 4 << 6);
-        out[i + 4] = (uint8_t)(min[i] | min[i + 4] >> 4 << 6);
-        out[i + 8] = (uint8_t)((scale[i + 4] & 15) | (min[i + 4] & 15) << 4);
-    }
-}
-
-static void unpack_scales(const uint8_t in[12], uint8_t scale[GROUPS], uint8_t min[GROUPS])
-{
-    for (int i = 0; i < 4; i++) {
-        scale[i] = in[i] & 63;
-        min[i] = in[i + 4] & 63;
-        scale[i + 4] = (uint8_t)((in[i + 8] & 15) | in[i] >> 6 << 4);
-        min[i + 4] = (uint8_t)(in[i + 8] >> 4 | in[i + 4] >> 6 << 4);
-    }
-}
 
 /* ---- decoding ---------------------------------------------------------------------- */
 
@@ -42,7 +20,7 @@ static void decode_super(qn_half d_bits, qn_half dmin_bits, const uint8_t packed
 {
     uint8_t scale[GROUPS], min[GROUPS];
     const float d = qn_half_value(d_bits), dmin = qn_half_value(dmin_bits);
-    unpack_scales(packed, scale, min);
+    qn_unpack_k_scales(packed, scale, min);
     for (int g = 0; g < GROUPS; g++) {
         const float s = d * (float)scale[g], m = dmin * (float)min[g];
         for (int j = 0; j < GROUP; j++) {
@@ -172,7 +150,7 @@ static void encode_q4_k(const float *x, const float *weights, void *blocks, size
         code_super(x + i, weights ? weights + i : NULL, &plain, &weighted, &s);
         b->d = s.d;
         b->dmin = s.dmin;
-        pack_scales(s.scale, s.min, b->scales);
+        qn_pack_k_scales(s.scale, s.min, b->scales);
         pack_nibbles(s.q, b->q);
     }
 }
@@ -187,7 +165,7 @@ static void encode_q5_k(const float *x, const float *weights, void *blocks, size
         code_super(x + i, weights ? weights + i : NULL, &plain, &weighted, &s);
         b->d = s.d;
         b->dmin = s.dmin;
-        pack_scales(s.scale, s.min, b->scales);
+        qn_pack_k_scales(s.scale, s.min, b->scales);
         pack_nibbles(s.q, b->q);
         memset(b->high, 0, sizeof b->high);
         for (int j = 0; j < QN_SUPER; j++)

@@ -1,0 +1,28 @@
+/* The twelve bytes in which Q4_K and Q5_K keep eight 6-bit scales and minima:
+ * 0-3 scales 0-3, 4-7 minima 0-3, their upper two bits those of groups 4-7,
+ * and 8-11 the low nibbles of groups 4-7. */
+#ifndef QN_KERNELS_K_SCALES_H
+#define QN_KERNELS_K_SCALES_H
+
+#include <stdint.h>
+
+static inline void qn_pack_k_scales(const uint8_t scale[8], const uint8_t min[8], uint8_t out[12])
+{
+    for (int i = 0; i < 4; i++) {
+        out[i] = (uint8_t)(scale[i] | scale[i + 4] >> 4 << 6);
+        out[i + 4] = (uint8_t)(min[i] | min[i + 4] >> 4 << 6);
+        out[i + 8] = (uint8_t)((scale[i + 4] & 15) | (min[i + 4] & 15) << 4);
+    }
+}
+
+static inline void qn_unpack_k_scales(const uint8_t in[12], uint8_t scale[8], uint8_t min[8])
+{
+    for (int i = 0; i < 4; i++) {
+        scale[i] = in[i] & 63;
+        min[i] = in[i + 4] & 63;
+        scale[i + 4] = (uint8_t)((in[i + 8] & 15) | in[i] >> 6 << 4);
+        min[i + 4] = (uint8_t)(in[i + 8] >> 4 | in[i + 4] >> 6 << 4);
+    }
+}
+
+#endif

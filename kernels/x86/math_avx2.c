@@ -1,0 +1,155 @@
+/* Sixteen lanes are two registers here: low holds lanes 0-7, high 8-15. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/scalar/exp.h"
+#include "kernels/x86/x86.h"
+
+enum { WIDTH = 8, LANES = 16 };
+
+static inline float fold(__m256 low, __m256 high)
+{
+    const __m256 a = _mm256_add_ps(low, high);
+    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps(c, c, 1)));
+}
+
+/* The first n (0..8) lanes set. */
+static inline __m256i first_lanes(size_t n)
+{
+    static const int32_t ones[2 * WIDTH] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(ones + WIDTH - n));
+}
+
+/* Lanes i.. of the n that are left of a row. */
+static inline __m256i lanes_left(size_t n, size_t i)
+{
+    return first_lanes(n <= i ? 0 : n - i < WIDTH ? n - i : WIDTH);
+}
+
+/* qn_exp_scalar, lane by lane. */
+static inline __m256 exponential(__m256 x)
+{
+    const __m256 round = _mm256_set1_ps(QN_EXP_ROUND);
+    const __m256 counts = _mm256_cmp_ps(x, _mm256_set1_ps(QN_EXP_LEAST), _CMP_GE_OQ);
+    const __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+    const __m256 v = _mm256_min_ps(x, _mm256_set1_ps(QN_EXP_MOST));
+    const __m256 shifted = _mm256_fmadd_ps(v, _mm256_set1_ps(QN_EXP_LOG2E), round);
+    const __m256 n = _mm256_sub_ps(shifted, round);
+    __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-QN_EXP_LN2_HI), v);
+    r = _mm256_fmadd_ps(n, _mm256_set1_ps(-QN_EXP_LN2_LO), r);
+    __m256 p = _mm256_set1_ps(QN_EXP_P5);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(QN_EXP_P4));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(QN_EXP_P3));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(QN_EXP_P2));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(QN_EXP_P1));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(QN_EXP_P0));
+    p = _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1.0f));
+    const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    const __m256 e = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power));
+    return _mm256_blendv_ps(_mm256_and_ps(counts, e), x, nan);
+}
+
+static inline __m256 exp_part(float *x, __m256 shift, __m256 sum, __m256i lanes)
+{
+    const __m256 e = exponential(_mm256_sub_ps(_mm256_maskload_ps(x, lanes), shift));
+    _mm256_maskstore_ps(x, lanes, e);
+    /* a lane that is not there keeps its sum: + 0 could change a sign only, of a 0 */
+    return _mm256_blendv_ps(sum, _mm256_add_ps(sum, e), _mm256_castsi256_ps(lanes));
+}
+
+static float exp_sum(float *x, float shift, size_t n)
+{
+    __m256 low = _mm256_setzero_ps(), high = low;
+    const __m256 s = _mm256_set1_ps(shift);
+    for (size_t i = 0; i < n; i += LANES) {
+        low = exp_part(x + i, s, low, lanes_left(n, i));
+        if (n - i > WIDTH) high = exp_part(x + i + WIDTH, s, high, lanes_left(n, i + WIDTH));
+    }
+    return fold(low, high);
+}
+
+static void silu_mul(float *gate, const float *up, size_t n)
+{
+    const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += WIDTH) {
+        const __m256i lanes = lanes_left(n, i);
+        const __m256 x = _mm256_maskload_ps(gate + i, lanes);
+        const __m256 u = _mm256_maskload_ps(up + i, lanes);
+        const __m256 e = exponential(_mm256_or_ps(x, _mm256_set1_ps(-0.0f)));
+        const __m256 top = _mm256_blendv_ps(e, one, _mm256_cmp_ps(x, zero, _CMP_GE_OQ));
+        const __m256 share = _mm256_div_ps(top, _mm256_add_ps(one, e));
+        _mm256_maskstore_ps(gate + i, lanes, _mm256_mul_ps(_mm256_mul_ps(x, share), u));
+    }
+}
+
+static float dot(const float *x, const float *w, size_t n)
+{
+    __m256 low = _mm256_setzero_ps(), high = low;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        low = _mm256_fmadd_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(w + i), low);
+        high =
+            _mm256_fmadd_ps(_mm256_loadu_ps(x + i + WIDTH), _mm256_loadu_ps(w + i + WIDTH), high);
+    }
+    if (i < n) {
+        const __m256i here = lanes_left(n, i), next = lanes_left(n, i + WIDTH);
+        const __m256 a =
+            _mm256_fmadd_ps(_mm256_maskload_ps(x + i, here), _mm256_maskload_ps(w + i, here), low);
+        low = _mm256_blendv_ps(low, a, _mm256_castsi256_ps(here));
+        if (n - i > WIDTH) {
+            const __m256 b = _mm256_fmadd_ps(_mm256_maskload_ps(x + i + WIDTH, next),
+                                             _mm256_maskload_ps(w + i + WIDTH, next), high);
+            high = _mm256_blendv_ps(high, b, _mm256_castsi256_ps(next));
+        }
+    }
+    return fold(low, high);
+}
+
+static void axpy(float a, const float *x, float *y, size_t n)
+{
+    const __m256 f = _mm256_set1_ps(a);
+    for (size_t i = 0; i < n; i += WIDTH) {
+        const __m256i lanes = lanes_left(n, i);
+        const __m256 sum =
+            _mm256_fmadd_ps(f, _mm256_maskload_ps(x + i, lanes), _mm256_maskload_ps(y + i, lanes));
+        _mm256_maskstore_ps(y + i, lanes, sum);
+    }
+}
+
+static float largest(const float *x, size_t n)
+{
+    float most = x[0];
+    __m256 v = _mm256_set1_ps(most);
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) v = _mm256_max_ps(_mm256_loadu_ps(x + i), v);
+    float lane[WIDTH];
+    _mm256_storeu_ps(lane, v);
+    for (int j = 0; j < WIDTH; j++)
+        if (lane[j] > most) most = lane[j];
+    for (; i < n; i++)
+        if (x[i] > most) most = x[i];
+    return most;
+}
+
+static bool all_finite(const float *x, size_t n)
+{
+    const __m256i exponent = _mm256_set1_epi32(0x7f800000);
+    for (size_t i = 0; i < n; i += WIDTH) {
+        const __m256i bits = _mm256_castps_si256(_mm256_maskload_ps(x + i, lanes_left(n, i)));
+        const __m256i all = _mm256_cmpeq_epi32(_mm256_and_si256(bits, exponent), exponent);
+        if (!_mm256_testz_si256(all, all)) return false;
+    }
+    return true;
+}
+
+void qn_use_math_avx2(qn_kernels *k)
+{
+    k->exp_sum = exp_sum;
+    k->silu_mul = silu_mul;
+    k->dot = dot;
+    k->axpy = axpy;
+    k->max = largest;
+    k->finite = all_finite;
+}

@@ -1,0 +1,15 @@
+#include "kernels/x86/x86.h"
+
+void qn_use_avx2(qn_kernels *k)
+{
+    qn_use_decode_avx2(k);
+    qn_use_math_avx2(k);
+    qn_use_gemm_avx2(k);
+}
+
+void qn_use_avx512(qn_kernels *k)
+{
+    qn_use_decode_avx512(k);
+    qn_use_math_avx512(k);
+    qn_use_gemm_avx512(k);
+}

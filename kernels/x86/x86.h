@@ -1,0 +1,19 @@
+/* What x86 has beyond scalar: each level overwrites the entries it is faster
+ * at, with the same bits. */
+#ifndef QN_KERNELS_X86_X86_H
+#define QN_KERNELS_X86_X86_H
+
+#include "kernels/kernels.h"
+
+void qn_use_avx2(qn_kernels *k);   /* AVX2, FMA, F16C */
+void qn_use_avx512(qn_kernels *k); /* and AVX-512 F, DQ, BW, VL */
+
+/* Their parts, a file each. */
+void qn_use_decode_avx2(qn_kernels *k);
+void qn_use_math_avx2(qn_kernels *k);
+void qn_use_gemm_avx2(qn_kernels *k);
+void qn_use_decode_avx512(qn_kernels *k);
+void qn_use_math_avx512(qn_kernels *k);
+void qn_use_gemm_avx512(qn_kernels *k);
+
+#endif
