@@ -65,6 +65,7 @@ const char *qn_test_file(const char *name, const void *bytes, size_t n)
 
 void qn_test_subdirectory(const char *name)
 {
+    nftw(qn_test_path(name), remove_one, 8, FTW_DEPTH | FTW_PHYS);
     ck_assert_int_eq(mkdir(qn_test_path(name), 0777), 0);
 }
 

@@ -15,7 +15,7 @@ const char *qn_test_path(const char *name);
 /* Makes (or replaces) that file; the result is its path as above. */
 const char *qn_test_file(const char *name, const void *bytes, size_t n);
 
-/* Makes that directory in it; names of files may then begin with "name/". */
+/* Makes that directory in it, empty even if it was there; names of files may then begin with "name/". */
 void qn_test_subdirectory(const char *name);
 
 /* Names in such a directory, "." and ".." not counted. */
