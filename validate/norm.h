@@ -1,0 +1,16 @@
+/* Root mean square normalization of a row:
+ *
+ *     out[i] = x[i] / sqrt(mean of x^2 + eps) * weight[i]
+ *
+ * (Zhang and Sennrich, 2019.)  The squares are summed in double, in eight
+ * lanes folded 4-2-1: the sum is exact to the last bits of a float32 result,
+ * and the same for any compiler. */
+#ifndef QN_VALIDATE_NORM_H
+#define QN_VALIDATE_NORM_H
+
+#include <stddef.h>
+
+/* out may be x. */
+void qn_rms_norm(const float *x, const float *weight, double eps, float *out, size_t n);
+
+#endif
