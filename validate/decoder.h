@@ -1,8 +1,20 @@
 /* The exact reference forward pass: float32 arithmetic on weights as stored.
  *
+ *     x = embedding[id]
+ *     each layer:  h = norm(x);  q, k, v = h through their matrices
+ *                  x = x + output . attention(rope(q), rope(k), v)
+ *                  h = norm(x)
+ *                  x = x + down . (silu(gate . h) * (up . h))
+ *     logits = head . norm(x)
+ *
  * One decoder for every family; what differs is in qn_hparams and in which
- * tensors the model has.  Follows transformers' modeling code, which the
- * golden logits come from. */
+ * tensors the model has (a bias, a head of its own).  Follows transformers'
+ * modeling code, which the golden logits come from.
+ *
+ * Every number is computed for its own token alone, in an order that depends
+ * on nothing else (gemm.h, attention.h, norm.h, rope.h).  So logits have the
+ * same bits for any number of threads, any ISA, and however tokens are
+ * divided into runs and sequences into batches. */
 #ifndef QN_VALIDATE_DECODER_H
 #define QN_VALIDATE_DECODER_H
 
@@ -18,8 +30,9 @@ qn_status qn_decoder_new(qn_decoder **out, const qn_model *m, const qn_kernels *
                          qn_error *err);
 void qn_decoder_free(qn_decoder *d);
 
-/* Room for `sequences` independent sequences of up to n_ctx positions each. */
-qn_status qn_session_new(qn_session **out, qn_decoder *d, size_t sequences, size_t n_ctx,
+/* d outlives the session.  Room for `sequences` independent sequences of up to n_ctx positions each.
+ * Dynamic rope scaling beyond the trained length is QN_ERR_UNSUPPORTED. */
+qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
                          qn_error *err);
 void qn_session_free(qn_session *s);
 void qn_session_reset(qn_session *s); /* forget everything cached */
@@ -31,7 +44,9 @@ typedef void (*qn_hidden_fn)(void *ctx, int layer, const float *x, size_t n_toke
 /* Runs n more ids of each sequence (ids[sequence][n]) at the positions that
  * follow what is cached, and leaves the final-normed residual
  * [sequences][n][hidden] inside the session.  An id outside the vocabulary is
- * QN_ERR_DATA. hidden may be NULL. */
+ * QN_ERR_DATA, more positions than n_ctx QN_ERR_ARGUMENT.  hidden may be NULL.
+ * After a failure nothing more is cached than before.  Scratch is that residual
+ * plus the widest activations of 2048 tokens. */
 qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden_fn hidden,
                          void *ctx, qn_error *err);
 

@@ -1,0 +1,44 @@
+/* Causal grouped-query attention over a cache of keys and values:
+ *
+ *     out = sum over u <= t of p[u] value[u],
+ *     p   = softmax over u <= t of (query . key[u]) / sqrt(head_dim)
+ *
+ * Query head j reads KV head j / (n_heads / n_kv_heads) (Ainslie et al., 2023).
+ *
+ * Both products run on the GEMM's micro-kernel (kernels.h, gemm_tile): keys are
+ * cached as panels of QN_PANEL positions, values as columns of QN_PANEL
+ * elements, so nothing is packed when they are read.  A score is one chain over
+ * the head's elements, a result one chain over the positions from the first to
+ * the token's own; the softmax is exact, in one pass over a row of scores held
+ * in memory for QN_TILE_MAX queries at a time.  So a token's result has the
+ * same bits whether its neighbours are computed with it or before it. */
+#ifndef QN_VALIDATE_ATTENTION_H
+#define QN_VALIDATE_ATTENTION_H
+
+#include "formats/base/error.h"
+#include "formats/hparams.h"
+#include "kernels/kernels.h"
+
+typedef struct qn_attention qn_attention; /* the cache of all layers, and scratch */
+
+/* Tokens of one sequence that stand at rows row.. of the activations and at
+ * positions first.. of the sequence. */
+typedef struct {
+    size_t sequence, row, first, n;
+} qn_span;
+
+qn_status qn_attention_new(qn_attention **out, const qn_hparams *h, const qn_kernels *k,
+                           int threads, size_t sequences, size_t n_ctx, qn_error *err);
+void qn_attention_free(qn_attention *a); /* NULL is fine */
+
+/* Keys [row][n_kv_heads][head_dim] and values [row][n_kv_heads][value_dim] of a
+ * span into the cache of a layer.  Positions are below n_ctx. */
+void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, const float *keys,
+                        const float *values);
+
+/* Queries [row][n_heads][head_dim] to out [row][n_heads][value_dim]; the keys and
+ * values of the spans' own tokens are stored already. */
+void qn_attention_run(qn_attention *a, size_t layer, const qn_span *spans, size_t n_spans,
+                      const float *queries, float *out);
+
+#endif
