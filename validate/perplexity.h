@@ -28,8 +28,13 @@ typedef struct {
 typedef bool (*qn_perplexity_fn)(void *ctx, uint64_t chunk, uint64_t chunks, double ppl_so_far);
 
 /* ids: the whole text, BOS already before it when the vocabulary adds one.
- * Fewer than 2 * n_ctx ids is QN_ERR_ARGUMENT.  Sums are made in token order,
- * so the figure has the same bits for any batch and thread count. */
+ * Fewer than n_ctx ids is QN_ERR_ARGUMENT (llama-perplexity asks for twice as
+ * many).  bos: what replaces a chunk's first id when replace_first.
+ *
+ * -log p = max - logit + log(sum over the vocabulary of e^(logit - max)): the
+ * exponentials in float32 (kernels.h, exp_sum), their sum, the logarithm and
+ * everything after it in double (reals.h), in the order of the tokens: the same
+ * bits for any batch, thread count and machine. */
 qn_status qn_perplexity_run(const qn_decoder *d, const uint32_t *ids, size_t n_ids, uint32_t bos,
                             bool replace_first, const qn_perplexity_options *options,
                             qn_perplexity_fn progress, void *ctx, qn_perplexity_result *out,
