@@ -1,0 +1,212 @@
+/* Quantized blocks against ggml's reference quantizers, byte for byte. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "formats/base/alloc.h"
+#include "formats/base/text.h"
+#include "kernels/kernels.h"
+#include "tests/support/data.h"
+
+/* ---- checksums of generated rows ----------------------------------------------- */
+
+/* CRC-32 of ggml's output (default x86-64 build, which contracts nothing) for
+ * 8 rows of 1024 from the generator below: quantized bytes and their decoded
+ * float32, without and with importance.  ggml d99724f2. */
+static const struct {
+    qn_dtype dtype;
+    uint32_t plain, plain_decoded, weighted, weighted_decoded;
+} golden[] = {
+    {QN_F16, 0xccf23ef1, 0x516e96bb, 0xccf23ef1, 0x516e96bb},
+    {QN_BF16, 0xa15e41b9, 0xe315bfbd, 0xa15e41b9, 0xe315bfbd},
+    {QN_Q4_0, 0x12733414, 0x9df36315, 0x303183a0, 0x7a8f7870},
+    {QN_Q4_1, 0xc27a5ea7, 0xa5caaaf1, 0xc38334c1, 0x0a9814fc},
+    {QN_Q5_0, 0xb7ef146c, 0xdeeeaf0e, 0x854a5bb3, 0x3a81f9ad},
+    {QN_Q5_1, 0x256cb982, 0xb0fcef95, 0x18b50636, 0x04d35ddf},
+    {QN_Q8_0, 0x39bfe88e, 0x5598faae, 0x39bfe88e, 0x5598faae},
+    {QN_Q4_K, 0x0b614ad6, 0x5655176b, 0x6832acff, 0xb8f1f6bb},
+    {QN_Q5_K, 0x6d44ccec, 0x02a270eb, 0x2243eed9, 0xcd66aa64},
+    {QN_Q6_K, 0xb0d522c1, 0x61037255, 0x26860b54, 0x54bf3c09},
+};
+
+enum { ROWS = 8, COLUMNS = 1024, LEVELS = 3 };
+
+static float next(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return (float)(*state >> 8) * 0x1p-24f - 0.5f;
+}
+
+static void generate(float *x, float *importance)
+{
+    uint32_t state = 1;
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        const float a = next(&state), b = next(&state), c = next(&state);
+        x[i] = ((a + b) + c) * 0.1f;
+    }
+    state = 12345;
+    for (int i = 0; i < COLUMNS; i++) {
+        const float v = next(&state) + 0.5f;
+        importance[i] = v * v;
+    }
+}
+
+static uint32_t checksum(const void *bytes, size_t n)
+{
+    return (uint32_t)crc32(0, bytes, (uInt)n);
+}
+
+static void check_golden(const qn_kernels *k, qn_dtype t, const float *x, const float *importance,
+                         uint32_t want, uint32_t want_decoded)
+{
+    static uint8_t blocks[ROWS * COLUMNS * 4];
+    static float decoded[ROWS * COLUMNS];
+    uint64_t bytes;
+    ck_assert(qn_dtype_row_bytes(t, COLUMNS, &bytes));
+    for (int r = 0; r < ROWS; r++) {
+        k->encode[t](x + r * COLUMNS, importance, blocks + r * bytes, COLUMNS);
+        k->decode[t](blocks + r * bytes, decoded + r * COLUMNS, COLUMNS);
+    }
+    const uint32_t got = checksum(blocks, ROWS * bytes), back = checksum(decoded, sizeof decoded);
+    ck_assert_msg(got == want, "%s, %s: blocks %08x, ggml's %08x", qn_dtype_facts(t)->name, k->isa,
+                  got, want);
+    ck_assert_msg(back == want_decoded, "%s, %s: decoded %08x, ggml's %08x",
+                  qn_dtype_facts(t)->name, k->isa, back, want_decoded);
+}
+
+START_TEST(blocks_have_the_checksums_of_ggmls)
+{
+    static float x[ROWS * COLUMNS], importance[COLUMNS];
+    const size_t types = sizeof golden / sizeof golden[0];
+    qn_kernels k;
+    bool runs;
+    if (!qn_kernels_level((unsigned)_i / types, &k, &runs) || !runs) return;
+    generate(x, importance);
+    ck_assert_uint_eq(checksum(x, sizeof x), 0xce2c2993);
+    ck_assert_uint_eq(checksum(importance, sizeof importance), 0x9b0876a8);
+    const size_t i = (unsigned)_i % types;
+    check_golden(&k, golden[i].dtype, x, NULL, golden[i].plain, golden[i].plain_decoded);
+    check_golden(&k, golden[i].dtype, x, importance, golden[i].weighted,
+                 golden[i].weighted_decoded);
+}
+END_TEST
+
+/* ---- files of rows ---------------------------------------------------------------- */
+
+static void *load(const char *folder, const char *name, size_t *n)
+{
+    char path[256];
+    char *bytes;
+    qn_error err = {0};
+    snprintf(path, sizeof path, "quant-vectors/%s/%s", folder, name);
+    const char *found = qn_test_data(path);
+    ck_assert_ptr_nonnull(found);
+    ck_assert_msg(!qn_read_file(found, 1 << 24, &bytes, n, &err), "%s", err.message);
+    return bytes;
+}
+
+static const struct {
+    const char *file;
+    qn_dtype dtype;
+} real[] = {
+    {"f16.noim", QN_F16},   {"bf16.noim", QN_BF16}, {"q8_0.noim", QN_Q8_0}, {"q4_0.noim", QN_Q4_0},
+    {"q4_1.noim", QN_Q4_1}, {"q5_0.noim", QN_Q5_0}, {"q5_1.noim", QN_Q5_1}, {"q4_K.noim", QN_Q4_K},
+    {"q5_K.noim", QN_Q5_K}, {"q6_K.noim", QN_Q6_K}, {"q8_0.im", QN_Q8_0},   {"q4_0.im", QN_Q4_0},
+    {"q4_1.im", QN_Q4_1},   {"q5_0.im", QN_Q5_0},   {"q5_1.im", QN_Q5_1},   {"q4_K.im", QN_Q4_K},
+    {"q5_K.im", QN_Q5_K},   {"q6_K.im", QN_Q6_K},
+};
+
+/* Rows of 256 of many kinds, quantized on x86. */
+START_TEST(blocks_of_awkward_rows_are_ggmls)
+{
+    enum { WIDTH = 256 };
+    char name[64];
+    size_t n_x, n_w, n_want;
+    uint64_t bytes;
+    const size_t files = sizeof real / sizeof real[0], i = (unsigned)_i % files;
+    qn_kernels k;
+    bool runs;
+    if (!qn_kernels_level((unsigned)_i / files, &k, &runs) || !runs) return;
+    const qn_dtype t = real[i].dtype;
+    float *x = load("x86-real", "input.f32", &n_x);
+    float *w = load("x86-real", "imatrix256.f32", &n_w);
+    snprintf(name, sizeof name, "%s.bin", real[i].file);
+    uint8_t *want = load("x86-real", name, &n_want);
+    const float *importance = strstr(name, ".im.") ? w : NULL;
+    const size_t rows = n_x / sizeof *x / WIDTH;
+    ck_assert(qn_dtype_row_bytes(t, WIDTH, &bytes));
+    ck_assert_uint_eq(n_want, rows * bytes);
+    ck_assert_uint_eq(n_w, WIDTH * sizeof *w);
+    float *decoded = qn_alloc(rows * WIDTH, sizeof *decoded);
+    for (size_t r = 0; r < rows; r++) {
+        uint8_t got[WIDTH * 4];
+        k.encode[t](x + r * WIDTH, importance, got, WIDTH);
+        ck_assert_msg(memcmp(got, want + r * bytes, bytes) == 0, "%s, %s: row %zu differs", name,
+                      k.isa, r);
+        k.decode[t](got, decoded + r * WIDTH, WIDTH);
+    }
+    if (!importance) {
+        snprintf(name, sizeof name, "%s.deq.f32", real[i].file);
+        float *back = load("x86-real", name, &n_want);
+        ck_assert_uint_eq(n_want, rows * WIDTH * sizeof *back);
+        ck_assert(memcmp(back, decoded, n_want) == 0);
+        qn_free(back);
+    }
+    qn_free(decoded);
+    qn_free(want);
+    qn_free(w);
+    qn_free(x);
+}
+END_TEST
+
+/* ---- rows of zeros ------------------------------------------------------------------ */
+
+START_TEST(a_row_of_zeros_has_ggmls_bytes)
+{
+    static const struct {
+        qn_dtype dtype;
+        const char *hex;
+    } zeros[] = {
+        {QN_Q4_0, "008088888888888888888888888888888888"},
+        {QN_Q5_0, "0080ffffffff00000000000000000000000000000000"},
+        {QN_Q4_1, "0000000000000000000000000000000000000000"},
+        {QN_Q5_1, "000000000000000000000000000000000000000000000000"},
+        {QN_Q8_0, "00000000000000000000000000000000000000000000000000000000000000000000"},
+    };
+    const qn_kernels *k = qn_kernels_best();
+    const float x[32] = {0};
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++) {
+        uint8_t block[64];
+        char hex[129] = "";
+        k->encode[zeros[i].dtype](x, NULL, block, 32);
+        for (size_t j = 0; j < strlen(zeros[i].hex) / 2; j++)
+            snprintf(hex + 2 * j, 3, "%02x", block[j]);
+        ck_assert_str_eq(hex, zeros[i].hex);
+    }
+    const float wide[256] = {0};
+    for (int t = QN_Q4_K; t <= QN_Q6_K; t++) {
+        uint8_t block[256], none[256] = {0};
+        k->encode[t](wide, NULL, block, 256);
+        ck_assert(memcmp(block, none, qn_dtype_facts((qn_dtype)t)->block_bytes) == 0);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("codecs");
+    TCase *c = tcase_create("ggml");
+    tcase_add_loop_test(c, blocks_have_the_checksums_of_ggmls, 0,
+                        LEVELS * (int)(sizeof golden / sizeof golden[0]));
+    tcase_add_loop_test(c, blocks_of_awkward_rows_are_ggmls, 0,
+                        LEVELS * (int)(sizeof real / sizeof real[0]));
+    tcase_add_test(c, a_row_of_zeros_has_ggmls_bytes);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
