@@ -264,19 +264,20 @@ static qn_status split(qn_arena *a, const char *name, part **out, size_t *n, qn_
     for (const char *p = name; *p; p++) most += *p == '-';
     part *parts = qn_arena_alloc(a, most, sizeof *parts);
     if (!parts) return qn_fail_memory(err, "the model's name");
-    *n = 0;
+    size_t count = 0;
     for (const char *p = name; *p;) {
         const size_t length = strcspn(p, "-");
         if (length) {
             char *s = qn_arena_alloc(a, length + 2, 1);
             if (!s) return qn_fail_memory(err, "the model's name");
             memcpy(s, p, length);
-            parts[(*n)++].s = s;
+            parts[count++].s = s;
         }
         p += length;
         p += *p == '-';
     }
     *out = parts;
+    *n = count;
     return QN_OK;
 }
 

@@ -14,8 +14,9 @@ static const uint64_t most = INT32_MAX;
 static qn_status check_size(uint64_t v, const char *what, const char *where, qn_error *err)
 {
     if (v >= 1 && v <= most) return QN_OK;
-    return qn_fail(err, QN_ERR_DATA, "%s: %s is %llu, not 1 to %llu", where, what,
-                   (unsigned long long)v, (unsigned long long)most);
+    qn_fail(err, QN_ERR_DATA, "%s: %s is %llu, not 1 to %llu", where, what, (unsigned long long)v,
+            (unsigned long long)most);
+    return QN_ERR_DATA;
 }
 
 static qn_status check_real(double v, const char *what, const char *where, qn_error *err)

@@ -7,13 +7,23 @@
 
 /* ---- opening and closing ------------------------------------------------------------ */
 
+static qn_status check_family(const qn_model_options *options, qn_error *err)
+{
+    char known[256];
+    const char *name = options->family;
+    if (!name || !strcmp(name, "generic") || qn_family_by_name(name)) return QN_OK;
+    return qn_fail(err, QN_ERR_ARGUMENT, "no family is called \"%s\"; there are %s", name,
+                   qn_family_names(known, sizeof known));
+}
+
 qn_status qn_model_open(qn_model **out, const char *path, const qn_model_options *options,
                         qn_error *err)
 {
     static const qn_model_options defaults;
-    qn_status status = QN_OK;
-    qn_model *m = qn_alloc(1, sizeof *m);
     if (!options) options = &defaults;
+    qn_status status = check_family(options, err);
+    if (status) return status;
+    qn_model *m = qn_alloc(1, sizeof *m);
     if (!m || !(m->arena = qn_arena_new()) ||
         !(m->path = qn_arena_strndup(m->arena, path, strlen(path)))) {
         status = qn_fail_memory(err, "the model");
@@ -95,6 +105,43 @@ qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_
                    qn_shape_text(t->dims, t->rank, has, sizeof has), source,
                    qn_shape_text(dims, rank, wants, sizeof wants),
                    qn_role_shape_words(role, words, sizeof words));
+}
+
+/* A bias is one row, whose elements are permuted in memory. */
+static qn_status permute_bias(qn_model *m, const qn_rows *below, uint64_t heads, bool undo,
+                              const qn_rows **out, qn_error *err)
+{
+    const uint64_t n = below->columns, group = n / heads;
+    qn_status status = QN_OK;
+    float *from = qn_alloc(n, sizeof *from), *to = qn_alloc(n, sizeof *to);
+    if (!from || !to) {
+        status = qn_fail_memory(err, "a bias");
+        goto out;
+    }
+    if ((status = below->decode(below, qn_kernels_best(), 0, 1, from, err))) goto out;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t j = i % group, halves = i - j + j / 2 + j % 2 * (group / 2);
+        to[undo ? halves : i] = from[undo ? i : halves];
+    }
+    *out = qn_rows_values(m->arena, to, 1, n);
+out:
+    qn_free(from);
+    qn_free(to);
+    return status;
+}
+
+qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, const qn_rows *below,
+                             bool undo, const qn_rows **out, qn_error *err)
+{
+    uint64_t heads = 0;
+    if (role->transform == QN_PERMUTE_Q) heads = m->hparams.n_heads;
+    if (role->transform == QN_PERMUTE_K) heads = m->hparams.n_kv_heads;
+    *out = below;
+    if (!heads || !below) return QN_OK;
+    if (rank == 1) return permute_bias(m, below, heads, undo, out, err);
+    *out =
+        undo ? qn_rows_unpermute(m->arena, below, heads) : qn_rows_permute(m->arena, below, heads);
+    return QN_OK;
 }
 
 const char *qn_model_note(qn_model *m, const char *line)

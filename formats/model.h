@@ -24,11 +24,13 @@ typedef struct {
 } qn_model_tensor;
 
 typedef struct {
-    const char *path; /* as opened */
+    const char *path;      /* as opened */
+    const char *directory; /* of a checkpoint: where config.json is; NULL from GGUF */
     qn_reader *reader;
     const qn_family *family;  /* NULL: generic, or an architecture we don't run */
     const char *architecture; /* GGUF's name: "llama", "generic" */
     bool from_gguf;
+    bool generic;       /* by --family or architecture: names are kept, no family applies */
     bool exported;      /* made by export.h: the checkpoint's names and layout instead */
     qn_hparams hparams; /* valid when family is set */
     /* Why family is NULL: one line for whoever wanted to run it. */

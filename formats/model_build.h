@@ -24,6 +24,11 @@ qn_model_tensor qn_model_tensor_of(const qn_tensor *t, const char *name, const q
 qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_tensor *t,
                                const char *source, qn_error *err);
 
+/* The role's transform of these rows (of a tensor of that rank), or undone.
+ * *out is NULL, with QN_OK, when memory ran out: qn_model_add reports it. */
+qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, const qn_rows *below,
+                             bool undo, const qn_rows **out, qn_error *err);
+
 /* A line kept in the arena; "out of memory" when there is none for it. */
 const char *qn_model_note(qn_model *m, const char *line);
 

@@ -11,62 +11,27 @@
 
 /* ---- the converter's order --------------------------------------------------------------- */
 
+typedef struct {
+    const qn_tensor *tensor;
+} place;
+
 static int by_file_and_name(const void *left, const void *right)
 {
-    const qn_tensor *a = *(const qn_tensor *const *)left, *b = *(const qn_tensor *const *)right;
+    const qn_tensor *a = ((const place *)left)->tensor, *b = ((const place *)right)->tensor;
     if (a->file != b->file) return a->file < b->file ? -1 : 1;
     return strcmp(a->name, b->name);
 }
 
 /* Files by name, in each the tensors by name (gguf-py SafetensorsLocal):
  * layers 0, 1, 10, 2.  In the arena. */
-static const qn_tensor **converter_order(const qn_model *m)
+static const place *converter_order(const qn_model *m)
 {
     const qn_reader *r = m->reader;
-    const qn_tensor **order = qn_arena_alloc(m->arena, r->n_tensors, sizeof *order);
+    place *order = qn_arena_alloc(m->arena, r->n_tensors, sizeof *order);
     if (!order) return NULL;
-    for (size_t i = 0; i < r->n_tensors; i++) order[i] = &r->tensors[i];
+    for (size_t i = 0; i < r->n_tensors; i++) order[i].tensor = &r->tensors[i];
     qsort(order, r->n_tensors, sizeof *order, by_file_and_name);
     return order;
-}
-
-/* ---- row sources ---------------------------------------------------------------------------- */
-
-/* A bias is one row: its elements are permuted in memory. */
-static qn_status permuted_bias(const qn_model *m, const qn_rows *view, uint64_t heads,
-                               const qn_rows **out, qn_error *err)
-{
-    const uint64_t n = view->columns, group = n / heads;
-    qn_status status = QN_OK;
-    float *from = qn_alloc(n, sizeof *from), *to = qn_alloc(n, sizeof *to);
-    if (!from || !to) {
-        status = qn_fail_memory(err, "a bias");
-        goto out;
-    }
-    if ((status = view->decode(view, qn_kernels_best(), 0, 1, from, err))) goto out;
-    for (uint64_t head = 0; head < heads; head++)
-        for (uint64_t j = 0; j < group; j++)
-            to[head * group + j] = from[head * group + j / 2 + j % 2 * (group / 2)];
-    *out = qn_rows_values(m->arena, to, 1, n);
-out:
-    qn_free(from);
-    qn_free(to);
-    return status;
-}
-
-/* *out is NULL, with QN_OK, when memory ran out: qn_model_add reports it. */
-static qn_status rows_of(const qn_model *m, const qn_role *role, const qn_tensor *t,
-                         const qn_rows **out, qn_error *err)
-{
-    const qn_rows *view = qn_rows_view(m->arena, m->reader, t);
-    uint64_t heads = 0;
-    if (role->transform == QN_PERMUTE_Q) heads = m->hparams.n_heads;
-    if (role->transform == QN_PERMUTE_K) heads = m->hparams.n_kv_heads;
-    *out = view;
-    if (!heads || !view) return QN_OK;
-    if (t->rank == 1) return permuted_bias(m, view, heads, out, err);
-    *out = qn_rows_permute(m->arena, view, heads);
-    return QN_OK;
 }
 
 /* ---- tensors by role -------------------------------------------------------------------------- */
@@ -111,7 +76,9 @@ static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
     if (!qn_dtype_facts(t->dtype)->is_float)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, not real numbers", file, t->name,
                        qn_dtype_facts(t->dtype)->name);
-    if ((status = rows_of(m, role, t, &rows, err))) return status;
+    if ((status = qn_model_transform(m, role, t->rank, qn_rows_view(m->arena, m->reader, t), false,
+                                     &rows, err)))
+        return status;
     qn_role_name(role->gguf, layer, name, sizeof name);
     const qn_model_tensor mine =
         qn_model_tensor_of(t, qn_arena_strndup(m->arena, name, strlen(name)), rows);
@@ -139,13 +106,13 @@ static qn_status check_complete(const qn_model *m, qn_error *err)
 
 static qn_status add_tensors(qn_model *m, qn_error *err)
 {
-    const qn_tensor **order = converter_order(m);
+    const place *order = converter_order(m);
     qn_status status = qn_model_reserve(m, m->reader->n_tensors + 1, err);
     if (status) return status;
     if (!order) return qn_fail_memory(err, "the list of tensors");
     if (m->family) status = add_computed(m, err);
     for (size_t i = 0; i < m->reader->n_tensors && !status; i++) {
-        const qn_tensor *t = order[i];
+        const qn_tensor *t = order[i].tensor;
         if (m->family) {
             status = add_known(m, t, err);
         } else {
@@ -246,6 +213,8 @@ qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options,
     qn_hf_config *config = NULL;
     qn_status status;
     if (!dir) return qn_fail_memory(err, "the model's directory");
+    m->directory = dir;
+    m->generic = generic;
     if (generic) {
         m->architecture = "generic";
         m->not_runnable = "opened as generic: no family's forward pass applies";

@@ -26,7 +26,9 @@ static qn_status read_architecture(qn_model *m, const qn_model_options *options,
     if (status) return status;
     if (generic && !found) s = qn_str_z("generic");
     m->architecture = qn_arena_strndup(m->arena, s.s, s.n);
-    return m->architecture ? QN_OK : qn_fail_memory(err, "the architecture's name");
+    if (!m->architecture) return qn_fail_memory(err, "the architecture's name");
+    m->generic = generic || !strcmp(m->architecture, "generic");
+    return QN_OK;
 }
 
 /* ---- what only the tensors tell ------------------------------------------------------- */
@@ -129,10 +131,9 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
 static qn_status find_family(qn_model *m, const qn_model_options *options, qn_error *err)
 {
     qn_error why = {0};
-    const qn_family *f = qn_family_by_architecture(m->architecture);
-    if (options->family && strcmp(options->family, "generic") != 0)
-        f = qn_family_by_name(options->family);
-    if (options->family && !strcmp(options->family, "generic")) {
+    const qn_family *f = options->family ? qn_family_by_name(options->family)
+                                         : qn_family_by_architecture(m->architecture);
+    if (m->generic) {
         m->not_runnable = "opened as generic: no family's forward pass applies";
         return QN_OK;
     }

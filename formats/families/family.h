@@ -117,7 +117,7 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h);
 
 extern const qn_family qn_family_llama;
 
-const qn_family *qn_family_at(size_t i); /* NULL past the last */
+/* NULL: there is none. */
 const qn_family *qn_family_by_name(const char *name);
 const qn_family *qn_family_by_class(const char *name);
 const qn_family *qn_family_by_model_type(const char *name);

@@ -6,24 +6,19 @@
 
 static const qn_family *const families[] = {
     &qn_family_llama,
+    NULL,
 };
-#define N_FAMILIES (sizeof families / sizeof *families)
-
-const qn_family *qn_family_at(size_t i)
-{
-    return i < N_FAMILIES ? families[i] : NULL;
-}
 
 const qn_family *qn_family_by_name(const char *name)
 {
-    for (size_t i = 0; i < N_FAMILIES; i++)
+    for (size_t i = 0; families[i]; i++)
         if (!strcmp(families[i]->name, name)) return families[i];
     return NULL;
 }
 
 const qn_family *qn_family_by_architecture(const char *name)
 {
-    for (size_t i = 0; i < N_FAMILIES; i++)
+    for (size_t i = 0; families[i]; i++)
         if (!strcmp(families[i]->architecture, name)) return families[i];
     return NULL;
 }
@@ -37,14 +32,14 @@ static bool holds(const char *const *list, const char *name)
 
 const qn_family *qn_family_by_class(const char *name)
 {
-    for (size_t i = 0; i < N_FAMILIES; i++)
+    for (size_t i = 0; families[i]; i++)
         if (holds(families[i]->classes, name)) return families[i];
     return NULL;
 }
 
 const qn_family *qn_family_by_model_type(const char *name)
 {
-    for (size_t i = 0; i < N_FAMILIES; i++)
+    for (size_t i = 0; families[i]; i++)
         if (holds(families[i]->model_types, name)) return families[i];
     return NULL;
 }
@@ -53,7 +48,7 @@ const char *qn_family_names(char *buf, size_t n)
 {
     size_t used = 0;
     buf[0] = '\0';
-    for (size_t i = 0; i < N_FAMILIES && used < n; i++)
+    for (size_t i = 0; families[i] && used < n; i++)
         used += (size_t)snprintf(buf + used, n - used, "%s, ", families[i]->name);
     if (used < n) snprintf(buf + used, n - used, "generic");
     return buf;

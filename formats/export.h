@@ -1,0 +1,26 @@
+/* The way back: a model under its checkpoint's names and layout, to be written
+ * as safetensors, and the files that make a directory of it.
+ *
+ * What is exported is a qn_model as well, so qn_plan_convert and the pipeline
+ * write it like any other; transforms are undone by row sources, computed
+ * tensors (rope_freqs.weight) are left out, tensors stand in the order of
+ * their names. */
+#ifndef QN_FORMATS_EXPORT_H
+#define QN_FORMATS_EXPORT_H
+
+#include "formats/convert.h"
+
+/* m outlives *out, which qn_model_close ends.  A generic model keeps its
+ * names; another one without a family is QN_ERR_UNSUPPORTED.  Every tensor
+ * takes the outtype; metadata is {"format": "pt"}. */
+qn_status qn_export_open(qn_model **out, const qn_model *m, qn_error *err);
+
+/* Into the existing directory dir: config.json, saying the outtype (F32, F16 or
+ * BF16), and beside a checkpoint's its tokenizer's files and
+ * generation_config.json.  From GGUF only config.json can be made: *tokenizer
+ * says whether there is a tokenizer.  Existing files stop it unless force.  m
+ * is the model itself, not the exported one. */
+qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
+                          bool *tokenizer, qn_error *err);
+
+#endif

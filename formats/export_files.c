@@ -1,0 +1,134 @@
+/* The files beside an exported model.safetensors. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/base/outfile.h"
+#include "formats/export.h"
+#include "formats/hf_config.h"
+
+enum { MOST_BYTES = 256 << 20 }; /* of a file that is copied */
+
+static qn_status write_file(const char *dir, const char *name, const char *bytes, size_t n,
+                            bool force, qn_error *err)
+{
+    qn_outfile *f = NULL;
+    char *path = qn_path_join(dir, name);
+    qn_status status = path ? QN_OK : qn_fail_memory(err, name);
+    if (status || (status = qn_outfile_create(&f, path, force, err))) goto out;
+    if ((status = qn_outfile_reserve(f, n, err)) ||
+        (status = qn_outfile_write(f, 0, bytes, n, err))) {
+        qn_outfile_abandon(f);
+        goto out;
+    }
+    status = qn_outfile_commit(f, err);
+out:
+    qn_free(path);
+    return status;
+}
+
+/* *there is false, with QN_OK, when there is no such file to copy. */
+static qn_status copy_file(const char *from, const char *dir, const char *name, bool force,
+                           bool *there, qn_error *err)
+{
+    char *path = qn_path_join(from, name), *bytes = NULL;
+    size_t n = 0;
+    qn_status status = path ? QN_OK : qn_fail_memory(err, name);
+    if (!status && (*there = qn_path_exists(path))) {
+        status = qn_read_file(path, MOST_BYTES, &bytes, &n, err);
+        if (!status) status = write_file(dir, name, bytes, n, force, err);
+    }
+    qn_free(bytes);
+    qn_free(path);
+    return status;
+}
+
+/* ---- config.json ------------------------------------------------------------------------ */
+
+static const char *dtype_name(qn_outtype t)
+{
+    switch (t) {
+    case QN_OUT_F32: return "float32";
+    case QN_OUT_BF16: return "bfloat16";
+    case QN_OUT_AUTO:
+    case QN_OUT_F16:
+    case QN_OUT_Q8_0: return "float16";
+    }
+    return "float16";
+}
+
+/* The checkpoint's own, but for the type of its tensors. */
+static qn_status own_config(const char *dir, qn_outtype t, json_t **out, qn_error *err)
+{
+    qn_hf_config *c = NULL;
+    qn_status status = qn_hf_config_open(&c, dir, err);
+    if (status) return status;
+    const char *key = json_object_get(c->root, "dtype") ? "dtype" : "torch_dtype";
+    if (json_object_set_new(c->root, key, json_string(dtype_name(t))))
+        status = qn_fail_memory(err, "config.json");
+    else
+        *out = json_incref(c->root);
+    qn_hf_config_close(c);
+    return status;
+}
+
+static int set_id(json_t *o, const char *key, uint32_t id)
+{
+    return id == UINT32_MAX ? 0 : json_object_set_new(o, key, json_integer(id));
+}
+
+static qn_status made_config(const qn_model *m, qn_outtype t, json_t **out, qn_error *err)
+{
+    if (m->hparams.rope_scaling == QN_ROPE_LLAMA3 && m->hparams.rope_low_freq == 0)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: the divisors in rope_freqs.weight follow no llama3 rule that "
+                       "config.json could state",
+                       m->path);
+    json_t *o = qn_hf_config_make(m->family, &m->hparams, dtype_name(t));
+    if (!o) return qn_fail_memory(err, "config.json");
+    if (m->vocab && (set_id(o, "bos_token_id", qn_vocab_bos(m->vocab)) ||
+                     set_id(o, "eos_token_id", qn_vocab_eos(m->vocab)))) {
+        json_decref(o);
+        return qn_fail_memory(err, "config.json");
+    }
+    *out = o;
+    return QN_OK;
+}
+
+static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, bool force,
+                              qn_error *err)
+{
+    /* Nine digits tell every float32 apart, seventeen every double. */
+    const size_t precision = m->from_gguf ? JSON_REAL_PRECISION(9) : JSON_REAL_PRECISION(17);
+    json_t *config = NULL;
+    qn_status status =
+        m->from_gguf ? made_config(m, t, &config, err) : own_config(m->directory, t, &config, err);
+    if (status) return status;
+    char *text = json_dumps(config, JSON_INDENT(2) | precision);
+    json_decref(config);
+    status = text ? write_file(dir, "config.json", text, strlen(text), force, err)
+                  : qn_fail_memory(err, "config.json");
+    free(text); /* jansson's own */
+    return status;
+}
+
+/* ---- all ----------------------------------------------------------------------------------- */
+
+qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
+                          bool *tokenizer, qn_error *err)
+{
+    static const char *const names[] = {
+        "tokenizer.json",          "tokenizer.model",     "tokenizer_config.json",
+        "added_tokens.json",       "vocab.json",          "merges.txt",
+        "special_tokens_map.json", "chat_template.jinja", "generation_config.json",
+    };
+    qn_status status = QN_OK;
+    *tokenizer = false;
+    if (m->family) status = write_config(m, dir, outtype, force, err);
+    if (m->from_gguf || m->generic) return status;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
+        bool there = false;
+        status = copy_file(m->directory, dir, names[i], force, &there, err);
+        *tokenizer |= there && i < 2;
+    }
+    return status;
+}
