@@ -1,0 +1,101 @@
+/* Checkpoints become the GGUF files that the reference converter makes of them
+ * (gguf-expected.json, written by convert_hf_to_gguf.py). */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/base/digest.h"
+#include "tests/support/data.h"
+#include "tests/support/files.h"
+#include "tests/support/golden_gguf.h"
+#include "tests/support/write_model.h"
+
+static const struct {
+    const char *name;
+    qn_outtype type;
+} outtypes[] = {
+    {"f32", QN_OUT_F32}, {"f16", QN_OUT_F16}, {"bf16", QN_OUT_BF16}, {"q8_0", QN_OUT_Q8_0}};
+enum { N_OUTTYPES = sizeof outtypes / sizeof *outtypes };
+
+static const char *const golden[] = {"llama", "smollm2"};
+enum { N_GOLDEN = sizeof golden / sizeof *golden };
+
+static qn_model *open_model(const char *path, const qn_model_options *options)
+{
+    qn_error err = {0};
+    qn_model *m = NULL;
+    const qn_status status = qn_model_open(&m, path, options, &err);
+    ck_assert_msg(status == QN_OK, "%s", err.message);
+    return m;
+}
+
+static json_t *load(const char *path)
+{
+    json_error_t e;
+    json_t *root = json_load_file(path, 0, &e);
+    ck_assert_msg(root != NULL, "%s: %s", path, e.text);
+    return root;
+}
+
+START_TEST(a_golden_checkpoint_becomes_the_converters_file)
+{
+    char name[128];
+    qn_error err = {0};
+    qn_reader *r = NULL;
+    const char *model = golden[_i / N_OUTTYPES];
+    snprintf(name, sizeof name, "models/golden/%s/gguf-expected.json", model);
+    const char *expectation = qn_test_data(name);
+    snprintf(name, sizeof name, "models/golden/%s", model);
+    const char *directory = qn_test_data(name);
+    if (!expectation || !directory) return;
+    json_t *expected = load(expectation);
+    const qn_model_options options = {
+        .pre = json_string_value(json_object_get(expected, "tokenizer.ggml.pre"))};
+    qn_model *m = open_model(directory, &options);
+    const char *out = qn_test_path("out.gguf");
+    write_model(m, outtypes[_i % N_OUTTYPES].type, &qn_format_gguf, out);
+    ck_assert_msg(!qn_reader_open(&r, out, &err), "%s", err.message);
+    golden_gguf_check(expected, outtypes[_i % N_OUTTYPES].name, r);
+    qn_reader_close(r);
+    qn_model_close(m);
+    json_decref(expected);
+}
+END_TEST
+
+/* degradation.json has the SHA-256 of the whole BF16 file. */
+START_TEST(the_demonstration_model_becomes_the_converters_file_to_the_last_byte)
+{
+    char hash[65];
+    const char *directory = qn_test_data("models/trained/quern-demo-llama");
+    const char *table = qn_test_data("models/trained/quern-demo-llama/degradation.json");
+    if (!directory || !table) return;
+    const qn_model_options options = {.model_name = "quern-demo-llama", .pre = "llama-bpe"};
+    qn_model *m = open_model(directory, &options);
+    const char *out = qn_test_path("demo.gguf");
+    write_model(m, QN_OUT_AUTO, &qn_format_gguf, out);
+    qn_model_close(m);
+    json_t *root = load(table);
+    const json_t *row = json_array_get(json_object_get(root, "rows"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(row, "type")), "BF16");
+    ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
+    ck_assert_str_eq(hash, json_string_value(json_object_get(row, "sha256")));
+    json_decref(root);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("convert");
+    TCase *t = tcase_create("converter");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, a_golden_checkpoint_becomes_the_converters_file, 0,
+                        N_GOLDEN * N_OUTTYPES);
+    tcase_add_test(t, the_demonstration_model_becomes_the_converters_file_to_the_last_byte);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
