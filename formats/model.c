@@ -100,7 +100,7 @@ qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_
     uint64_t dims[QN_ROLE_RANK];
     const unsigned rank = qn_role_shape(role, &m->hparams, dims);
     if (t->rank == rank && !memcmp(t->dims, dims, rank * sizeof *dims)) return QN_OK;
-    return qn_fail(err, QN_ERR_DATA, "%s: \"%s\": shape %s, but the %s says %s (%s)",
+    return qn_fail(err, QN_ERR_DATA, "%s: \"%s\": shape %s, but %s says %s (%s)",
                    m->reader->files[t->file].path, t->name,
                    qn_shape_text(t->dims, t->rank, has, sizeof has), source,
                    qn_shape_text(dims, rank, wants, sizeof wants),

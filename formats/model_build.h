@@ -16,11 +16,11 @@ qn_status qn_model_reserve(qn_model *m, size_t n, qn_error *err);
  * making them ran out of memory. */
 qn_status qn_model_add(qn_model *m, const qn_model_tensor *t, qn_error *err);
 
-/* t's name and shape under the arena's name for it, and these rows. */
+/* t's shape, its name as source_name, and these. */
 qn_model_tensor qn_model_tensor_of(const qn_tensor *t, const char *name, const qn_rows *rows);
 
-/* rank and dims are what hparams ask of the role.  name: as the file has it;
- * source: "config.json" or "metadata", whose word it is. */
+/* t has the shape that m's hyperparameters ask of the role.  source:
+ * "config.json" or "the metadata", whose word that is. */
 qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_tensor *t,
                                const char *source, qn_error *err);
 

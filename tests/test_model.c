@@ -68,7 +68,7 @@ static const struct {
     {"{\"arch", "[\"arch", NULL, NULL, QN_ERR_DATA, "config.json"},
     {NULL, NULL, "layers.0.self_attn.q_proj.weight\":{\"dtype\":\"BF16\",\"shape\":[8,8]",
      "layers.0.self_attn.q_proj.weight\":{\"dtype\":\"BF16\",\"shape\":[4,16]", QN_ERR_DATA,
-     "\"model.layers.0.self_attn.q_proj.weight\": shape [4, 16], but the config.json says [8, 8] "
+     "\"model.layers.0.self_attn.q_proj.weight\": shape [4, 16], but config.json says [8, 8] "
      "(heads x head size, hidden size)"},
     {NULL, NULL, "layers.1.mlp.up_proj", "layers.1.mlp.sideways_proj", QN_ERR_DATA,
      "\"model.layers.1.mlp.sideways_proj.weight\" has no place"},
