@@ -26,9 +26,11 @@ config_release = -O2
 config_debug   = -O0
 config_asan    = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 config_tsan    = -O1 -fsanitize=thread
+config_fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 config_cover   = -O0 --coverage
 # No -ffast-math, no contraction: output bytes must not depend on the machine.
-base = -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off -fopenmp \
+openmp = -fopenmp
+base = -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off $(openmp) \
        $(warnings) $(or $(config_$(config)),$(error no such config: $(config)))
 
 # ---- what we stand on: one Debian package each, each behind one file of ours --
@@ -124,12 +126,13 @@ demo: deps
 bench: all
 	$(program) bench
 
-fuzz: $(addprefix build/fuzz/,$(fuzzers))
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c force
-	@mkdir -p $(@D)
-	$(CLANG) $(filter-out -fopenmp $(config_$(config)),$(base)) $(lib_cflags) -O1 \
-	  -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $< \
-	  $(call sources,formats) kernels/dtype.c -o $@ $(lib_ldlibs)
+# Everything below the fuzz targets is instrumented, too.
+fuzz:
+	@$(MAKE) --no-print-directory CC=$(CLANG) config=fuzz B=build/fuzz openmp= fuzz-binaries
+
+fuzz-binaries: $(addprefix $(B)/,$(fuzzers))
+$(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libformats.a $(B)/libkernels.a
+	$(CC) $(base) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
 
 # ---- lint -----------------------------------------------------------------------------
 may_kernels  := kernels
@@ -174,5 +177,5 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all check run-tests demo bench fuzz lint run-lint format install clean deps deps-lint force
+.PHONY: all check run-tests demo bench fuzz fuzz-binaries lint run-lint format install clean deps deps-lint force
 .SECONDARY:

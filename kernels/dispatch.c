@@ -4,6 +4,8 @@
 #include "kernels/kernels.h"
 #include "kernels/scalar/scalar.h"
 #if defined(__x86_64__)
+#include <cpuid.h>
+
 #include "kernels/x86/x86.h"
 #endif
 
@@ -13,12 +15,18 @@ static bool always(void)
 }
 
 #if defined(__x86_64__)
+/* clang 14's builtin does not know this feature's name. */
+static bool has_f16c(void)
+{
+    unsigned eax, ebx, ecx = 0, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
 /* Each asks for every feature that the level's compiler flags name; the
  * builtin also knows whether the operating system saves the registers. */
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static bool has_avx512(void)
