@@ -52,7 +52,7 @@ isa_aarch64 := kernels/arm
 other_isa = $(filter-out $(isa_$(machine)),kernels/x86 kernels/arm)
 sources = $(filter-out $(addsuffix /%,$(other_isa)),$(shell find $(1) -name '*.c' | sort))
 objects = $(patsubst %.c,$(B)/%.o,$(call sources,$(1)))
-libs := $(patsubst %,$(B)/lib%.a,validate quant formats kernels)
+libs := $(patsubst %,$(B)/lib%.a,tools validate quant formats kernels)
 program := $(B)/quern
 tests := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c))
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -74,7 +74,12 @@ $(B)/lib$(1).a: $(call objects,$(1))
 endef
 $(foreach l,$(layers),$(eval $(call library,$(l))))
 
-$(program): $(call objects,tools) $(libs)
+# All of tools/ but main(), so that tests can link it.
+$(B)/libtools.a: $(filter-out $(B)/tools/quern.o,$(call objects,tools))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(program): $(B)/tools/quern.o $(libs)
 	$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
 
 $(B)/tests/test_%: $(B)/tests/test_%.o $(call objects,tests/support) $(libs)

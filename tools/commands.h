@@ -1,0 +1,9 @@
+/* The commands; one line in the table of quern.c makes one known. */
+#ifndef QN_TOOLS_COMMANDS_H
+#define QN_TOOLS_COMMANDS_H
+
+#include "tools/cli.h"
+
+extern const qn_command qn_command_quantize, qn_command_inspect;
+
+#endif

@@ -1,0 +1,18 @@
+/* What an output is called when the user does not say. */
+#ifndef QN_TOOLS_OUTPUT_NAME_H
+#define QN_TOOLS_OUTPUT_NAME_H
+
+#include "formats/base/error.h"
+
+/* The path of an output of `type` made from input, allocated (qn_free):
+ *
+ *     out NULL             NAME-TYPE.gguf in the current directory
+ *     out a directory      the same in there (also when it ends in a slash)
+ *     else                 out
+ *
+ * NAME is the directory's or the file's name less ".gguf" or ".safetensors"
+ * and a type behind '-', '.' or '_': "SmolLM2-135M.Q4_1.gguf" is SmolLM2-135M. */
+qn_status qn_output_path(const char *input, const char *out, const char *type, char **path,
+                         qn_error *err);
+
+#endif

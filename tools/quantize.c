@@ -1,0 +1,202 @@
+/* quern quantize: smaller types for a model's tensors, by llama-quantize's rules. */
+#include <string.h>
+#include <strings.h>
+
+#include "formats/base/alloc.h"
+#include "tools/commands.h"
+#include "tools/memory.h"
+#include "tools/output_name.h"
+#include "tools/progress.h"
+#include "tools/write_model.h"
+
+typedef struct {
+    qn_common common;
+    bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan;
+    const char *output_type, *embedding_type;
+    const char *model_name, *family, *pre;
+    uint64_t max_memory, align;
+} options;
+
+static const options defaults = {.max_memory = QN_DEFAULT_MEMORY};
+
+static const qn_opt table[] = {
+    {0, "dry-run", NULL, QN_OPT_FLAG, offsetof(options, dry_run),
+     "print which tensor becomes what and why, and the size; write nothing"},
+    {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace an existing output"},
+    {0, "pure", NULL, QN_OPT_FLAG, offsetof(options, pure),
+     "no mix: every tensor that is quantized gets TYPE"},
+    {0, "leave-output-tensor", NULL, QN_OPT_FLAG, offsetof(options, leave_output_tensor),
+     "leave output.weight in the type it has"},
+    {0, "output-tensor-type", "TYPE", QN_OPT_TEXT, offsetof(options, output_type),
+     "this type for output.weight"},
+    {0, "token-embedding-type", "TYPE", QN_OPT_TEXT, offsetof(options, embedding_type),
+     "this type for the token embedding"},
+    {0, "allow-requantize", NULL, QN_OPT_FLAG, offsetof(options, allow_requantize),
+     "also quantize tensors that are quantized already; loses more than starting from 16 or 32 "
+     "bits"},
+    {0, "allow-nan", NULL, QN_OPT_FLAG, offsetof(options, allow_nan),
+     "let NaN and infinity through to F32, F16 and BF16 tensors; blocks cannot hold them"},
+    {0, "max-memory", "SIZE", QN_OPT_SIZE, offsetof(options, max_memory),
+     "limit of this process's own memory, mapped files not counted (default 512M)"},
+    {0, "align", "N", QN_OPT_SIZE, offsetof(options, align),
+     "alignment of each tensor in the file, a power of two; 16384 lets phones map pages (default "
+     "32)"},
+    {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
+     "general.name (default: from the directory's name)"},
+    {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
+     "llama, or generic for any tensors: names kept, no tokenizer (default: by config.json)"},
+    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
+     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+};
+
+/* ---- arguments ------------------------------------------------------------------- */
+
+typedef struct {
+    const char *in, *out; /* out NULL: not given */
+    char **types;
+    size_t n_types;
+} arguments;
+
+static qn_exit unknown_type(const qn_common *c, const char *word)
+{
+    const char *nearest = NULL;
+    size_t least = 3;
+    for (size_t i = 0; qn_mix_at(i); i++) {
+        const size_t d = qn_edit_distance(word, qn_mix_at(i)->name);
+        if (d < least) least = d, nearest = qn_mix_at(i)->name;
+    }
+    if (nearest) return qn_usage(c, "unknown type '%s'; did you mean %s?", word, nearest);
+    return qn_usage(c, "unknown type '%s'; quern quantize --help lists them", word);
+}
+
+static bool is_digits(const char *s)
+{
+    return *s && s[strspn(s, "0123456789")] == 0;
+}
+
+/* IN [OUT] TYPE..., where llama-quantize takes a number of threads behind it. */
+static qn_exit sort_arguments(const qn_common *c, char **args, size_t n, arguments *a)
+{
+    const size_t first = qn_mix_by_name(args[1]) ? 1 : 2;
+    *a = (arguments){.in = args[0], .out = first == 2 ? args[1] : NULL};
+    a->types = args + first;
+    a->n_types = n - first;
+    if (first == 2 && n == 2) return unknown_type(c, args[1]);
+    for (size_t i = first; i < n; i++) {
+        if (qn_mix_by_name(args[i])) continue;
+        if (i > first && is_digits(args[i]))
+            return qn_usage(c, "'%s' is one argument too many; for threads say --threads %s",
+                            args[i], args[i]);
+        return unknown_type(c, args[i]);
+    }
+    return QN_EXIT_FINE;
+}
+
+/* *set is storage for *out, which stays NULL when the option was not given. */
+static qn_exit dtype_option(const qn_common *c, const char *option, const char *word, qn_dtype *set,
+                            const qn_dtype **out)
+{
+    *out = NULL;
+    if (!word) return QN_EXIT_FINE;
+    if (!qn_dtype_by_name(word, set) || !qn_kernels_best()->encode[*set])
+        return qn_usage(c, "--%s %s: no type that can be written", option, word);
+    *out = set;
+    return QN_EXIT_FINE;
+}
+
+/* ---- the job ----------------------------------------------------------------------- */
+
+static qn_status one_type(const options *o, const qn_model *m, qn_quantize_options *rules,
+                          const char *out, json_t *outputs, qn_error *err)
+{
+    qn_plan *plan = NULL;
+    char *path = NULL;
+    const qn_write_options write = {
+        .common = &o->common,
+        .format = &qn_format_gguf,
+        .dry_run = o->dry_run,
+        .force = o->force,
+        .allow_nan = o->allow_nan,
+        .max_memory = o->max_memory,
+    };
+    qn_status status = qn_output_path(m->path, out, rules->mix->name, &path, err);
+    if (!status) status = qn_plan_quantize(&plan, m, rules, err);
+    if (!status) status = qn_write_model(plan, path, rules->mix->name, &write, outputs, err);
+    qn_plan_free(plan);
+    qn_free(path);
+    return status;
+}
+
+static qn_exit quantize(const options *o, const arguments *a, qn_quantize_options *rules)
+{
+    const double started = qn_seconds();
+    const qn_model_options how = {.family = o->family, .model_name = o->model_name, .pre = o->pre};
+    qn_error err = {0};
+    qn_model *model = NULL;
+    json_t *outputs = json_array();
+    qn_exit exit = QN_EXIT_FINE;
+    qn_memory_watch();
+    qn_status status = qn_model_open(&model, a->in, &how, &err);
+    for (size_t i = 0; i < a->n_types && !status; i++) {
+        rules->mix = qn_mix_by_name(a->types[i]);
+        status = one_type(o, model, rules, a->out, outputs, &err);
+    }
+    if (status)
+        exit = qn_complain(&o->common, &err);
+    else if (o->common.json)
+        exit = qn_report_print(&o->common, qn_write_report(&o->common, model, json_incref(outputs),
+                                                           o->dry_run, started));
+    json_decref(outputs);
+    qn_model_close(model);
+    return exit;
+}
+
+static qn_exit run(const void *given, char **args, size_t n)
+{
+    const options *o = given;
+    arguments a;
+    qn_dtype output, embedding;
+    qn_quantize_options rules = {
+        .pure = o->pure,
+        .allow_requantize = o->allow_requantize,
+        .leave_output_tensor = o->leave_output_tensor,
+        .align = o->align,
+    };
+    qn_exit exit = sort_arguments(&o->common, args, n, &a);
+    if (!exit)
+        exit = dtype_option(&o->common, "output-tensor-type", o->output_type, &output,
+                            &rules.output_type);
+    if (!exit)
+        exit = dtype_option(&o->common, "token-embedding-type", o->embedding_type, &embedding,
+                            &rules.embedding_type);
+    if (!exit && a.n_types > 1 && a.out && !qn_path_is_dir(a.out))
+        exit =
+            qn_usage(&o->common, "'%s' must be a directory, to take %zu files", a.out, a.n_types);
+    return exit ? exit : quantize(o, &a, &rules);
+}
+
+const qn_command qn_command_quantize = {
+    .name = "quantize",
+    .summary = "turn a model into a smaller one",
+    .synopsis = "[options] IN [OUT] TYPE...",
+    .about =
+        "IN is a checkpoint directory (config.json, model.safetensors or shards, tokenizer), a "
+        "lone .safetensors file, or a .gguf file. OUT is a .gguf file, or a directory to put "
+        "NAME-TYPE.gguf into; without it that file is made in the current directory. It appears "
+        "whole under its name, or not at all.\n\n"
+        "Types and mixes are llama.cpp's, chosen per tensor by its rules: F32, BF16, F16, Q8_0, "
+        "Q6_K, Q5_1, Q5_K_M, Q5_K_S, Q5_0, Q4_1, Q4_K_M (the usual choice), Q4_K_S, Q4_0. A "
+        "tensor whose rows are not whole blocks of its type gets another one, which is told. "
+        "The same input gives the same bytes on every machine and for any number of threads.",
+    .examples = "  quern quantize SmolLM2-135M-Instruct/ Q4_K_M\n"
+                "  quern quantize --dry-run model.gguf Q4_K_M\n"
+                "  quern quantize --max-memory 256M --align 16384 llama/ phone.gguf Q4_0\n"
+                "  quern quantize --family generic --pure weights.safetensors Q8_0\n",
+    .options = table,
+    .n_options = QN_COUNT_OF(table),
+    .defaults = &defaults,
+    .options_bytes = sizeof defaults,
+    .least = 2,
+    .most = SIZE_MAX,
+    .run = run,
+};

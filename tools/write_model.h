@@ -1,0 +1,32 @@
+/* From a plan to a file: what quantize and convert share.  Checks that the
+ * memory will do, writes (or, for a dry run, does not), and says what came of
+ * it. */
+#ifndef QN_TOOLS_WRITE_MODEL_H
+#define QN_TOOLS_WRITE_MODEL_H
+
+#include "quant/plan.h"
+#include "tools/report.h"
+
+/* What --max-memory is without the option. */
+#define QN_DEFAULT_MEMORY (UINT64_C(512) << 20)
+
+typedef struct {
+    const qn_common *common;
+    const qn_format *format;
+    bool dry_run, force, allow_nan;
+    uint64_t max_memory;
+} qn_write_options;
+
+/* type: its name for people ("Q4_K_M").  Appends the output's description to
+ * outputs with --json, prints it otherwise. */
+qn_status qn_write_model(const qn_plan *p, const char *path, const char *type,
+                         const qn_write_options *options, json_t *outputs, qn_error *err);
+
+/* Bytes of the files a model came from. */
+uint64_t qn_source_bytes(const qn_model *m);
+
+/* The document of a command that writes models; takes outputs over. */
+json_t *qn_write_report(const qn_common *c, const qn_model *m, json_t *outputs, bool dry_run,
+                        double started);
+
+#endif
