@@ -30,23 +30,29 @@ void qn_plan_free(qn_plan *p)
 
 /* ---- order -------------------------------------------------------------------- */
 
-/* llama.cpp's: what belongs to no block first, then by block, then by name. */
+typedef struct {
+    const qn_model_tensor *tensor;
+    int64_t block;
+} ordered;
+
+/* llama.cpp's order: what belongs to no block first, then by block and name. */
 static int by_block_and_name(const void *left, const void *right)
 {
-    const qn_model_tensor *a = *(const qn_model_tensor *const *)left;
-    const qn_model_tensor *b = *(const qn_model_tensor *const *)right;
-    int64_t block_a = qn_policy_block(a->name), block_b = qn_policy_block(b->name);
-    if (block_a != block_b) return block_a < block_b ? -1 : 1;
-    return strcmp(a->name, b->name);
+    const ordered *a = left, *b = right;
+    if (a->block != b->block) return a->block < b->block ? -1 : 1;
+    return strcmp(a->tensor->name, b->tensor->name);
 }
 
 static qn_status fill_in_file_order(qn_plan *p, qn_error *err)
 {
-    const qn_model_tensor **order = qn_alloc(p->n, sizeof *order);
+    ordered *order = qn_alloc(p->n, sizeof *order);
     if (!order) return qn_fail_memory(err, "the order of the tensors");
-    for (size_t i = 0; i < p->n; i++) order[i] = &p->model->tensors[i];
+    for (size_t i = 0; i < p->n; i++) {
+        const qn_model_tensor *t = &p->model->tensors[i];
+        order[i] = (ordered){.tensor = t, .block = qn_policy_block(t->name)};
+    }
     qsort(order, p->n, sizeof *order, by_block_and_name);
-    for (size_t i = 0; i < p->n; i++) p->entries[i].tensor = order[i];
+    for (size_t i = 0; i < p->n; i++) p->entries[i].tensor = order[i].tensor;
     qn_free(order);
     return QN_OK;
 }

@@ -37,22 +37,22 @@ static bool matches(const char *name, match_kind kind, const char *text)
 static category category_of(const char *name)
 {
     static const struct {
-        match_kind kind;
         const char *text;
+        match_kind kind;
         category what;
     } names[] = {
-        {IS, "output.weight", OUTPUT},
-        {IS, "token_embd.weight", EMBEDDING},
-        {IS, "per_layer_token_embd.weight", EMBEDDING},
-        {CONTAINS, "attn_qkv.weight", ATTN_V},
-        {CONTAINS, "attn_kv_b.weight", ATTN_V},
-        {CONTAINS, "attn_v.weight", ATTN_V},
-        {CONTAINS, "attn_k.weight", ATTN_K},
-        {CONTAINS, "attn_q.weight", ATTN_Q},
-        {CONTAINS, "attn_output.weight", ATTN_OUTPUT},
-        {CONTAINS, "ffn_up", FFN_UP},
-        {CONTAINS, "ffn_gate", FFN_GATE},
-        {CONTAINS, "ffn_down", FFN_DOWN},
+        {"output.weight", IS, OUTPUT},
+        {"token_embd.weight", IS, EMBEDDING},
+        {"per_layer_token_embd.weight", IS, EMBEDDING},
+        {"attn_qkv.weight", CONTAINS, ATTN_V},
+        {"attn_kv_b.weight", CONTAINS, ATTN_V},
+        {"attn_v.weight", CONTAINS, ATTN_V},
+        {"attn_k.weight", CONTAINS, ATTN_K},
+        {"attn_q.weight", CONTAINS, ATTN_Q},
+        {"attn_output.weight", CONTAINS, ATTN_OUTPUT},
+        {"ffn_up", CONTAINS, FFN_UP},
+        {"ffn_gate", CONTAINS, FFN_GATE},
+        {"ffn_down", CONTAINS, FFN_DOWN},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (matches(name, names[i].kind, names[i].text)) return names[i].what;

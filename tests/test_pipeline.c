@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "formats/base/outfile.h"
 #include "tests/support/files.h"
@@ -151,6 +152,15 @@ static void add_everything(task *t)
     add(t, 2, 0, QN_F16);
     add(t, 70001, 3, QN_F16);
     add(t, 1, 1, QN_F32);
+    bind(t);
+}
+
+/* What is quick, for what runs many times. */
+static void add_a_little(task *t)
+{
+    add(t, 300, 1024, QN_Q8_0);
+    add(t, 20, 32, QN_F32);
+    add(t, 1000, 256, QN_F16);
     bind(t);
 }
 
@@ -441,6 +451,81 @@ START_TEST(a_scale_beyond_half_precision_is_refused)
 }
 END_TEST
 
+/* ---- sources that take their time ---------------------------------------------- */
+
+/* Zeros, but what `poison` says: a row source of no file. */
+typedef struct {
+    unsigned slow_ms; /* for each call */
+    uint64_t poison;  /* the row that is NaN */
+    unsigned long calls;
+} slow_source;
+
+static qn_status slow_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
+                             float *out, qn_error *err)
+{
+    slow_source *source = (slow_source *)(uintptr_t)s->state;
+    (void)k, (void)err;
+#pragma omp atomic
+    source->calls++;
+    nanosleep(&(struct timespec){.tv_nsec = source->slow_ms * 1000000L}, NULL);
+    memset(out, 0, (r1 - r0) * s->columns * sizeof *out);
+    if (r0 <= source->poison && source->poison < r1) out[(source->poison - r0) * s->columns] = NAN;
+    return QN_OK;
+}
+
+static void slow_done(const qn_rows *s, uint64_t r0, uint64_t r1)
+{
+    (void)s, (void)r0, (void)r1;
+}
+
+static void replace_rows(task *t, size_t i, slow_source *source)
+{
+    qn_rows *rows = qn_arena_alloc(t->model->arena, 1, sizeof *rows);
+    ck_assert_ptr_nonnull(rows);
+    *rows = *t->model->tensors[i].rows;
+    rows->decode = slow_decode;
+    rows->done = slow_done;
+    rows->state = source;
+    rows->source_bytes = 1000003;
+    t->model->tensors[i].rows = rows;
+}
+
+START_TEST(a_fault_found_late_wins_when_it_comes_first_in_the_plan)
+{
+    task t;
+    task_open(&t);
+    for (int i = 0; i < 2; i++) add(&t, 64, 1024, QN_Q8_0);
+    bind(&t);
+    slow_source first = {.slow_ms = 60, .poison = 5}, second = {.poison = 1};
+    replace_rows(&t, 0, &first);
+    replace_rows(&t, 1, &second);
+    qn_error err;
+    const qn_pipeline_options o = {.threads = 2};
+    ck_assert_int_eq(run_to_nothing(&t.plan, &o, &err), QN_ERR_DATA);
+    ck_assert_ptr_nonnull(strstr(err.message, "\"t0.weight\": row 5, column 0 is NaN"));
+    ck_assert_uint_gt(second.calls, 0);
+    task_close(&t);
+}
+END_TEST
+
+START_TEST(nothing_more_is_begun_after_a_fault)
+{
+    task t;
+    task_open(&t);
+    for (int i = 0; i < 2; i++) add(&t, 640, 1024, QN_Q8_0);
+    bind(&t);
+    slow_source first = {.poison = 5}, second = {.poison = UINT64_MAX};
+    replace_rows(&t, 0, &first);
+    replace_rows(&t, 1, &second);
+    qn_error err;
+    ck_assert_int_eq(run_to_nothing(&t.plan, &(qn_pipeline_options){.threads = 1}, &err),
+                     QN_ERR_DATA);
+    ck_assert_uint_eq(first.calls, 1);
+    ck_assert_uint_eq(second.calls, 0);
+    task_close(&t);
+}
+END_TEST
+
 /* ---- stopping ----------------------------------------------------------------- */
 
 typedef struct {
@@ -471,6 +556,9 @@ START_TEST(the_watch_hears_of_every_byte_from_one_thread_at_a_time)
     watcher w = {0};
     task_open(&t);
     add_everything(&t);
+    slow_source odd = {.poison = UINT64_MAX};
+    ck_assert_uint_ne(1000003 % t.model->tensors[3].rows->rows, 0);
+    replace_rows(&t, 3, &odd);
     for (size_t i = 0; i < t.plan.n; i++) total += t.model->tensors[i].rows->source_bytes;
     const qn_pipeline_options o = {.threads = thread_counts[_i], .watch = {watch, &w}};
     qn_free(run_to_bytes(&t.plan, &o, NULL, &n));
@@ -485,7 +573,7 @@ START_TEST(a_watch_that_says_no_leaves_nothing)
     task t;
     qn_error err;
     task_open(&t);
-    add_everything(&t);
+    add_a_little(&t);
     for (uint64_t at = 1; at < 8; at += 3) {
         watcher w = {.stop_at = at};
         const qn_pipeline_options o = {.threads = thread_counts[_i], .watch = {watch, &w}};
@@ -501,7 +589,7 @@ START_TEST(a_write_that_fails_leaves_nothing)
     task t;
     unsigned long at = 1;
     task_open(&t);
-    add_everything(&t);
+    add_a_little(&t);
     for (;; at++) {
         qn_error err;
         qn_writer *w = begun(&t.plan, qn_test_path("out.gguf"));
@@ -515,7 +603,7 @@ START_TEST(a_write_that_fails_leaves_nothing)
         ck_assert_int_eq(status, QN_ERR_SYSTEM);
         ck_assert_ptr_nonnull(strstr(err.message, "No space left"));
     }
-    ck_assert_uint_gt(at, 15);
+    ck_assert_uint_gt(at, 10);
     task_close(&t);
 }
 END_TEST
@@ -572,6 +660,8 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, the_watch_hears_of_every_byte_from_one_thread_at_a_time, 0,
                         N_THREAD_COUNTS);
+    tcase_add_test(t, a_fault_found_late_wins_when_it_comes_first_in_the_plan);
+    tcase_add_test(t, nothing_more_is_begun_after_a_fault);
     tcase_add_loop_test(t, a_watch_that_says_no_leaves_nothing, 0, N_THREAD_COUNTS);
     tcase_add_loop_test(t, a_write_that_fails_leaves_nothing, 0, N_THREAD_COUNTS);
     tcase_add_test(t, a_run_without_memory_says_so);

@@ -40,18 +40,24 @@ static qn_status write_plan(const qn_plan *p, const char *path, const qn_pipelin
     return status;
 }
 
-static void quantize(const char *in, const char *model_name, const char *mix, const char *out,
-                     int threads)
+static void quantize_aligned(const char *in, const char *model_name, const char *mix,
+                             const char *out, int threads, uint64_t align)
 {
     qn_error err;
     qn_plan *p = NULL;
     qn_model *m = opened(in, model_name);
-    const qn_quantize_options o = {.mix = qn_mix_by_name(mix)};
+    const qn_quantize_options o = {.mix = qn_mix_by_name(mix), .align = align};
     ck_assert_msg(!qn_plan_quantize(&p, m, &o, &err), "%s", err.message);
     const qn_pipeline_options run = {.threads = threads};
     ck_assert_msg(!write_plan(p, out, &run, &err), "%s", err.message);
     qn_plan_free(p);
     qn_model_close(m);
+}
+
+static void quantize(const char *in, const char *model_name, const char *mix, const char *out,
+                     int threads)
+{
+    quantize_aligned(in, model_name, mix, out, threads, 0);
 }
 
 static void convert(const char *in, const char *model_name, qn_outtype outtype, const char *out)
@@ -149,6 +155,32 @@ START_TEST(the_way_through_an_f32_file_gives_the_same_file)
 }
 END_TEST
 
+START_TEST(an_alignment_moves_the_tensors_and_changes_nothing_in_them)
+{
+    enum { PAGE = 16384 };
+    const char *in = qn_test_data("models/stories260K-hf");
+    if (!in) return;
+    const char *plain_path = qn_test_path("plain.gguf"), *paged_path = qn_test_path("paged.gguf");
+    qn_reader *plain = NULL, *paged = NULL;
+    quantize(in, NULL, "Q4_0", plain_path, 2);
+    quantize_aligned(in, NULL, "Q4_0", paged_path, 2, PAGE);
+    ck_assert_int_eq(qn_reader_open(&plain, plain_path, NULL), QN_OK);
+    ck_assert_int_eq(qn_reader_open(&paged, paged_path, NULL), QN_OK);
+    ck_assert_uint_eq(plain->alignment, 32);
+    ck_assert_uint_eq(paged->alignment, PAGE);
+    ck_assert_uint_eq(paged->n_tensors, plain->n_tensors);
+    for (size_t i = 0; i < plain->n_tensors; i++) {
+        const qn_tensor *a = &plain->tensors[i], *b = &paged->tensors[i];
+        ck_assert_str_eq(a->name, b->name);
+        ck_assert_uint_eq(b->offset % PAGE, 0);
+        ck_assert_uint_eq(a->bytes, b->bytes);
+        ck_assert_mem_eq(a->data, b->data, a->bytes);
+    }
+    qn_reader_close(paged);
+    qn_reader_close(plain);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("quantize");
@@ -161,6 +193,7 @@ int main(void)
         tcase_add_loop_test(t, any_number_of_threads_gives_the_same_file, 0, 4);
     }
     tcase_add_loop_test(t, the_way_through_an_f32_file_gives_the_same_file, 0, 3);
+    tcase_add_test(t, an_alignment_moves_the_tensors_and_changes_nothing_in_them);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -17,7 +17,8 @@ import numpy
 
 MIXES = "F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K".split()
 CODES = {"f32": "f", "f16": "h", "bf16": "b", "q8_0": "8", "q4_0": "0", "q4_1": "1", "q5_0": "2",
-         "q5_1": "3", "q4_K": "4", "q5_K": "5", "q6_K": "6"}
+         "q5_1": "3", "q4_K": "4", "q5_K": "5",
+         "q6_K": "6"}
 
 
 def dense(width, inner, kv, vocab, untied):
@@ -37,6 +38,7 @@ def experts(n, width, inner, kv, vocab):
     for part in "gate", "up", "down":
         t[f"blk.*.ffn_{part}_exps.weight"] = (n,) + t.pop(f"blk.*.ffn_{part}.weight")
     t["blk.*.ffn_gate_inp.weight"] = (n, width)
+    t["blk.*.ffn_down_shexp.weight"] = (width, inner)
     return t
 
 
@@ -60,6 +62,8 @@ MODELS = {
     "70b": ("llama", 80, 8, 1, 0, 256, 256, dense(256, 256, 32, 64, True)),
     "65b": ("llama", 80, 8, 8, 0, 256, 256, dense(256, 256, 256, 64, True)),
     "qwen2-80": ("qwen2", 80, 8, 8, 0, 256, 256, dense(256, 256, 256, 64, True)),
+    "two-downs": ("llama", 16, 8, 2, 0, 256, 256,
+                  dense(256, 256, 64, 64, True) | {"blk.*.ffn_down_2.weight": (256, 256)}),
     "falcon": ("falcon", 32, 4, 1, 0, 256, 1024, falcon(256, 64)),
 }
 RUNS = [(m, "") for m in MODELS] + [

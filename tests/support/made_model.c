@@ -65,7 +65,9 @@ void made_model_add(qn_model *m, const char *name, qn_dtype dtype, unsigned rank
 {
     qn_rows *rows = qn_arena_alloc(m->arena, 1, sizeof *rows);
     stored *st = qn_arena_alloc(m->arena, 1, sizeof *st);
-    m->tensors = qn_resize(m->tensors, m->n_tensors + 1, sizeof *m->tensors);
+    /* room for a power of two, doubled when that is full */
+    if (!(m->n_tensors & (m->n_tensors - 1)))
+        m->tensors = qn_resize(m->tensors, m->n_tensors ? 2 * m->n_tensors : 1, sizeof *m->tensors);
     ck_assert(rows && st && m->tensors && rank <= QN_MAX_RANK);
     *rows = (qn_rows){.dtype = dtype, .rows = 1, .columns = rank ? dims[rank - 1] : 1, .state = st};
     for (unsigned i = 0; i + 1 < rank; i++) rows->rows *= dims[i];
