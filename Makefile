@@ -163,7 +163,7 @@ run-lint: $(libs)
 	  $(CC) $(base) $(lib_cflags) -fsyntax-only -x c $$h || { echo "lint: $$h does not stand alone"; exit 1; }; done
 	@$(CLANG_FORMAT) --dry-run --Werror $(written)
 	@! grep -rnP '[\t ]+$$' $(written) || { echo 'lint: trailing blanks'; exit 1; }
-	@echo $(filter-out kernels/x86/% kernels/arm/%,$(ours_c)) | xargs -P 2 -n 6 sh -c \
+	@echo $(filter-out kernels/x86/% kernels/arm/%,$(ours_c)) | xargs -P 2 -n 1 sh -c \
 	  '$(CLANG_TIDY) --quiet --warnings-as-errors="*" "$$@" -- $(filter-out -fopenmp,$(base)) $(lib_cflags) 2>/dev/null' tidy
 	@! ls docs/man/*.1 >/dev/null 2>&1 || mandoc -T lint -W warning docs/man/*.[15]
 	@shellcheck -s sh $(shell find tests .ci -name run -o -name '*.sh' -o -name demo -type f)

@@ -267,11 +267,12 @@ static qn_status check_overlaps(const cursor *c, qn_tensor *list, uint64_t n)
     if (n) qsort(list, (size_t)n, sizeof *list, by_offset);
     for (uint64_t i = 1; i < n; i++) {
         const qn_tensor *a = &list[i - 1], *b = &list[i];
-        if (a->bytes && a->offset + a->bytes > b->offset)
+        const uint64_t end = a->offset + a->bytes;
+        if (a->bytes && end > b->offset)
             return qn_fail(c->err, QN_ERR_DATA,
                            "%s: tensor %s: ends at %llu, behind the start of %s at %llu",
-                           c->map->path, a->name, (unsigned long long)(a->offset + a->bytes),
-                           b->name, (unsigned long long)b->offset);
+                           c->map->path, a->name, (unsigned long long)end, b->name,
+                           (unsigned long long)b->offset);
     }
     return QN_OK;
 }

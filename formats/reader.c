@@ -6,9 +6,7 @@
 #include "formats/base/sizes.h"
 #include "formats/shards.h"
 
-static const qn_format *const formats[] = {&qn_format_gguf, &qn_format_safetensors};
-
-enum { N_FORMATS = sizeof formats / sizeof *formats };
+static const qn_format *const formats[] = {&qn_format_gguf, &qn_format_safetensors, NULL};
 
 /* ---- what a file is ----------------------------------------------------------------- */
 
@@ -46,7 +44,7 @@ static qn_status recognize(const qn_map *m, const qn_format **out, qn_error *err
     if (status) return status;
     const qn_format *best = NULL;
     int best_bid = 0;
-    for (int i = 0; i < N_FORMATS; i++) {
+    for (int i = 0; formats[i]; i++) {
         const int bid = formats[i]->bid(m->data, (size_t)qn_min_u64(m->size, 64), m->path);
         if (bid > best_bid) {
             best_bid = bid;

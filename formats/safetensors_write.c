@@ -85,13 +85,14 @@ static qn_status add_metadata(qn_text *t, const qn_writer_contents *c, qn_error 
 
 static void add_tensor(qn_text *t, const qn_writer_tensor *tensor)
 {
+    const uint64_t end = tensor->offset + tensor->bytes;
     qn_text_adds(t, ",");
     add_string(t, qn_str_z(tensor->name));
     qn_text_addf(t, ":{\"dtype\":\"%s\",\"shape\":[", qn_dtype_facts(tensor->dtype)->safetensors);
     for (unsigned i = 0; i < tensor->rank; i++)
         qn_text_addf(t, "%s%llu", i ? "," : "", (unsigned long long)tensor->dims[i]);
     qn_text_addf(t, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)tensor->offset,
-                 (unsigned long long)(tensor->offset + tensor->bytes));
+                 (unsigned long long)end);
 }
 
 /* ---- the plan ------------------------------------------------------------------------------ */
@@ -119,10 +120,10 @@ static qn_status add_header(qn_text *header, const qn_writer_contents *c,
 static qn_status plan(const qn_writer_contents *c, qn_text *header, uint64_t *total_bytes,
                       qn_error *err)
 {
-    qn_writer_tensor **order = qn_alloc(c->n_tensors, sizeof *order);
+    qn_writer_tensor **order = qn_alloc(c->n_tensors, sizeof(qn_writer_tensor *));
     if (!order) return qn_fail_memory(err, c->path);
     for (size_t i = 0; i < c->n_tensors; i++) order[i] = &c->tensors[i];
-    qsort(order, c->n_tensors, sizeof *order, in_order);
+    qsort(order, c->n_tensors, sizeof(qn_writer_tensor *), in_order);
     qn_status status = QN_OK;
     uint64_t at = 0;
     for (size_t i = 0; !status && i < c->n_tensors; i++) {

@@ -283,7 +283,7 @@ START_TEST(a_map_without_memory_keeps_what_it_had)
     for (unsigned long fail = 1; fail < 4; fail++) {
         qn_names *m = qn_names_new(0);
         ck_assert_int_eq(qn_names_add(m, qn_str_z("kept"), 1, NULL), QN_OK);
-        static char keys[40][8];
+        static char keys[40][16];
         qn_alloc_fail_at(fail);
         qn_status status = QN_OK;
         for (int i = 0; i < 40 && !status; i++) {

@@ -240,7 +240,7 @@ START_TEST(abandoning_everything_removes_every_temporary_file)
     qn_test_subdirectory("many");
     qn_outfile *f[3];
     for (int i = 0; i < 3; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "many/%d", i);
         ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(name), false, NULL), QN_OK);
     }
@@ -260,7 +260,7 @@ START_TEST(a_65th_file_at_once_is_refused)
     qn_outfile *f[65] = {0};
     qn_error err = {0};
     for (int i = 0; i < 65; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "crowd/%d", i);
         ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(name), false, &err),
                          i < 64 ? QN_OK : QN_ERR_UNSUPPORTED);

@@ -23,16 +23,16 @@ static bool must_fail(void)
 
 void *qn_alloc(size_t count, size_t size)
 {
-    if (must_fail()) return NULL;
-    if (!count || !size) return calloc(1, 1);
-    return calloc(count, size);
+    size_t bytes;
+    if (must_fail() || __builtin_mul_overflow(count, size, &bytes)) return NULL;
+    return calloc(1, bytes ? bytes : 1);
 }
 
 void *qn_resize(void *p, size_t count, size_t size)
 {
-    if (must_fail()) return NULL;
-    if (!count || !size) return realloc(p, 1);
-    return reallocarray(p, count, size);
+    size_t bytes;
+    if (must_fail() || __builtin_mul_overflow(count, size, &bytes)) return NULL;
+    return realloc(p, bytes ? bytes : 1);
 }
 
 void *qn_alloc_aligned(size_t align, size_t count, size_t size)

@@ -41,16 +41,16 @@ static void record(qn_error *err, qn_status status, const char *reason, const ch
     memcpy(err->message, words, sizeof words);
 }
 
-qn_status qn_fail(qn_error *err, qn_status status, const char *fmt, ...)
+qn_error *qn_record(qn_error *err, qn_status status, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
     record(err, status, NULL, fmt, args);
     va_end(args);
-    return status;
+    return err;
 }
 
-qn_status qn_fail_errno(qn_error *err, const char *fmt, ...)
+qn_error *qn_record_errno(qn_error *err, const char *fmt, ...)
 {
     char buffer[128];
     const char *reason = strerror_r(errno, buffer, sizeof buffer);
@@ -58,10 +58,5 @@ qn_status qn_fail_errno(qn_error *err, const char *fmt, ...)
     va_start(args, fmt);
     record(err, QN_ERR_SYSTEM, reason, fmt, args);
     va_end(args);
-    return QN_ERR_SYSTEM;
-}
-
-qn_status qn_fail_memory(qn_error *err, const char *what)
-{
-    return qn_fail(err, QN_ERR_MEMORY, "out of memory: %s", what);
+    return err;
 }

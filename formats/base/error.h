@@ -26,14 +26,31 @@ typedef struct {
  *     return qn_fail(err, QN_ERR_DATA, "%s: header is %llu bytes", path, n);
  * err may be NULL when the caller does not want the words.  A message longer
  * than the buffer is cut; control characters in it (a hostile tensor name)
- * become '?'. */
-qn_status qn_fail(qn_error *err, qn_status status, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+ * become '?'.
+ *
+ * A macro, so that compilers and analyzers see that what comes back is the
+ * status and not perhaps QN_OK. */
+#define qn_fail(err, status, ...) qn_failed(qn_record((err), (status), __VA_ARGS__), (status))
 
 /* The same for QN_ERR_SYSTEM, with ": " and strerror(errno) behind the words. */
-qn_status qn_fail_errno(qn_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define qn_fail_errno(err, ...) qn_failed(qn_record_errno((err), __VA_ARGS__), QN_ERR_SYSTEM)
+
+/* What the two stand on; the result is err. */
+qn_error *qn_record(qn_error *err, qn_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+qn_error *qn_record_errno(qn_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static inline qn_status qn_failed(const qn_error *recorded, qn_status status)
+{
+    (void)recorded;
+    return status;
+}
 
 /* Out of memory while making `what`. */
-qn_status qn_fail_memory(qn_error *err, const char *what);
+static inline qn_status qn_fail_memory(qn_error *err, const char *what)
+{
+    return qn_fail(err, QN_ERR_MEMORY, "out of memory: %s", what);
+}
 
 #endif

@@ -126,7 +126,7 @@ static qn_status look_up(const json_t *o, const char *key, const char *where, bo
                          json_t **value, qn_error *err)
 {
     json_t *v = json_object_get(o, key);
-    if (v && json_is_null(v)) v = NULL;
+    if (json_is_null(v)) v = NULL;
     if (!v && !found) return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is missing", where, key);
     *value = v;
     return QN_OK;

@@ -208,7 +208,7 @@ qn_status qn_outfile_write(qn_outfile *f, uint64_t offset, const void *bytes, ui
                            qn_error *err)
 {
     const char *p = bytes;
-    uint64_t left = n;
+    uint64_t at = offset, left = n;
     if (offset > INT64_MAX || n > INT64_MAX - offset)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: offset %llu + %llu is too large", f->path,
                        (unsigned long long)offset, (unsigned long long)n);
@@ -216,16 +216,17 @@ qn_status qn_outfile_write(qn_outfile *f, uint64_t offset, const void *bytes, ui
     while (left) {
         /* Linux moves at most this much in one call. */
         const size_t piece = left < 0x7ffff000 ? (size_t)left : 0x7ffff000;
-        const ssize_t written = pwrite(f->fd, p, piece, (off_t)(offset + (n - left)));
+        const ssize_t written = pwrite(f->fd, p, piece, (off_t)at);
         if (written < 0 && errno == EINTR) continue;
         if (written <= 0) goto failed;
         p += written;
+        at += (uint64_t)written;
         left -= (uint64_t)written;
     }
     return QN_OK;
 failed:
     return qn_fail_errno(err, "%s: cannot write %llu bytes at %llu", f->path,
-                         (unsigned long long)left, (unsigned long long)(offset + (n - left)));
+                         (unsigned long long)left, (unsigned long long)at);
 }
 
 void qn_outfile_flush(qn_outfile *f, uint64_t offset, uint64_t n)

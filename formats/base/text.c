@@ -98,14 +98,13 @@ void qn_text_free(qn_text *t)
 
 char *qn_path_join(const char *dir, const char *name)
 {
-    const size_t d = strlen(dir), n = strlen(name);
-    const size_t slash = d && dir[d - 1] != '/';
-    char *path = qn_alloc(d + slash + n + 1, 1);
-    if (!path) return NULL;
-    memcpy(path, dir, d);
-    if (slash) path[d] = '/';
-    memcpy(path + d + slash, name, n);
-    return path;
+    const size_t d = strlen(dir);
+    qn_text path = {0};
+    qn_text_add(&path, dir, d);
+    if (d && dir[d - 1] != '/') qn_text_adds(&path, "/");
+    qn_text_adds(&path, name);
+    if (path.failed) qn_text_free(&path);
+    return path.s;
 }
 
 char *qn_path_base(const char *path)
