@@ -1,15 +1,12 @@
-/* Q4_K and Q5_K: super-blocks of 256 in 8 groups of 32, each with a 6-bit
- * scale and minimum (ggml-quants.c: quantize_row_q4_K_ref / _impl and q5_K).
- *
- * The two differ in the number of levels, in how finely candidates are tried,
- * and in where the fifth bit goes. */
+/* Q4_K and Q5_K in scalar code.  The two differ in the number of levels, in how
+ * finely candidates are tried, and in where the fifth bit goes. */
 #include <math.h>
 #include <string.h>
 
 #include "kernels/half.h"
 #include "kernels/k_scales.h"
+#include "kernels/scalar/k_super.h"
 #include "kernels/scalar/scalar.h"
-#include "kernels/scalar/search.h"
 
 enum { GROUP = 32, GROUPS = QN_SUPER / GROUP };
 
@@ -47,18 +44,16 @@ static void decode_q5_k(const void *blocks, float *out, size_t n)
 
 /* ---- encoding ----------------------------------------------------------------------- */
 
-/* A super-block on its way: what both types share. */
-typedef struct {
-    uint8_t q[QN_SUPER];
-    uint8_t scale[GROUPS], min[GROUPS];
-    qn_half d, dmin;
-} super;
-
 static float sum_of_squares(const float *x, int n)
 {
     float sum = 0.0f;
     for (int i = 0; i < n; i++) sum += x[i] * x[i];
     return sum;
+}
+
+float qn_k_spread(const float x[QN_SUPER])
+{
+    return 2.0f * sum_of_squares(x, QN_SUPER) / QN_SUPER;
 }
 
 static float largest_of(const float v[GROUPS])
@@ -80,40 +75,39 @@ static qn_half round_to_six_bits(const float v[GROUPS], uint8_t code[GROUPS])
     return qn_half_of(most / 63.0f);
 }
 
-static void search_plain(const float *x, const qn_affine_search *how, super *s)
+void qn_k_round_scales(const float scale[GROUPS], const float min[GROUPS], const float *sum_w,
+                       qn_k_super *s)
 {
-    float scale[GROUPS], min[GROUPS];
-    for (int g = 0; g < GROUPS; g++, x += GROUP) {
-        float w[GROUP];
-        const float typical = sqrtf(sum_of_squares(x, GROUP) / GROUP);
-        for (int j = 0; j < GROUP; j++) w[j] = typical + fabsf(x[j]);
-        scale[g] = qn_search_affine(GROUP, x, w, how, s->q + g * GROUP, &min[g]);
+    if (sum_w) {
+        s->d = qn_half_of(qn_search_positive(GROUPS, 63, scale, sum_w, s->scale));
+        s->dmin = qn_half_of(qn_search_positive(GROUPS, 63, min, sum_w, s->min));
+    } else {
+        s->d = round_to_six_bits(scale, s->scale);
+        s->dmin = round_to_six_bits(min, s->min);
     }
-    s->d = round_to_six_bits(scale, s->scale);
-    s->dmin = round_to_six_bits(min, s->min);
 }
 
-static void search_weighted(const float *x, const float *importance, const qn_affine_search *how,
-                            super *s)
+static void weigh_plain(const float *x, float w[GROUP])
 {
-    float scale[GROUPS], min[GROUPS], sum_w[GROUPS];
-    const float spread = 2.0f * sum_of_squares(x, QN_SUPER) / QN_SUPER;
-    for (int g = 0; g < GROUPS; g++, x += GROUP, importance += GROUP) {
-        float w[GROUP];
-        sum_w[g] = 0.0f;
-        for (int j = 0; j < GROUP; j++) {
-            w[j] = importance[j] * sqrtf(spread + x[j] * x[j]);
-            sum_w[g] += w[j];
-        }
-        scale[g] = qn_search_affine(GROUP, x, w, how, s->q + g * GROUP, &min[g]);
+    const float typical = sqrtf(sum_of_squares(x, GROUP) / GROUP);
+    for (int j = 0; j < GROUP; j++) w[j] = typical + fabsf(x[j]);
+}
+
+/* Their sum, too. */
+static float weigh_by_importance(const float *x, const float *importance, float spread,
+                                 float w[GROUP])
+{
+    float sum = 0.0f;
+    for (int j = 0; j < GROUP; j++) {
+        w[j] = importance[j] * sqrtf(spread + x[j] * x[j]);
+        sum += w[j];
     }
-    s->d = qn_half_of(qn_search_positive(GROUPS, 63, scale, sum_w, s->scale));
-    s->dmin = qn_half_of(qn_search_positive(GROUPS, 63, min, sum_w, s->min));
+    return sum;
 }
 
 /* Codes anew for the scales as stored; a group without a scale keeps those of
  * the search. */
-static void recode(const float *x, int top, super *s)
+static void recode(const float *x, int top, qn_k_super *s)
 {
     const float d = qn_half_value(s->d), dmin = qn_half_value(s->dmin);
     for (int g = 0; g < GROUPS; g++) {
@@ -124,14 +118,22 @@ static void recode(const float *x, int top, super *s)
     }
 }
 
-static void code_super(const float *x, const float *weights, const qn_affine_search *plain,
-                       const qn_affine_search *weighted, super *s)
+void qn_k_code_super(const float *x, const float *weights, const qn_k_search *how, qn_k_super *s)
 {
-    if (weights)
-        search_weighted(x, weights, weighted, s);
-    else
-        search_plain(x, plain, s);
-    recode(x, plain->top, s);
+    float scale[GROUPS], min[GROUPS], sum_w[GROUPS];
+    const float spread = weights ? qn_k_spread(x) : 0.0f;
+    for (int g = 0; g < GROUPS; g++) {
+        float w[GROUP];
+        const int i = g * GROUP;
+        if (weights)
+            sum_w[g] = weigh_by_importance(x + i, weights + i, spread, w);
+        else
+            weigh_plain(x + i, w);
+        scale[g] = qn_search_affine(GROUP, x + i, w, weights ? &how->weighted : &how->plain,
+                                    s->q + i, &min[g]);
+    }
+    qn_k_round_scales(scale, min, weights ? sum_w : NULL, s);
+    recode(x, how->plain.top, s);
 }
 
 static void pack_nibbles(const uint8_t *q, uint8_t *out)
@@ -140,36 +142,49 @@ static void pack_nibbles(const uint8_t *q, uint8_t *out)
         for (int j = 0; j < GROUP; j++) out[j] = (uint8_t)((q[j] & 15) | (q[j + GROUP] & 15) << 4);
 }
 
+/* ---- the two types -------------------------------------------------------------------- */
+
+const qn_k_search qn_q4_k_search = {{15, -1.0f, 0.1f, 20, false}, {15, -0.9f, 0.05f, 36, false}};
+const qn_k_search qn_q5_k_search = {{31, -0.5f, 0.1f, 15, false}, {31, -0.9f, 0.05f, 36, false}};
+
+void qn_q4_k_pack(const qn_k_super *s, void *block)
+{
+    qn_block_q4_k *b = block;
+    b->d = s->d;
+    b->dmin = s->dmin;
+    qn_pack_k_scales(s->scale, s->min, b->scales);
+    pack_nibbles(s->q, b->q);
+}
+
+void qn_q5_k_pack(const qn_k_super *s, void *block)
+{
+    qn_block_q5_k *b = block;
+    b->d = s->d;
+    b->dmin = s->dmin;
+    qn_pack_k_scales(s->scale, s->min, b->scales);
+    pack_nibbles(s->q, b->q);
+    memset(b->high, 0, sizeof b->high);
+    for (int j = 0; j < QN_SUPER; j++)
+        b->high[j % GROUP] |= (uint8_t)((s->q[j] >> 4) << (j / GROUP));
+}
+
 static void encode_q4_k(const float *x, const float *weights, void *blocks, size_t n)
 {
-    static const qn_affine_search plain = {15, -1.0f, 0.1f, 20, false};
-    static const qn_affine_search weighted = {15, -0.9f, 0.05f, 36, false};
     qn_block_q4_k *b = blocks;
     for (size_t i = 0; i < n; i += QN_SUPER, b++) {
-        super s;
-        code_super(x + i, weights ? weights + i : NULL, &plain, &weighted, &s);
-        b->d = s.d;
-        b->dmin = s.dmin;
-        qn_pack_k_scales(s.scale, s.min, b->scales);
-        pack_nibbles(s.q, b->q);
+        qn_k_super s;
+        qn_k_code_super(x + i, weights ? weights + i : NULL, &qn_q4_k_search, &s);
+        qn_q4_k_pack(&s, b);
     }
 }
 
 static void encode_q5_k(const float *x, const float *weights, void *blocks, size_t n)
 {
-    static const qn_affine_search plain = {31, -0.5f, 0.1f, 15, false};
-    static const qn_affine_search weighted = {31, -0.9f, 0.05f, 36, false};
     qn_block_q5_k *b = blocks;
     for (size_t i = 0; i < n; i += QN_SUPER, b++) {
-        super s;
-        code_super(x + i, weights ? weights + i : NULL, &plain, &weighted, &s);
-        b->d = s.d;
-        b->dmin = s.dmin;
-        qn_pack_k_scales(s.scale, s.min, b->scales);
-        pack_nibbles(s.q, b->q);
-        memset(b->high, 0, sizeof b->high);
-        for (int j = 0; j < QN_SUPER; j++)
-            b->high[j % GROUP] |= (uint8_t)((s.q[j] >> 4) << (j / GROUP));
+        qn_k_super s;
+        qn_k_code_super(x + i, weights ? weights + i : NULL, &qn_q5_k_search, &s);
+        qn_q5_k_pack(&s, b);
     }
 }
 

@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/scalar/q6_k.h"
 #include "kernels/scalar/scalar.h"
 #include "kernels/scalar/search.h"
 
-enum { GROUP = 16, GROUPS = QN_SUPER / GROUP, LEVELS = 32 };
+enum { GROUP = 16, GROUPS = QN_SUPER / GROUP, LEVELS = QN_Q6_K_LEVELS };
 
 static void decode_q6_k(const void *blocks, float *out, size_t n)
 {
@@ -23,7 +24,7 @@ static void decode_q6_k(const void *blocks, float *out, size_t n)
     }
 }
 
-static void pack(const uint8_t *q, qn_block_q6_k *b)
+void qn_q6_k_pack(const uint8_t q[QN_SUPER], qn_block_q6_k *b)
 {
     memset(b->low, 0, sizeof b->low);
     memset(b->high, 0, sizeof b->high);
@@ -34,29 +35,37 @@ static void pack(const uint8_t *q, qn_block_q6_k *b)
     }
 }
 
-static void encode_super(const float *x, const float *weights, qn_block_q6_k *b)
+bool qn_q6_k_round_scales(const float scale[GROUPS], qn_block_q6_k *b, float d[GROUPS])
 {
-    uint8_t q[QN_SUPER];
-    float scale[GROUPS];
-    for (int g = 0; g < GROUPS; g++)
-        scale[g] = qn_search_symmetric(GROUP, LEVELS, x + g * GROUP,
-                                       weights ? weights + g * GROUP : NULL, q + g * GROUP);
     const float most = qn_signed_max(scale, GROUPS);
     if (fabsf(most) < 1e-15f) {
         memset(b, 0, sizeof *b);
-        return;
+        return false;
     }
     const float inverse = -128.0f / most;
     b->d = qn_half_of(1.0f / inverse);
     for (int g = 0; g < GROUPS; g++) {
         const int nearest = qn_nearest(inverse * scale[g]);
         b->scales[g] = (int8_t)(nearest < 127 ? nearest : 127);
-        const float d = qn_half_value(b->d) * (float)b->scales[g];
-        if (d == 0.0f) continue; /* the search's codes stay */
-        for (int j = g * GROUP; j < (g + 1) * GROUP; j++)
-            q[j] = (uint8_t)(qn_clamp(qn_nearest(x[j] / d), -LEVELS, LEVELS - 1) + LEVELS);
+        d[g] = qn_half_value(b->d) * (float)b->scales[g];
     }
-    pack(q, b);
+    return true;
+}
+
+static void encode_super(const float *x, const float *weights, qn_block_q6_k *b)
+{
+    uint8_t q[QN_SUPER];
+    float scale[GROUPS], d[GROUPS];
+    for (int g = 0; g < GROUPS; g++)
+        scale[g] = qn_search_symmetric(GROUP, LEVELS, x + g * GROUP,
+                                       weights ? weights + g * GROUP : NULL, q + g * GROUP);
+    if (!qn_q6_k_round_scales(scale, b, d)) return;
+    for (int j = 0; j < QN_SUPER; j++) {
+        const float step = d[j / GROUP];
+        if (step == 0.0f) continue; /* the search's codes stay */
+        q[j] = (uint8_t)(qn_clamp(qn_nearest(x[j] / step), -LEVELS, LEVELS - 1) + LEVELS);
+    }
+    qn_q6_k_pack(q, b);
 }
 
 static void encode_q6_k(const float *x, const float *weights, void *blocks, size_t n)

@@ -5,6 +5,7 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_decode_avx2(k);
     qn_use_math_avx2(k);
     qn_use_gemm_avx2(k);
+    qn_use_encode_k_avx2(k);
 }
 
 void qn_use_avx512(qn_kernels *k)
@@ -12,4 +13,5 @@ void qn_use_avx512(qn_kernels *k)
     qn_use_decode_avx512(k);
     qn_use_math_avx512(k);
     qn_use_gemm_avx512(k);
+    qn_use_encode_k_avx512(k);
 }

@@ -1,0 +1,186 @@
+/* The searches of scalar/search.h with one group in each lane: every lane takes
+ * the scalar code's steps in the scalar code's order, branches become selects,
+ * so scales, minima and codes are the same bits.
+ *
+ * Included by files that are built for one instruction set each.  Groups come
+ * transposed: x[j][lane] is element j of the lane's group. */
+#ifndef QN_KERNELS_X86_SEARCH_LANES_H
+#define QN_KERNELS_X86_SEARCH_LANES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/scalar/search.h"
+#include "kernels/x86/vec.h"
+
+/* n (a multiple of 8) elements of each of LANES groups that follow each other
+ * in memory, transposed. */
+static inline void transpose_groups(const float *x, size_t n, float *out)
+{
+    for (size_t lane = 0; lane < LANES; lane += 8)
+        for (size_t j = 0; j < n; j += 8) {
+            __m256 r[8], s[8];
+            for (size_t i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(x + (lane + i) * n + j);
+            for (int i = 0; i < 8; i += 2) {
+                s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+                s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+            }
+            for (int i = 0; i < 8; i += 4) {
+                r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
+                r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xee);
+                r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
+                r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xee);
+            }
+            for (size_t i = 0; i < 4; i++) {
+                _mm256_storeu_ps(out + (j + i) * LANES + lane,
+                                 _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+                _mm256_storeu_ps(out + (j + i + 4) * LANES + lane,
+                                 _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+            }
+        }
+}
+
+/* ---- affine ----------------------------------------------------------------------- */
+
+/* What the search keeps of the best candidate: enough to make its codes again. */
+typedef struct {
+    vec scale, low;    /* x ~ scale * q + low */
+    vec inverse, from; /* q = clamp(nearest(inverse * (x - from))) */
+    vec error;
+    vec_mask flat; /* all elements equal: codes 0 */
+} affine_best;
+
+/* Sum of w * (scale * q + low - x)^2, or of w * |...|. */
+static inline vec affine_lanes_error(size_t n, const float *x, const float *w, const float *q,
+                                     vec scale, vec low, bool absolute)
+{
+    vec sum = vec_all_of(0.0f);
+    for (size_t j = 0; j < n * LANES; j += LANES) {
+        const vec d = vec_sub(vec_add(vec_mul(scale, vec_load(q + j)), low), vec_load(x + j));
+        const vec size = absolute ? vec_abs(d) : vec_mul(d, d);
+        sum = vec_add(sum, vec_mul(vec_load(w + j), size));
+    }
+    return sum;
+}
+
+/* One candidate: its codes into q, its least squares, and the best if better. */
+static inline void try_affine(size_t n, const float *x, const float *w, const qn_affine_search *how,
+                              vec inverse, vec sum_w, vec sum_x, float *q, affine_best *best)
+{
+    const vec zero = vec_all_of(0.0f), from = best->low;
+    vec l = zero, ll = zero, xl = zero;
+    for (size_t j = 0; j < n * LANES; j += LANES) {
+        const vec v = vec_mul(inverse, vec_sub(vec_load(x + j), from));
+        const vec code = vec_near_code(v, 0.0f, (float)how->top);
+        const vec wl = vec_mul(vec_load(w + j), code);
+        vec_store(q + j, code);
+        l = vec_add(l, wl);
+        ll = vec_add(ll, vec_mul(wl, code));
+        xl = vec_add(xl, vec_mul(wl, vec_load(x + j)));
+    }
+    const vec determinant = vec_sub(vec_mul(sum_w, ll), vec_mul(l, l));
+    vec scale = vec_div(vec_sub(vec_mul(sum_w, xl), vec_mul(sum_x, l)), determinant);
+    vec low = vec_div(vec_sub(vec_mul(ll, sum_x), vec_mul(l, xl)), determinant);
+    const vec_mask above = vec_less(zero, low);
+    low = vec_select(above, zero, low);
+    scale = vec_select(above, vec_div(xl, ll), scale);
+    const vec error = affine_lanes_error(n, x, w, q, scale, low, how->absolute);
+    const vec_mask better = vec_and(vec_less(zero, determinant), vec_less(error, best->error));
+    best->scale = vec_select(better, scale, best->scale);
+    best->low = vec_select(better, low, best->low);
+    best->inverse = vec_select(better, inverse, best->inverse);
+    best->from = vec_select(better, from, best->from);
+    best->error = vec_select(better, error, best->error);
+}
+
+/* False when a lane's numbers are so far apart that rounding by addition would
+ * not be exact: the caller takes the scalar search then.  q: scratch, n * LANES. */
+static inline bool search_affine_lanes(size_t n, const float *x, const float *w,
+                                       const qn_affine_search *how, float *q, affine_best *best)
+{
+    const vec zero = vec_all_of(0.0f), top = vec_all_of((float)how->top);
+    vec least = vec_load(x), high = least, sum_w = vec_load(w), sum_x = vec_mul(sum_w, least);
+    for (size_t j = LANES; j < n * LANES; j += LANES) {
+        const vec xj = vec_load(x + j), wj = vec_load(w + j);
+        least = vec_min(xj, least);
+        high = vec_max(xj, high);
+        sum_w = vec_add(sum_w, wj);
+        sum_x = vec_add(sum_x, vec_mul(wj, xj));
+    }
+    best->low = vec_select(vec_less(zero, least), zero, least);
+    best->flat = vec_equal(high, best->low);
+    best->from = best->low;
+    best->inverse = vec_div(top, vec_sub(high, best->low));
+    best->scale = vec_div(vec_all_of(1.0f), best->inverse);
+    const vec far = vec_all_of(0x1p21f);
+    for (int k = -1; k <= how->steps; k++) {
+        const vec range = vec_sub(high, best->low);
+        const float wanted = how->first + how->step * (float)k + (float)how->top;
+        const vec inverse = k < 0 ? best->inverse : vec_div(vec_all_of(wanted), range);
+        const vec span = vec_max(vec_abs(range), vec_abs(vec_sub(least, best->low)));
+        const vec_mask near = vec_less(vec_mul(vec_abs(inverse), span), far);
+        if (!vec_all(vec_or(near, best->flat))) return false;
+        if (k >= 0) {
+            try_affine(n, x, w, how, inverse, sum_w, sum_x, q, best);
+            continue;
+        }
+        for (size_t j = 0; j < n * LANES; j += LANES)
+            vec_store(q + j, vec_near_code(vec_mul(inverse, vec_sub(vec_load(x + j), best->low)),
+                                           0.0f, (float)how->top));
+        best->error = affine_lanes_error(n, x, w, q, best->scale, best->low, how->absolute);
+    }
+    best->scale = vec_select(best->flat, zero, best->scale);
+    return true;
+}
+
+/* ---- symmetric ---------------------------------------------------------------------- */
+
+typedef struct {
+    vec scale;
+    vec inverse;   /* q = clamp(nearest(inverse * x)) + levels */
+    vec_mask zero; /* nothing there: codes 0 (not levels) */
+} symmetric_best;
+
+/* wx: w * x, element by element. */
+static inline void search_symmetric_lanes(size_t n, int levels, const float *x, const float *w,
+                                          const float *wx, symmetric_best *best)
+{
+    const vec zero = vec_all_of(0.0f);
+    vec most = zero, magnitude = zero, score = zero;
+    for (size_t j = 0; j < n * LANES; j += LANES) {
+        const vec xj = vec_load(x + j), a = vec_abs(xj);
+        const vec_mask larger = vec_less(magnitude, a);
+        magnitude = vec_select(larger, a, magnitude);
+        most = vec_select(larger, xj, most);
+    }
+    best->zero = vec_less(magnitude, vec_all_of(1e-15f));
+    best->scale = zero;
+    best->inverse = zero;
+    for (int step = 0; step < 19; step++) {
+        const int k = step == 0 ? 0 : step <= 9 ? step - 10 : step - 9; /* 0, -9 .. -1, 1 .. 9 */
+        const vec inverse = vec_div(vec_all_of(-((float)levels + 0.1f * (float)k)), most);
+        vec xl = zero, ll = zero;
+        for (size_t j = 0; j < n * LANES; j += LANES) {
+            const vec l = vec_near_code(vec_mul(inverse, vec_load(x + j)), (float)-levels,
+                                        (float)(levels - 1));
+            xl = vec_add(xl, vec_mul(vec_load(wx + j), l));
+            ll = vec_add(ll, vec_mul(vec_mul(vec_load(w + j), l), l));
+        }
+        const vec scale = vec_div(xl, ll);
+        vec_mask better =
+            vec_and(vec_less(zero, ll), vec_less(vec_mul(score, ll), vec_mul(xl, xl)));
+        if (step == 0) { /* taken as it is, also when all its codes are 0 */
+            const vec_mask none = vec_equal(ll, zero);
+            best->scale = vec_select(none, zero, scale);
+            best->inverse = inverse;
+            score = vec_mul(best->scale, xl);
+            continue;
+        }
+        best->scale = vec_select(better, scale, best->scale);
+        best->inverse = vec_select(better, inverse, best->inverse);
+        score = vec_select(better, vec_mul(scale, xl), score);
+    }
+    best->scale = vec_select(best->zero, zero, best->scale);
+}
+
+#endif

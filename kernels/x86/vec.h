@@ -1,0 +1,196 @@
+/* One name for a register of floats, so that a search is written once and
+ * built for AVX2 and for AVX-512.  Every function is one instruction, or says
+ * what it does; min and max return the second operand when equal or NaN, as
+ * (a < b ? a : b) does. */
+#ifndef QN_KERNELS_X86_VEC_H
+#define QN_KERNELS_X86_VEC_H
+
+#include <immintrin.h>
+#include <stdbool.h>
+
+#if defined(__AVX512F__)
+
+enum { LANES = 16 };
+typedef __m512 vec;
+typedef __mmask16 vec_mask;
+
+#define VEC_OP(name) _mm512_##name
+
+static inline vec vec_select(vec_mask m, vec yes, vec no)
+{
+    return _mm512_mask_blend_ps(m, no, yes);
+}
+
+static inline vec_mask vec_less(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+static inline vec_mask vec_equal(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+static inline vec_mask vec_and(vec_mask a, vec_mask b)
+{
+    return a & b;
+}
+
+static inline vec_mask vec_or(vec_mask a, vec_mask b)
+{
+    return a | b;
+}
+
+/* All lanes are set. */
+static inline bool vec_all(vec_mask m)
+{
+    return m == 0xffff;
+}
+
+static inline vec vec_abs(vec a)
+{
+    return _mm512_abs_ps(a);
+}
+
+/* qn_nearest and qn_clamp, lane by lane, for any v. */
+static inline vec vec_code(vec v, int low, int high)
+{
+    const __m512i bits = _mm512_castps_si512(_mm512_add_ps(v, _mm512_set1_ps(12582912.0f)));
+    __m512i i = _mm512_sub_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(0x7fffff)),
+                                 _mm512_set1_epi32(0x400000));
+    i = _mm512_min_epi32(_mm512_max_epi32(i, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
+    return _mm512_cvtepi32_ps(i);
+}
+
+/* Integers 0..255 in float lanes to bytes. */
+static inline void vec_store_bytes(uint8_t *out, vec v)
+{
+    _mm_storeu_si128((__m128i *)out, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
+}
+
+#else
+
+enum { LANES = 8 };
+typedef __m256 vec;
+typedef __m256 vec_mask;
+
+#define VEC_OP(name) _mm256_##name
+
+static inline vec vec_select(vec_mask m, vec yes, vec no)
+{
+    return _mm256_blendv_ps(no, yes, m);
+}
+
+static inline vec_mask vec_less(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+
+static inline vec_mask vec_equal(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+
+static inline vec_mask vec_and(vec_mask a, vec_mask b)
+{
+    return _mm256_and_ps(a, b);
+}
+
+static inline vec_mask vec_or(vec_mask a, vec_mask b)
+{
+    return _mm256_or_ps(a, b);
+}
+
+static inline bool vec_all(vec_mask m)
+{
+    return _mm256_movemask_ps(m) == 0xff;
+}
+
+static inline vec vec_abs(vec a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+
+static inline vec vec_code(vec v, int low, int high)
+{
+    const __m256i bits = _mm256_castps_si256(_mm256_add_ps(v, _mm256_set1_ps(12582912.0f)));
+    __m256i i = _mm256_sub_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffff)),
+                                 _mm256_set1_epi32(0x400000));
+    i = _mm256_min_epi32(_mm256_max_epi32(i, _mm256_set1_epi32(low)), _mm256_set1_epi32(high));
+    return _mm256_cvtepi32_ps(i);
+}
+
+static inline void vec_store_bytes(uint8_t *out, vec v)
+{
+    const __m256i i = _mm256_cvttps_epi32(v);
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    _mm_storel_epi64((__m128i *)out, _mm_packus_epi16(words, words));
+}
+
+#endif
+
+static inline vec vec_load(const float *p)
+{
+    return VEC_OP(loadu_ps)(p);
+}
+
+static inline void vec_store(float *p, vec v)
+{
+    VEC_OP(storeu_ps)(p, v);
+}
+
+static inline vec vec_all_of(float x)
+{
+    return VEC_OP(set1_ps)(x);
+}
+
+static inline vec vec_add(vec a, vec b)
+{
+    return VEC_OP(add_ps)(a, b);
+}
+
+static inline vec vec_sub(vec a, vec b)
+{
+    return VEC_OP(sub_ps)(a, b);
+}
+
+static inline vec vec_mul(vec a, vec b)
+{
+    return VEC_OP(mul_ps)(a, b);
+}
+
+static inline vec vec_div(vec a, vec b)
+{
+    return VEC_OP(div_ps)(a, b);
+}
+
+static inline vec vec_min(vec a, vec b)
+{
+    return VEC_OP(min_ps)(a, b);
+}
+
+static inline vec vec_max(vec a, vec b)
+{
+    return VEC_OP(max_ps)(a, b);
+}
+
+static inline vec vec_sqrt(vec a)
+{
+    return VEC_OP(sqrt_ps)(a);
+}
+
+static inline vec vec_negate(vec a)
+{
+    return vec_sub(vec_all_of(-0.0f), a);
+}
+
+/* qn_nearest and a clamp for |v| < 2^22, as a float: two operations less. */
+static inline vec vec_near_code(vec v, float low, float high)
+{
+    const vec round = vec_all_of(12582912.0f);
+    const vec nearest = vec_sub(vec_add(v, round), round);
+    return vec_min(vec_max(nearest, vec_all_of(low)), vec_all_of(high));
+}
+
+#endif
