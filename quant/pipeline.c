@@ -48,9 +48,11 @@ typedef struct {
     uint64_t end_row; /* in the last tensor, exclusive */
 } job;
 
+/* Rows without columns, however many, are one slice. */
 static uint64_t slice_rows(const qn_rows *rows)
 {
-    return rows->columns && rows->columns < SLICE ? SLICE / rows->columns : 1;
+    if (!rows->columns) return UINT64_MAX;
+    return rows->columns < SLICE ? SLICE / rows->columns : 1;
 }
 
 static uint64_t slices(const qn_rows *rows)
@@ -307,8 +309,7 @@ static qn_status check_memory(const needs *n, int threads, uint64_t given, uint6
     *bytes = given ? given : larger(DEFAULT_MEMORY, least);
     if (*bytes >= least) return QN_OK;
     return qn_fail(err, QN_ERR_MEMORY,
-                   "%llu bytes of memory for %d threads are too few: at least "
-                   "%llu",
+                   "%llu bytes of memory for %d threads are too few: at least %llu",
                    (unsigned long long)given, threads, (unsigned long long)least);
 }
 

@@ -78,9 +78,10 @@ static qn_status check_entry(const qn_plan *p, qn_plan_entry *e, qn_error *err)
     uint64_t row_bytes;
 
     e->copy = e->dtype == t->rows->dtype && has_raw(t->rows);
-    if (to->ggml_id < 0)
-        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, a type that GGUF does not have",
-                       p->model->path, t->name, to->name);
+    if (p->model->exported ? !to->safetensors : to->ggml_id < 0)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, a type that %s does not have",
+                       p->model->path, t->name, to->name,
+                       p->model->exported ? "safetensors" : "GGUF");
     if (!qn_dtype_row_bytes(e->dtype, t->rows->columns, &row_bytes))
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "%s: \"%s\": %llu columns are not whole blocks of %s (%u)", p->model->path,
@@ -99,8 +100,8 @@ static qn_status check_requantize(const qn_plan *p, const qn_plan_entry *e, qn_e
     qn_dtype from = e->tensor->rows->dtype;
     if (!is_blocks(from) || from == e->dtype) return QN_OK;
     return qn_fail(err, QN_ERR_ARGUMENT,
-                   "%s: \"%s\" is %s already: quantizing it again, to %s, loses twice; "
-                   "--allow-requantize permits it",
+                   "%s: \"%s\" is quantized already, to %s; making it %s needs "
+                   "--allow-requantize",
                    p->model->path, e->tensor->name, qn_dtype_facts(from)->name,
                    qn_dtype_facts(e->dtype)->name);
 }

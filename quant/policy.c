@@ -361,7 +361,7 @@ qn_status qn_policy_init(qn_policy *p, const qn_model *m, const qn_quantize_opti
                          qn_error *err)
 {
     qn_policy made = {.options = options, .tied = true};
-    made.generic = !strcmp(m->architecture, "generic");
+    made.generic = m->generic;
     made.falcon = !strcmp(m->architecture, "falcon");
     for (size_t i = 0; i < m->n_tensors; i++) {
         category what = category_of(m->tensors[i].name);

@@ -5,9 +5,9 @@
  * Source of the facts: llama.cpp src/llama-quant.cpp (the order of the
  * questions, the names, the thresholds); docs/formats/gguf.md tells them.
  *
- * Two differences, both on what llama-quantize cannot load: tensors of
- * architecture "generic" keep the names of their checkpoint, so the names'
- * rules do not apply to them; and integers stay what they are. */
+ * Two differences, both on what llama-quantize cannot load: tensors of a
+ * generic model keep the names of their checkpoint, so the names' rules do not
+ * apply to them; and integers stay what they are. */
 #ifndef QN_QUANT_POLICY_H
 #define QN_QUANT_POLICY_H
 

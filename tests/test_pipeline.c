@@ -273,6 +273,19 @@ START_TEST(twenty_thousand_tiny_tensors_all_arrive)
 }
 END_TEST
 
+START_TEST(rows_without_columns_cost_nothing_however_many)
+{
+    task t;
+    size_t n;
+    task_open(&t);
+    add(&t, UINT64_C(1) << 40, 0, QN_F16);
+    bind(&t);
+    ck_assert_uint_lt(qn_pipeline_least_memory(&t.plan, 1), 1000);
+    qn_free(run_to_bytes(&t.plan, &(qn_pipeline_options){.threads = 1}, NULL, &n));
+    task_close(&t);
+}
+END_TEST
+
 START_TEST(a_quantized_tensor_is_copied_unseen)
 {
     uint8_t block[18]; /* Q4_0 with a NaN for a scale */
@@ -643,6 +656,7 @@ int main(void)
     tcase_add_test(t, less_than_the_least_memory_is_refused_with_both_numbers);
     tcase_add_test(t, rows_that_lie_in_another_order_are_gathered);
     tcase_add_test(t, twenty_thousand_tiny_tensors_all_arrive);
+    tcase_add_test(t, rows_without_columns_cost_nothing_however_many);
     tcase_add_test(t, a_quantized_tensor_is_copied_unseen);
     tcase_add_loop_test(t, the_error_is_the_root_of_the_mean_square_and_the_same_for_any_threads, 0,
                         N_THREAD_COUNTS);

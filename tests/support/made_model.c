@@ -35,6 +35,7 @@ qn_model *made_model_new(const char *architecture)
     ck_assert_ptr_nonnull(m);
     m->path = "made.gguf";
     m->from_gguf = true;
+    m->generic = !strcmp(architecture, "generic");
     m->arena = qn_arena_new();
     m->metadata = qn_metadata_new();
     ck_assert(m->arena && m->metadata);
