@@ -38,10 +38,11 @@ static qn_status refuse_foreign(const qn_map *m, qn_error *err)
     return QN_OK;
 }
 
+/* A bid that rests on more than the name of the file. */
+enum { CONTENT_BID = 50 };
+
 static qn_status recognize(const qn_map *m, const qn_format **out, qn_error *err)
 {
-    const qn_status status = refuse_foreign(m, err);
-    if (status) return status;
     const qn_format *best = NULL;
     int best_bid = 0;
     for (int i = 0; formats[i]; i++) {
@@ -51,6 +52,10 @@ static qn_status recognize(const qn_map *m, const qn_format **out, qn_error *err
             best = formats[i];
         }
     }
+    /* Two bytes may mean little: a safetensors header of 640 bytes begins as a
+     * pickle does. */
+    const qn_status status = best_bid < CONTENT_BID ? refuse_foreign(m, err) : QN_OK;
+    if (status) return status;
     if (!best)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: is neither GGUF nor safetensors", m->path);
     *out = best;

@@ -231,6 +231,20 @@ START_TEST(files_of_other_kinds_are_named)
 }
 END_TEST
 
+START_TEST(a_header_of_640_bytes_is_no_pickle)
+{
+    char bytes[8 + 640 + 4] = {'\x80', 2}; /* 640, little endian */
+    qn_reader *r = NULL;
+    qn_error err = {0};
+    memset(bytes + 8, ' ', 640);
+    memcpy(bytes + 8, "{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 54);
+    ck_assert_msg(!qn_reader_open(&r, qn_test_file("f", bytes, sizeof bytes), &err), "%s",
+                  err.message);
+    ck_assert_uint_eq(r->n_tensors, 1);
+    qn_reader_close(r);
+}
+END_TEST
+
 START_TEST(a_real_sharded_checkpoint_is_read)
 {
     qn_reader *r = NULL;
@@ -269,6 +283,7 @@ int main(void)
     tcase_add_test(t, an_empty_directory_says_what_was_looked_for);
     tcase_add_test(t, what_stands_there_instead_is_named);
     tcase_add_test(t, files_of_other_kinds_are_named);
+    tcase_add_test(t, a_header_of_640_bytes_is_no_pickle);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     const int failed = srunner_ntests_failed(r);
