@@ -158,8 +158,10 @@ static qn_status print_tensors(const options *o, const qn_reader *r, qn_error *e
         if (status) return status;
         printf("  ");
         qn_print_escaped(t->name, strlen(t->name));
-        printf("%*s  %-6s %-18s %10s  at %" PRIu64 "\n", width - (int)strlen(t->name), "",
-               qn_dtype_facts(t->dtype)->name, qn_shape_text(t->dims, t->rank, shape, sizeof shape),
+        const int name_bytes = (int)strlen(t->name);
+        printf("%*s  %-6s %-18s %10s  at %" PRIu64 "\n",
+               name_bytes < width ? width - name_bytes : 0, "", qn_dtype_facts(t->dtype)->name,
+               qn_shape_text(t->dims, t->rank, shape, sizeof shape),
                qn_human_size((double)t->bytes, size), t->offset);
         print_findings(o, &f);
     }

@@ -1,0 +1,225 @@
+/* quern convert: the same weights in another format or float type: checkpoint
+ * to GGUF as the reference converter writes it, and back. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/base/alloc.h"
+#include "formats/export.h"
+#include "tools/commands.h"
+#include "tools/memory.h"
+#include "tools/output_name.h"
+#include "tools/progress.h"
+#include "tools/write_model.h"
+
+typedef struct {
+    qn_common common;
+    bool dry_run, force, allow_nan;
+    const char *outtype, *outfile, *format;
+    const char *model_name, *family, *pre;
+    uint64_t max_memory, align;
+} options;
+
+static const options defaults = {.max_memory = QN_DEFAULT_MEMORY, .outtype = "auto"};
+
+static const qn_opt table[] = {
+    {0, "outtype", "TYPE", QN_OPT_TEXT, offsetof(options, outtype),
+     "f32, f16, bf16, q8_0, or auto: f16 or bf16 by the first matrix of the model (default auto)"},
+    {'o', "outfile", "OUT", QN_OPT_TEXT, offsetof(options, outfile), "the same as OUT"},
+    {0, "format", "NAME", QN_OPT_TEXT, offsetof(options, format),
+     "gguf or safetensors (default: by OUT)"},
+    {0, "dry-run", NULL, QN_OPT_FLAG, offsetof(options, dry_run),
+     "print which tensor becomes what, and the size; write nothing"},
+    {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace existing outputs"},
+    {0, "allow-nan", NULL, QN_OPT_FLAG, offsetof(options, allow_nan),
+     "let NaN and infinity through"},
+    {0, "max-memory", "SIZE", QN_OPT_SIZE, offsetof(options, max_memory),
+     "limit of this process's own memory, mapped files not counted (default 512M)"},
+    {0, "align", "N", QN_OPT_SIZE, offsetof(options, align),
+     "alignment of each tensor in a GGUF file, a power of two (default 32)"},
+    {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
+     "general.name (default: from the directory's name)"},
+    {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
+     "llama, or generic for any tensors: names kept, no tokenizer (default: by config.json)"},
+    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
+     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+};
+
+/* ---- what was asked for -------------------------------------------------------------- */
+
+static const char *const type_names[] = {
+    [QN_OUT_AUTO] = "auto", [QN_OUT_F32] = "F32",   [QN_OUT_F16] = "F16",
+    [QN_OUT_BF16] = "BF16", [QN_OUT_Q8_0] = "Q8_0",
+};
+
+static bool outtype_by_name(const char *name, qn_outtype *out)
+{
+    for (size_t i = 0; i < QN_COUNT_OF(type_names); i++)
+        if (!strcasecmp(name, type_names[i])) {
+            *out = (qn_outtype)i;
+            return true;
+        }
+    return false;
+}
+
+typedef enum { GGUF_FILE, SAFETENSORS_FILE, CHECKPOINT } target;
+
+static bool looks_like_directory(const char *out)
+{
+    return out && (qn_path_is_dir(out) || qn_str_ends(qn_str_z(out), "/"));
+}
+
+/* A directory takes a checkpoint when it was a GGUF file, a GGUF file when it
+ * was a checkpoint; --format says otherwise. */
+static target target_of(const options *o, const qn_model *m, const char *out)
+{
+    const bool named = out && qn_str_ends(qn_str_z(out), ".safetensors");
+    const bool directory = looks_like_directory(out);
+    bool safetensors = named || (directory && m->from_gguf);
+    if (o->format) safetensors = !strcmp(o->format, "safetensors");
+    if (!safetensors) return GGUF_FILE;
+    return named && !directory ? SAFETENSORS_FILE : CHECKPOINT;
+}
+
+static qn_exit check_words(const options *o, const char *out, qn_outtype *outtype)
+{
+    const qn_common *c = &o->common;
+    if (!outtype_by_name(o->outtype, outtype))
+        return qn_usage(c, "unknown --outtype '%s'; it is f32, f16, bf16, q8_0 or auto",
+                        o->outtype);
+    if (!o->format) return QN_EXIT_FINE;
+    if (strcmp(o->format, "gguf") != 0 && strcmp(o->format, "safetensors") != 0)
+        return qn_usage(c, "unknown --format '%s'; it is gguf or safetensors", o->format);
+    if (!strcmp(o->format, "safetensors") && !out)
+        return qn_usage(c, "--format safetensors wants OUT: a .safetensors file or a directory");
+    return QN_EXIT_FINE;
+}
+
+/* ---- the job --------------------------------------------------------------------------- */
+
+static qn_status write_as(const options *o, const qn_model *m, qn_outtype outtype,
+                          const qn_format *format, const char *path, json_t *outputs, qn_error *err)
+{
+    qn_plan *plan = NULL;
+    const qn_write_options write = {
+        .common = &o->common,
+        .format = format,
+        .dry_run = o->dry_run,
+        .force = o->force,
+        .allow_nan = o->allow_nan,
+        .max_memory = o->max_memory,
+    };
+    qn_status status = qn_plan_convert(&plan, m, outtype, o->align, err);
+    if (!status) status = qn_write_model(plan, path, type_names[outtype], &write, outputs, err);
+    qn_plan_free(plan);
+    return status;
+}
+
+static qn_status to_gguf(const options *o, const qn_model *m, qn_outtype outtype, const char *out,
+                         json_t *outputs, qn_error *err)
+{
+    char *path = NULL;
+    qn_status status = qn_output_path(m->path, out, type_names[outtype], &path, err);
+    if (!status) status = write_as(o, m, outtype, &qn_format_gguf, path, outputs, err);
+    qn_free(path);
+    return status;
+}
+
+static qn_status to_safetensors(const options *o, const qn_model *m, qn_outtype outtype,
+                                const char *path, json_t *outputs, qn_error *err)
+{
+    qn_model *exported = NULL;
+    qn_status status = qn_export_open(&exported, m, err);
+    if (!status)
+        status = write_as(o, exported, outtype, &qn_format_safetensors, path, outputs, err);
+    qn_model_close(exported);
+    return status;
+}
+
+/* The weights first, since they can fail in most ways; when the small files
+ * fail, nothing of this is left. */
+static qn_status to_checkpoint(const options *o, const qn_model *m, qn_outtype outtype,
+                               const char *dir, json_t *outputs, qn_error *err)
+{
+    bool tokenizer = false;
+    const bool made = !o->dry_run && !mkdir(dir, 0777);
+    if (!o->dry_run && !made && errno != EEXIST)
+        return qn_fail_errno(err, "%s: cannot make the directory", dir);
+    char *path = qn_path_join(dir, "model.safetensors");
+    const bool replaces = path && qn_path_exists(path);
+    qn_status status =
+        path ? to_safetensors(o, m, outtype, path, outputs, err) : qn_fail_memory(err, dir);
+    if (!status && !o->dry_run) {
+        status = qn_export_files(m, dir, outtype, o->force, &tokenizer, err);
+        if (status && !replaces) unlink(path);
+        if (!status && !tokenizer)
+            qn_remark(&o->common,
+                      "%s: no tokenizer files come with it: the source has none that "
+                      "could be copied",
+                      dir);
+    }
+    if (status && made) rmdir(dir);
+    qn_free(path);
+    return status;
+}
+
+static qn_exit run(const void *given, char **args, size_t n)
+{
+    const options *o = given;
+    const double started = qn_seconds();
+    const char *out = n > 1 ? args[1] : o->outfile;
+    const qn_model_options how = {.family = o->family, .model_name = o->model_name, .pre = o->pre};
+    qn_outtype outtype = QN_OUT_AUTO;
+    qn_error err = {0};
+    qn_model *model = NULL;
+    if (n > 1 && o->outfile) return qn_usage(&o->common, "OUT and --outfile are the same thing");
+    qn_exit exit = check_words(o, out, &outtype);
+    if (exit) return exit;
+
+    json_t *outputs = json_array();
+    qn_memory_watch();
+    qn_status status = qn_model_open(&model, args[0], &how, &err);
+    if (!status) {
+        outtype = qn_convert_resolve(model, outtype);
+        switch (target_of(o, model, out)) {
+        case GGUF_FILE: status = to_gguf(o, model, outtype, out, outputs, &err); break;
+        case SAFETENSORS_FILE:
+            status = to_safetensors(o, model, outtype, out, outputs, &err);
+            break;
+        case CHECKPOINT: status = to_checkpoint(o, model, outtype, out, outputs, &err); break;
+        }
+    }
+    if (status)
+        exit = qn_complain(&o->common, &err);
+    else if (o->common.json)
+        exit = qn_report_print(&o->common, qn_write_report(&o->common, model, json_incref(outputs),
+                                                           o->dry_run, started));
+    json_decref(outputs);
+    qn_model_close(model);
+    return exit;
+}
+
+const qn_command qn_command_convert = {
+    .name = "convert",
+    .summary = "put a model into another format, without quantizing",
+    .synopsis = "[options] IN [OUT]",
+    .about = "From a checkpoint directory (or a lone .safetensors file) to GGUF with the reference "
+             "converter's metadata, names, order and bytes; from GGUF back to safetensors with the "
+             "checkpoint's names and layout; or between float types. OUT absent: NAME-TYPE.gguf in "
+             "the current directory. OUT ending in .safetensors: that file. OUT a directory: from "
+             "GGUF a checkpoint with config.json, from a checkpoint NAME-TYPE.gguf in it.",
+    .examples = "  quern convert SmolLM2-135M-Instruct/\n"
+                "  quern convert stories260K-hf/ stories.gguf --outtype f32\n"
+                "  quern convert model-Q8_0.gguf model.safetensors --outtype f32\n"
+                "  quern convert model.gguf checkpoint/ --outtype bf16\n",
+    .options = table,
+    .n_options = QN_COUNT_OF(table),
+    .defaults = &defaults,
+    .options_bytes = sizeof defaults,
+    .least = 1,
+    .most = 2,
+    .run = run,
+};

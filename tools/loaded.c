@@ -1,0 +1,78 @@
+#include "tools/loaded.h"
+
+#include <string.h>
+
+#include "formats/base/alloc.h"
+
+/* "dir/model.safetensors" to "dir", allocated. */
+static char *directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? qn_strndup(path, (size_t)(slash - path) + (slash == path)) : qn_strdup(".");
+}
+
+static qn_status from_directory_of(qn_loaded *l, const char *path, const char *pre, qn_error *err)
+{
+    char *directory = directory_of(path);
+    if (!directory) return qn_fail_memory(err, path);
+    const qn_status status = qn_vocab_from_directory(&l->owned, directory, 0, pre, err);
+    qn_free(directory);
+    return status;
+}
+
+static qn_status load_vocab(qn_loaded *l, const char *path, const char *pre, qn_error *err)
+{
+    if (qn_path_is_dir(path)) return qn_vocab_from_directory(&l->owned, path, 0, pre, err);
+    const qn_status status = qn_reader_open(&l->reader, path, err);
+    if (status) return status;
+    if (!l->reader->gguf_version) return from_directory_of(l, path, pre, err);
+    return qn_vocab_from_metadata(&l->owned, l->reader->metadata, path, err);
+}
+
+qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const char *pre, qn_error *err)
+{
+    qn_status status = load_vocab(l, path, pre, err);
+    if (status) return status;
+    l->vocab = l->owned;
+    return qn_tokenizer_new(&l->tokenizer, l->vocab, err);
+}
+
+qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path, const char *pre,
+                        bool needs_text, qn_error *err)
+{
+    const qn_model_options how = {.pre = pre};
+    qn_status status = qn_model_open(&l->model, path, &how, err);
+    if (status) return status;
+    l->vocab = l->model->vocab;
+    if (l->vocab)
+        status = qn_tokenizer_new(&l->tokenizer, l->vocab, err);
+    else
+        status = qn_fail(err, QN_ERR_UNSUPPORTED, "%s: no tokenizer: %s", path, l->model->no_vocab);
+    if (status && needs_text) return status;
+    return qn_decoder_new(&l->decoder, l->model, qn_kernels_best(), (int)c->threads, err);
+}
+
+void qn_unload(qn_loaded *l)
+{
+    qn_decoder_free(l->decoder);
+    qn_tokenizer_free(l->tokenizer);
+    qn_vocab_free(l->owned);
+    qn_reader_close(l->reader);
+    qn_model_close(l->model);
+}
+
+qn_status qn_encode_text(const qn_loaded *l, qn_str text, qn_encode_options how, uint32_t **ids,
+                         size_t *n, qn_error *err)
+{
+    uint32_t *list = NULL;
+    size_t count = 0, capacity = 0;
+    const qn_status status =
+        qn_tokenizer_encode(l->tokenizer, text, how, &list, &count, &capacity, err);
+    if (status) {
+        qn_free(list);
+        return status;
+    }
+    *ids = list;
+    *n = count;
+    return QN_OK;
+}

@@ -1,0 +1,210 @@
+/* quern perplexity: how well a model expects a text, by llama-perplexity's method. */
+#include "validate/perplexity.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/base/alloc.h"
+#include "formats/base/digest.h"
+#include "tools/commands.h"
+#include "tools/loaded.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+#include "tools/text_input.h"
+
+typedef struct {
+    qn_common common;
+    const char *model, *pre;
+    qn_texts files, texts;
+    uint64_t n_ctx, chunks;
+} options;
+
+static const options defaults = {.n_ctx = 512};
+
+static const qn_opt table[] = {
+    {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
+    {'f', "file", "FILE", QN_OPT_TEXTS, offsetof(options, files),
+     "a text to score, read byte for byte; may be given several times"},
+    {0, "text", "FILE", QN_OPT_TEXTS, offsetof(options, texts), "the same as --file"},
+    {'c', "ctx-size", "N", QN_OPT_COUNT, offsetof(options, n_ctx),
+     "tokens of a chunk, of which the second half is scored (default 512)"},
+    {0, "chunks", "N", QN_OPT_COUNT, offsetof(options, chunks),
+     "stop after N chunks (default all)"},
+    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
+     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+};
+
+/* One text's outcome. */
+typedef struct {
+    const char *file;
+    char sha256[65];
+    qn_perplexity_result p;
+    double seconds;
+    bool done;
+} scored;
+
+/* ---- the running list ------------------------------------------------------------------- */
+
+/* llama-perplexity's "[1]5.1234,[2]..." where standard output is no terminal;
+ * on a terminal the progress line has the figure. */
+typedef struct {
+    qn_progress progress;
+    bool listing;
+} teller;
+
+static bool tell(void *ctx, uint64_t chunk, uint64_t chunks, double so_far)
+{
+    teller *t = ctx;
+    if (t->listing) {
+        printf("[%" PRIu64 "]%.4f,", chunk, so_far);
+        fflush(stdout);
+    }
+    snprintf(t->progress.note, sizeof t->progress.note, "PPL %.4f", so_far);
+    return qn_progress_tell(&t->progress, chunk, chunks);
+}
+
+static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored *s, qn_error *err)
+{
+    const qn_encode_options how = {.add_special = true};
+    const qn_perplexity_options settings = {.n_ctx = (size_t)o->n_ctx, .chunks = o->chunks};
+    const qn_common *c = &o->common;
+    uint32_t *ids = NULL;
+    size_t n = 0;
+    qn_status status = qn_encode_text(l, text, how, &ids, &n, err);
+    if (status) return status;
+    qn_remark(c, "%s: %zu tokens, %zu chunks of %" PRIu64, s->file, n, n / (size_t)o->n_ctx,
+              o->n_ctx);
+    teller t = {.listing = !c->json && !c->quiet && !isatty(STDOUT_FILENO)};
+    qn_progress_start(&t.progress, c, s->file, "chunks");
+    const double started = qn_seconds();
+    const uint32_t bos = qn_vocab_bos(l->vocab);
+    status =
+        qn_perplexity_run(l->decoder, ids, n, bos, qn_vocab_adds_bos(l->vocab) && bos != UINT32_MAX,
+                          &settings, tell, &t, &s->p, err);
+    s->seconds = qn_seconds() - started;
+    qn_progress_end(&t.progress);
+    if (t.listing && !status) putchar('\n');
+    s->done = !status;
+    qn_free(ids);
+    return status;
+}
+
+static qn_status score_file(const options *o, const qn_loaded *l, scored *s, qn_error *err)
+{
+    qn_text text = {0};
+    qn_status status = qn_text_from_file(s->file, &text, err);
+    if (!status) {
+        qn_sha256_hex(text.s, text.n, s->sha256);
+        qn_error why = {0};
+        status = score(o, l, qn_str_of(text.s ? text.s : "", text.n), s, &why);
+        if (status) status = qn_fail(err, status, "%s: %s", s->file, why.message);
+    }
+    qn_text_free(&text);
+    return status;
+}
+
+/* ---- words ------------------------------------------------------------------------------- */
+
+static double macro_average(const scored *s, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += s[i].p.ppl;
+    return sum / (double)n;
+}
+
+static void print_result(const scored *s, bool alone)
+{
+    if (!alone) printf("%s: ", s->file);
+    printf("Final estimate: PPL = %.4f +/- %.5f\n", s->p.ppl, s->p.ppl_stderr);
+}
+
+static json_t *result_json(const options *o, const scored *s)
+{
+    json_t *chunk_nll = json_array();
+    for (uint64_t i = 0; i < s->p.chunks; i++)
+        json_array_append_new(chunk_nll, qn_json_number(s->p.chunk_nll[i]));
+    const double tokens = (double)(s->p.chunks * o->n_ctx);
+    return json_pack("{s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: s, s: o}", "file",
+                     qn_json_text(s->file, strlen(s->file)), "ppl", qn_json_number(s->p.ppl),
+                     "ppl_stderr", qn_json_number(s->p.ppl_stderr), "nll_mean",
+                     qn_json_number(s->p.nll_mean), "n_ctx", qn_json_count(o->n_ctx), "chunks",
+                     qn_json_count(s->p.chunks), "tokens_scored", qn_json_count(s->p.tokens_scored),
+                     "tokens_per_s", qn_json_number(s->seconds > 0 ? tokens / s->seconds : 0),
+                     "elapsed_s", qn_json_number(s->seconds), "text_sha256", s->sha256, "chunk_nll",
+                     chunk_nll);
+}
+
+static qn_exit report(const options *o, const char *model, const scored *s, size_t n)
+{
+    json_t *document = qn_report_new(&o->common), *files = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(files, result_json(o, &s[i]));
+    json_object_set_new(document, "model", qn_json_text(model, strlen(model)));
+    json_object_set_new(document, "files", files);
+    json_object_set_new(document, "macro_ppl", qn_json_number(macro_average(s, n)));
+    return qn_report_print(&o->common, document);
+}
+
+/* ---- the job ------------------------------------------------------------------------------ */
+
+static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
+{
+    qn_error err = {0};
+    qn_loaded l = {0};
+    qn_status status = qn_load_model(&l, &o->common, model, o->pre, true, &err);
+    for (size_t i = 0; i < n && !status; i++) {
+        status = score_file(o, &l, &s[i], &err);
+        if (!status && !o->common.json) print_result(&s[i], n == 1);
+    }
+    qn_unload(&l);
+    if (status) return qn_complain(&o->common, &err);
+    if (o->common.json) return report(o, model, s, n);
+    if (n > 1) printf("Macro average of %zu texts: PPL = %.4f\n", n, macro_average(s, n));
+    return QN_EXIT_FINE;
+}
+
+static qn_exit run(const void *given, char **args, size_t n_args)
+{
+    const options *o = given;
+    const char *model = o->model;
+    if (!model && n_args) model = *args++, n_args--;
+    const size_t n = n_args + o->files.n + o->texts.n;
+    if (!model || !n)
+        return qn_usage(&o->common, "a model and a text, please: quern perplexity MODEL -f TEXT");
+    if (o->n_ctx < 2 || o->n_ctx > INT32_MAX)
+        return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o->n_ctx);
+    scored *s = qn_alloc(n, sizeof *s);
+    if (!s) return qn_usage(&o->common, "no memory for %zu texts", n);
+    size_t at = 0;
+    for (size_t i = 0; i < o->files.n; i++) s[at++].file = o->files.at[i];
+    for (size_t i = 0; i < o->texts.n; i++) s[at++].file = o->texts.at[i];
+    for (size_t i = 0; i < n_args; i++) s[at++].file = args[i];
+    const qn_exit exit = measure(o, model, s, n);
+    for (size_t i = 0; i < n; i++)
+        if (s[i].done) qn_free(s[i].p.chunk_nll);
+    qn_free(s);
+    return exit;
+}
+
+const qn_command qn_command_perplexity = {
+    .name = "perplexity",
+    .summary = "measure how well a model expects a text",
+    .synopsis = "[options] MODEL -f TEXT...",
+    .about =
+        "MODEL is a checkpoint directory or a .gguf file. The text is cut into chunks of "
+        "--ctx-size "
+        "tokens; in the second half of each, every token is predicted from those before it in the "
+        "chunk, as llama-perplexity does. PPL is the exponential of the mean negative log "
+        "probability, with its standard error. Arithmetic is exact to float32: activations are "
+        "never rounded, so that what is measured is the loss in the weights alone.",
+    .examples = "  quern perplexity model-Q4_K_M.gguf -f wiki.test.raw\n"
+                "  quern perplexity checkpoint/ -f a.txt -f b.txt -c 256 --json\n"
+                "  quern perplexity model.gguf -f wiki.test.raw --chunks 20 --quiet\n",
+    .options = table,
+    .n_options = QN_COUNT_OF(table),
+    .defaults = &defaults,
+    .options_bytes = sizeof defaults,
+    .most = SIZE_MAX,
+    .run = run,
+};
