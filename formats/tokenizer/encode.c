@@ -82,13 +82,31 @@ static void add_nfc(qn_text *out, qn_str text)
     }
 }
 
+/* SentencePiece's remove_extra_whitespaces (normalizer.cc): U+0020 only. */
+static void add_trimmed(qn_text *out, qn_str text)
+{
+    bool gap = false;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.s[i] == ' ') {
+            gap = out->n > 1;
+            continue;
+        }
+        if (gap) qn_text_add(out, " ", 1);
+        qn_text_add(out, &text.s[i], 1);
+        gap = false;
+    }
+}
+
 /* A space, in case the place asks for a prefix, and text with spaces for U+2581. */
-static void add_marked(qn_text *out, qn_str text)
+static void add_marked(qn_text *out, qn_str text, bool trim)
 {
     qn_text_add(out, " ", 1);
-    qn_text_add(out, text.s, text.n);
+    if (trim)
+        add_trimmed(out, text);
+    else
+        qn_text_add(out, text.s, text.n);
     if (out->failed) return;
-    out->n = 1 + qn_mark_to_space(out->s + 1, out->s + 1, text.n);
+    out->n = 1 + qn_mark_to_space(out->s + 1, out->s + 1, out->n - 1);
 }
 
 static bool wants_prefix(const qn_vocab *v, const char *text, bool first)
@@ -112,13 +130,13 @@ static qn_status normalize(qn_tokenizer *t, qn_str text, bool first, qn_str *out
     if (t->v->nfc)
         add_nfc(to, text);
     else
-        add_marked(to, text);
+        add_marked(to, text, t->v->trims_spaces);
     if (to->failed) {
         qn_text_free(to);
         return qn_fail_memory(err, "encoding a text");
     }
     *out = qn_str_of(to->s, to->n);
-    if (t->v->marks_spaces && !wants_prefix(t->v, to->s + 1, first))
+    if (t->v->marks_spaces && (to->n == 1 || !wants_prefix(t->v, to->s + 1, first)))
         *out = qn_str_of(to->s + 1, to->n - 1);
     return QN_OK;
 }

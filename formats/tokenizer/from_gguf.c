@@ -208,6 +208,9 @@ static qn_status read_flags(const reader *r, qn_error *err)
     if (!status)
         status =
             qn_metadata_bool(r->m, "tokenizer.ggml.add_space_prefix", &prefix, &(bool){0}, err);
+    if (!status && spm)
+        status = qn_metadata_bool(r->m, "tokenizer.ggml.remove_extra_whitespaces", &v->trims_spaces,
+                                  &(bool){0}, err);
     v->prefix = spm && prefix ? QN_PREFIX_ALWAYS : QN_PREFIX_NONE;
     v->strips_space = v->prefix != QN_PREFIX_NONE;
     return status;

@@ -2,9 +2,8 @@
  *   ModelProto      1 pieces*, 2 trainer_spec, 3 normalizer_spec
  *   SentencePiece   1 piece, 2 score, 3 type
  *   TrainerSpec     3 model_type, 40 unk_id, 41 bos_id, 42 eos_id, 43 pad_id
- *   NormalizerSpec  1 name, 2 precompiled_charsmap, 3 add_dummy_prefix
- * remove_extra_whitespaces is not followed: neither the tokenizers library's
- * version of these models nor the reference converter does. */
+ *   NormalizerSpec  1 name, 2 precompiled_charsmap, 3 add_dummy_prefix,
+ *                   4 remove_extra_whitespaces */
 #include <string.h>
 
 #include "formats/base/wire.h"
@@ -16,7 +15,7 @@ typedef struct {
     uint64_t pieces;
     uint64_t model_type;
     int64_t id[4]; /* unk, bos, eos, pad; -1: none */
-    bool dummy_prefix;
+    bool dummy_prefix, trims_spaces;
     qn_str normalizer, charsmap;
 } header;
 
@@ -45,6 +44,7 @@ static bool read_normalizer(qn_str bytes, header *h)
         if (f.number == 1 && f.kind == QN_WIRE_BYTES) h->normalizer = f.bytes;
         if (f.number == 2 && f.kind == QN_WIRE_BYTES) h->charsmap = f.bytes;
         if (f.number == 3 && f.kind == QN_WIRE_VARINT) h->dummy_prefix = f.value != 0;
+        if (f.number == 4 && f.kind == QN_WIRE_VARINT) h->trims_spaces = f.value != 0;
     }
     return !w.bad;
 }
@@ -132,7 +132,7 @@ static void set_special(qn_vocab *v, qn_special_kind kind, int64_t id)
 qn_status qn_vocab_from_spm(qn_vocab **out, qn_str bytes, const char *where, uint64_t size,
                             uint64_t at_least, qn_error *err)
 {
-    header h = {.model_type = 1, .id = {0, 1, 2, -1}, .dummy_prefix = true};
+    header h = {.model_type = 1, .id = {0, 1, 2, -1}, .dummy_prefix = true, .trims_spaces = true};
     qn_vocab *v = NULL;
     qn_status status = read_header(bytes, where, &h, err);
     if (!size) size = h.pieces > at_least ? h.pieces : at_least;
@@ -143,6 +143,7 @@ qn_status qn_vocab_from_spm(qn_vocab **out, qn_str bytes, const char *where, uin
         return status;
     }
     v->marks_spaces = true;
+    v->trims_spaces = h.trims_spaces;
     v->fuse_unknown = true;
     v->prefix = h.dummy_prefix ? QN_PREFIX_ALWAYS : QN_PREFIX_NONE;
     v->strips_space = h.dummy_prefix;

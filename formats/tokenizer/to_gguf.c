@@ -182,6 +182,10 @@ static qn_status write_family(const qn_vocab *v, qn_metadata *m, qn_error *err)
         status = qn_metadata_set_u32(m, "tokenizer.ggml.eot_token_id", GEMMA_EOT, err);
     if (!status && v->kind != QN_VOCAB_BYTE_BPE && v->prefix == QN_PREFIX_NONE)
         status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix", false, err);
+    /* The converter leaves this out for the model type "llama", and llama.cpp
+     * doesn't ask for it there; without it the file would be another tokenizer. */
+    if (!status && v->trims_spaces)
+        status = qn_metadata_set_bool(m, "tokenizer.ggml.remove_extra_whitespaces", true, err);
     return status;
 }
 

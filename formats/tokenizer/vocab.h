@@ -95,6 +95,7 @@ struct qn_vocab {
     bool ignore_merges;
     bool nfc;
     bool marks_spaces; /* U+2581 in pieces is a space */
+    bool trims_spaces; /* spaces at both ends of a text go, runs of them become one */
     qn_prefix prefix;
     uint32_t unknown;  /* for characters without piece and bytes */
     bool strips_space; /* decoding takes one leading space off */
