@@ -13,6 +13,9 @@
  * entries. */
 static const size_t entry_limit = 64u * 1024;
 
+/* A value of the metadata: people put whole training recipes there. */
+static const size_t metadata_limit = 16u * 1024 * 1024;
+
 typedef struct {
     qn_reader *r;
     uint32_t file;
@@ -128,7 +131,7 @@ static qn_status parse_metadata(const parser *p, qn_json_walk *w, qn_text *key)
     qn_status status = qn_json_walk_enter(w, p->err);
     while (!status && !(status = qn_json_walk_key(w, key, &more, p->err)) && more) {
         json_t *v;
-        if ((status = qn_json_walk_value(w, QN_SAFETENSORS_MAX_HEADER, &v, p->err))) break;
+        if ((status = qn_json_walk_value(w, metadata_limit, &v, p->err))) break;
         status = add_metadata(p, key->s, v);
         json_decref(v);
     }
