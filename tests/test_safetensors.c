@@ -319,6 +319,23 @@ START_TEST(an_absurdly_long_entry_is_refused)
 }
 END_TEST
 
+START_TEST(an_absurdly_long_metadata_value_is_refused)
+{
+    enum { LIMIT = 16 * 1024 * 1024 };
+    for (unsigned more = 0; more < 2; more++) {
+        qn_text header = {0};
+        qn_text_adds(&header, "{\"__metadata__\":{\"k\":\"");
+        for (unsigned i = 0; i < LIMIT - 2 + more; i++) qn_text_add(&header, "x", 1);
+        qn_text_adds(&header, "\"}}");
+        if (more)
+            refused(header.s, 0, "a value longer than 16777216 bytes");
+        else
+            accepted(header.s, 0, 0);
+        qn_text_free(&header);
+    }
+}
+END_TEST
+
 /* ---- memory and whole files ------------------------------------------------------------------- */
 
 START_TEST(an_allocation_that_fails_is_reported_and_leaks_nothing)
@@ -443,6 +460,7 @@ int main(void)
     tcase_add_test(t, an_entry_of_another_form_is_refused);
     tcase_add_test(t, what_we_cannot_hold_is_unsupported);
     tcase_add_test(t, an_absurdly_long_entry_is_refused);
+    tcase_add_test(t, an_absurdly_long_metadata_value_is_refused);
     t = group(s, "whole files");
     tcase_add_test(t, an_allocation_that_fails_is_reported_and_leaks_nothing);
     tcase_add_test(t, files_of_other_writers_are_read);

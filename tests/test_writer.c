@@ -141,6 +141,34 @@ START_TEST(safetensors_headers_are_the_official_librarys)
 }
 END_TEST
 
+/* The order in which safetensors 0.8.0's serialize() laid out one tensor of each
+ * of these types. */
+START_TEST(data_lie_in_the_official_librarys_order_of_types)
+{
+    static const char *const order[] = {"U64",     "I64",     "F64", "C64", "F32", "U32",
+                                        "I32",     "BF16",    "F16", "U16", "I16", "F8_E8M0",
+                                        "F8_E4M3", "F8_E5M2", "I8",  "U8",  "F4",  "BOOL"};
+    enum { N = sizeof order / sizeof order[0] };
+    static const uint64_t dims[] = {3, 2};
+    uint64_t total, at = 0;
+    qn_writer *w = created(&qn_format_safetensors, qn_test_path("order"), NULL, 0);
+    for (size_t i = 0; i < N; i++) { /* declared in another order */
+        qn_dtype t;
+        ck_assert(qn_dtype_by_safetensors(order[i * 7 % N], &t));
+        declare(w, order[i * 7 % N], t, 2, dims);
+    }
+    ck_assert_int_eq(qn_writer_plan(w, &total, NULL), QN_OK);
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < N; j++)
+            if (j * 7 % N == i) {
+                ck_assert_msg(i == 0 || qn_writer_tensor_offset(w, j) == at, "%s", order[i]);
+                at = qn_writer_tensor_offset(w, j) + qn_writer_tensor_bytes(w, j);
+            }
+    ck_assert_uint_eq(at, total);
+    qn_writer_abandon(w);
+}
+END_TEST
+
 /* ---- what comes back --------------------------------------------------------------------- */
 
 START_TEST(what_was_written_is_read_back)
@@ -411,6 +439,7 @@ int main(void)
     tcase_add_loop_test(t, a_file_of_a_reference_writer_is_written_alike, 0,
                         sizeof reference_files / sizeof *reference_files);
     tcase_add_test(t, safetensors_headers_are_the_official_librarys);
+    tcase_add_test(t, data_lie_in_the_official_librarys_order_of_types);
     tcase_add_test(t, what_was_written_is_read_back);
     tcase_add_test(t, tensors_are_aligned_as_asked);
     tcase_add_test(t, threads_that_put_together_write_the_same_bytes);
