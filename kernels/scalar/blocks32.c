@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/scalar/blocks32.h"
 #include "kernels/scalar/scalar.h"
-#include "kernels/scalar/search.h"
 
 enum { BLOCK = 32, HALF = 16 };
 
@@ -106,7 +106,7 @@ static float round_symmetric(const float *x, int levels, uint8_t *q)
 {
     const float d = qn_signed_max(x, BLOCK) / (float)-levels, inverse = inverse_of(d);
     for (int j = 0; j < BLOCK; j++) {
-        const int code = (int8_t)(x[j] * inverse + ((float)levels + 0.5f));
+        const int code = (int8_t)qn_truncate(x[j] * inverse + ((float)levels + 0.5f));
         q[j] = (uint8_t)(code < 2 * levels - 1 ? code : 2 * levels - 1);
     }
     return d;
@@ -122,7 +122,7 @@ static float round_affine(const float *x, int top, uint8_t *q, float *low)
     }
     const float d = (most - least) / (float)top, inverse = inverse_of(d);
     for (int j = 0; j < BLOCK; j++) {
-        const int code = (int)((x[j] - least) * inverse + 0.5f);
+        const int code = (int8_t)qn_truncate((x[j] - least) * inverse + 0.5f);
         q[j] = (uint8_t)(code < top ? code : top);
     }
     *low = least;
@@ -132,7 +132,7 @@ static float round_affine(const float *x, int top, uint8_t *q, float *low)
 /* ---- with importance ---------------------------------------------------------------- */
 
 /* ggml's weights for these types: the spread is taken over the whole row. */
-static float mean_square(const float *x, size_t n)
+float qn_mean_square(const float *x, size_t n)
 {
     float sum = 0.0f;
     for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
@@ -144,8 +144,8 @@ static void weigh(const float *x, const float *importance, float spread, float *
     for (int j = 0; j < BLOCK; j++) w[j] = importance[j] * sqrtf(spread + x[j] * x[j]);
 }
 
-static const qn_affine_search search15 = {15, -0.9f, 0.05f, 36, false};
-static const qn_affine_search search31 = {31, -0.9f, 0.05f, 36, false};
+const qn_affine_search qn_search15 = {15, -0.9f, 0.05f, 36, false};
+const qn_affine_search qn_search31 = {31, -0.9f, 0.05f, 36, false};
 
 /* ---- encoding ------------------------------------------------------------------------ */
 
@@ -159,21 +159,27 @@ static float code_symmetric(const float *x, const float *importance, float sprea
     return qn_search_symmetric(BLOCK, levels, x, w, q);
 }
 
-static float code_affine(const float *x, const float *importance, float spread,
-                         const qn_affine_search *how, uint8_t *q, float *low)
+float qn_code_affine32(const float *x, const float *importance, float spread,
+                       const qn_affine_search *how, uint8_t *q, float *low)
 {
     float w[BLOCK], m;
-    if (!importance) return round_affine(x, how->top, q, low);
     weigh(x, importance, spread, w);
     const float d = qn_search_affine(BLOCK, x, w, how, q, &m);
     *low = -m;
     return d;
 }
 
+static float code_affine(const float *x, const float *importance, float spread,
+                         const qn_affine_search *how, uint8_t *q, float *low)
+{
+    if (importance) return qn_code_affine32(x, importance, spread, how, q, low);
+    return round_affine(x, how->top, q, low);
+}
+
 static void encode_q4_0(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q4_0 *b = blocks;
-    const float spread = weights ? mean_square(x, n) : 0.0f;
+    const float spread = weights ? qn_mean_square(x, n) : 0.0f;
     for (size_t i = 0; i < n; i += BLOCK, b++) {
         uint8_t q[BLOCK];
         b->d = qn_half_of(code_symmetric(x + i, weights ? weights + i : NULL, spread, 8, q));
@@ -184,7 +190,7 @@ static void encode_q4_0(const float *x, const float *weights, void *blocks, size
 static void encode_q5_0(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q5_0 *b = blocks;
-    const float spread = weights ? mean_square(x, n) : 0.0f;
+    const float spread = weights ? qn_mean_square(x, n) : 0.0f;
     for (size_t i = 0; i < n; i += BLOCK, b++) {
         uint8_t q[BLOCK];
         b->d = qn_half_of(code_symmetric(x + i, weights ? weights + i : NULL, spread, 16, q));
@@ -196,12 +202,12 @@ static void encode_q5_0(const float *x, const float *weights, void *blocks, size
 static void encode_q4_1(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q4_1 *b = blocks;
-    const float spread = weights ? mean_square(x, n) : 0.0f;
+    const float spread = weights ? qn_mean_square(x, n) : 0.0f;
     for (size_t i = 0; i < n; i += BLOCK, b++) {
         uint8_t q[BLOCK];
         float low;
         b->d = qn_half_of(
-            code_affine(x + i, weights ? weights + i : NULL, spread, &search15, q, &low));
+            code_affine(x + i, weights ? weights + i : NULL, spread, &qn_search15, q, &low));
         b->m = qn_half_of(low);
         pack_nibbles(q, b->q);
     }
@@ -210,22 +216,24 @@ static void encode_q4_1(const float *x, const float *weights, void *blocks, size
 static void encode_q5_1(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q5_1 *b = blocks;
-    const float spread = weights ? mean_square(x, n) : 0.0f;
+    const float spread = weights ? qn_mean_square(x, n) : 0.0f;
     for (size_t i = 0; i < n; i += BLOCK, b++) {
         uint8_t q[BLOCK];
         float low;
         b->d = qn_half_of(
-            code_affine(x + i, weights ? weights + i : NULL, spread, &search31, q, &low));
+            code_affine(x + i, weights ? weights + i : NULL, spread, &qn_search31, q, &low));
         b->m = qn_half_of(low);
         pack_nibbles(q, b->q);
         pack_fifth_bits(q, b->high);
     }
 }
 
-/* To the nearest integer, halves away from zero (roundf without libm). */
+/* To the nearest integer, halves away from zero (roundf without libm); what is
+ * no int32 gives 0. */
 static int8_t round_away(float v)
 {
-    const int whole = (int)v;
+    const int32_t whole = qn_truncate(v);
+    if (whole == INT32_MIN) return 0;
     const float rest = v - (float)whole;
     return (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
 }

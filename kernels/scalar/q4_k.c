@@ -136,10 +136,18 @@ void qn_k_code_super(const float *x, const float *weights, const qn_k_search *ho
     recode(x, how->plain.top, s);
 }
 
-static void pack_nibbles(const uint8_t *q, uint8_t *out)
+static void pack_nibbles(const uint8_t *restrict q, uint8_t *restrict out)
 {
     for (int pair = 0; pair < GROUPS / 2; pair++, q += 2 * GROUP, out += GROUP)
         for (int j = 0; j < GROUP; j++) out[j] = (uint8_t)((q[j] & 15) | (q[j + GROUP] & 15) << 4);
+}
+
+/* Bit g of byte j is that of group g. */
+static void pack_fifth_bits(const uint8_t *restrict q, uint8_t *restrict out)
+{
+    memset(out, 0, GROUP);
+    for (int g = 0; g < GROUPS; g++)
+        for (int j = 0; j < GROUP; j++) out[j] |= (uint8_t)((q[g * GROUP + j] >> 4) << g);
 }
 
 /* ---- the two types -------------------------------------------------------------------- */
@@ -163,9 +171,7 @@ void qn_q5_k_pack(const qn_k_super *s, void *block)
     b->dmin = s->dmin;
     qn_pack_k_scales(s->scale, s->min, b->scales);
     pack_nibbles(s->q, b->q);
-    memset(b->high, 0, sizeof b->high);
-    for (int j = 0; j < QN_SUPER; j++)
-        b->high[j % GROUP] |= (uint8_t)((s->q[j] >> 4) << (j / GROUP));
+    pack_fifth_bits(s->q, b->high);
 }
 
 static void encode_q4_k(const float *x, const float *weights, void *blocks, size_t n)

@@ -20,6 +20,13 @@ static inline int qn_nearest(float v)
     return (int)(qn_float_bits(v + 12582912.0f) & 0x7fffff) - 0x400000;
 }
 
+/* trunc(v), and INT32_MIN where that is no int32 (infinities of blocks so small
+ * that 1 / d overflows): what x86's conversion gives, on every machine. */
+static inline int32_t qn_truncate(float v)
+{
+    return v > -0x1p31f && v < 0x1p31f ? (int32_t)v : INT32_MIN;
+}
+
 static inline int qn_clamp(int v, int low, int high)
 {
     return v < low ? low : v > high ? high : v;

@@ -52,6 +52,30 @@ static inline vec vec_abs(vec a)
     return _mm512_abs_ps(a);
 }
 
+/* A bit a lane, the first lane lowest. */
+static inline unsigned vec_bits(vec_mask m)
+{
+    return m;
+}
+
+static inline float vec_largest(vec v)
+{
+    return _mm512_reduce_max_ps(v);
+}
+
+/* qn_truncate, then the low byte, as a float -128..127. */
+static inline vec vec_truncate_byte(vec v)
+{
+    const __m512i i = _mm512_cvttps_epi32(v);
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(i, 24), 24));
+}
+
+/* trunc(v) for |v| < 2^31, as a float. */
+static inline vec vec_truncate(vec v)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvttps_epi32(v));
+}
+
 /* qn_nearest and qn_clamp, lane by lane, for any v. */
 static inline vec vec_code(vec v, int low, int high)
 {
@@ -62,7 +86,7 @@ static inline vec vec_code(vec v, int low, int high)
     return _mm512_cvtepi32_ps(i);
 }
 
-/* Integers 0..255 in float lanes to bytes. */
+/* Integers -128..255 in float lanes to bytes. */
 static inline void vec_store_bytes(uint8_t *out, vec v)
 {
     _mm_storeu_si128((__m128i *)out, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
@@ -111,6 +135,29 @@ static inline vec vec_abs(vec a)
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
 
+static inline unsigned vec_bits(vec_mask m)
+{
+    return (unsigned)_mm256_movemask_ps(m);
+}
+
+static inline float vec_largest(vec v)
+{
+    const __m128 a = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 b = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
+static inline vec vec_truncate_byte(vec v)
+{
+    const __m256i i = _mm256_cvttps_epi32(v);
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(i, 24), 24));
+}
+
+static inline vec vec_truncate(vec v)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvttps_epi32(v));
+}
+
 static inline vec vec_code(vec v, int low, int high)
 {
     const __m256i bits = _mm256_castps_si256(_mm256_add_ps(v, _mm256_set1_ps(12582912.0f)));
@@ -122,7 +169,7 @@ static inline vec vec_code(vec v, int low, int high)
 
 static inline void vec_store_bytes(uint8_t *out, vec v)
 {
-    const __m256i i = _mm256_cvttps_epi32(v);
+    const __m256i i = _mm256_and_si256(_mm256_cvttps_epi32(v), _mm256_set1_epi32(255));
     const __m128i words =
         _mm_packus_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
     _mm_storel_epi64((__m128i *)out, _mm_packus_epi16(words, words));
