@@ -3,19 +3,20 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-static bool is_ascii(qn_str text)
+static bool is_ascii(char c)
 {
-    unsigned char all = 0;
-    for (size_t i = 0; i < text.n; i++) all |= (unsigned char)text.s[i];
-    return all < 0x80;
+    return (unsigned char)c < 0x80;
 }
 
-void qn_normalize_nfc(qn_str text, qn_text *out)
+/* Characters below U+0300 (lead bytes below 0xCC) are in NFC as long as none
+ * from above stands among them (Unicode Standard Annex 15, quick check). */
+static bool may_change(char c)
 {
-    if (is_ascii(text)) {
-        qn_text_add(out, text.s, text.n);
-        return;
-    }
+    return (unsigned char)c >= 0xcc;
+}
+
+static void add_composed(qn_str text, qn_text *out)
+{
     utf8proc_uint8_t *composed = NULL;
     const utf8proc_ssize_t n =
         utf8proc_map((const utf8proc_uint8_t *)text.s, (utf8proc_ssize_t)text.n, &composed,
@@ -25,6 +26,24 @@ void qn_normalize_nfc(qn_str text, qn_text *out)
     else
         out->failed = true;
     free(composed); /* utf8proc's own allocation */
+}
+
+/* An ASCII character never joins what stands before it, so the text falls
+ * apart in front of each; only pieces with something to change are mapped. */
+void qn_normalize_nfc(qn_str text, qn_text *out)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (!may_change(text.s[i])) continue;
+        size_t start = i, end = i;
+        while (start > done && (start == i || !is_ascii(text.s[start]))) start--;
+        while (end < text.n && !is_ascii(text.s[end])) end++;
+        qn_text_add(out, text.s + done, start - done);
+        add_composed(qn_str_of(text.s + start, end - start), out);
+        done = end;
+        i = end - 1;
+    }
+    qn_text_add(out, text.s + done, text.n - done);
 }
 
 bool qn_is_space(unsigned c)

@@ -29,15 +29,42 @@ static void take(void *p, void *unused)
     qn_free(p);
 }
 
+/* PCRE2's \s has U+180E (Mongolian vowel separator), which Unicode took out of
+ * the white space in version 6.3 and the tokenizers library does not have. */
+#define SPACES "\\p{Z}\\t-\\r\\x{85}"
+
+/* pattern with \s and \S spelled out. */
+static void spell_spaces(const char *pattern, qn_text *out)
+{
+    bool in_class = false;
+    for (const char *p = pattern; *p; p++) {
+        if (p[0] == '\\' && p[1] == 's') {
+            qn_text_adds(out, in_class ? SPACES : "[" SPACES "]");
+            p++;
+        } else if (p[0] == '\\' && p[1] == 'S' && !in_class) {
+            qn_text_adds(out, "[^" SPACES "]");
+            p++;
+        } else if (p[0] == '\\' && p[1]) {
+            qn_text_add(out, p++, 2);
+        } else {
+            in_class = in_class ? p[0] != ']' : p[0] == '[';
+            qn_text_add(out, p, 1);
+        }
+    }
+}
+
 static qn_status compile(step *s, const char *pattern, pcre2_general_context *memory, qn_error *err)
 {
-    int code;
+    int code = PCRE2_ERROR_NOMEMORY;
     PCRE2_SIZE offset;
     pcre2_compile_context *context = pcre2_compile_context_create(memory);
-    if (!context) return qn_fail_memory(err, "a split pattern");
-    s->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
-                            &code, &offset, context);
+    qn_text spelled = {0};
+    spell_spaces(pattern, &spelled);
+    if (context && !spelled.failed)
+        s->code = pcre2_compile((PCRE2_SPTR)spelled.s, spelled.n, PCRE2_UTF | PCRE2_UCP, &code,
+                                &offset, context);
     pcre2_compile_context_free(context);
+    qn_text_free(&spelled);
     if (!s->code && code == PCRE2_ERROR_NOMEMORY) return qn_fail_memory(err, "a split pattern");
     if (!s->code) {
         char reason[128] = "";
