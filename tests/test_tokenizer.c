@@ -83,6 +83,88 @@ START_TEST(special_tokens_stay_text_when_they_are_not_parsed)
 }
 END_TEST
 
+/* ---- tokenizers/made: rules that no golden one has ---------------------------------- */
+
+static const char *const made[] = {"flags", "metaspace-first", "metaspace-always",
+                                   "metaspace-never"};
+
+START_TEST(made_tokenizers_give_the_ids_and_the_text_of_the_reference)
+{
+    char name[64], file[96];
+    qn_test_tokenizer r;
+    size_t i;
+    json_t *c;
+    snprintf(name, sizeof name, "tokenizers/made/%s", made[_i]);
+    snprintf(file, sizeof file, "%s/vectors.json", name);
+    ck_assert(qn_test_tokenizer_open(&r, name, 0));
+    json_t *root = qn_test_json(qn_test_data(file));
+    json_array_foreach(json_object_get(root, "cases"), i, c)
+    {
+        const qn_str text = qn_test_string(json_object_get(c, "text"));
+        const json_t *decoded = json_object_get(c, "decoded");
+        qn_test_encode(&r, text, false, true);
+        qn_test_same_ids(&r, json_object_get(c, "ids"), "made", text);
+        if (decoded) check_decoded(&r, decoded, false);
+    }
+    ck_assert_uint_eq(i, 60);
+    json_decref(root);
+    qn_test_tokenizer_close(&r);
+}
+END_TEST
+
+/* ---- texts that are hard to take --------------------------------------------------------- */
+
+static void check_round_trip(qn_test_tokenizer *r, qn_str text)
+{
+    qn_error err = {0};
+    qn_text out = {0};
+    qn_test_encode(r, text, false, false);
+    ck_assert(!qn_tokenizer_decode(r->t, r->ids, r->n, false, &out, &err));
+    ck_assert_uint_eq(out.n, text.n);
+    ck_assert(!memcmp(out.s, text.s, text.n));
+    qn_text_free(&out);
+}
+
+static const char *const with_bytes[] = {"models/golden/tokenizers/smollm",
+                                         "models/golden/tokenizers/llama3",
+                                         "models/golden/tokenizers/spm"};
+
+START_TEST(bytes_that_are_no_utf8_come_back)
+{
+    qn_test_tokenizer r;
+    char all[3 * 256];
+    ck_assert(qn_test_tokenizer_open(&r, with_bytes[_i], 0));
+    for (size_t i = 0; i < 256; i++) {
+        all[3 * i] = (char)i;
+        all[3 * i + 1] = 'a';
+        all[3 * i + 2] = (char)(255 - i);
+    }
+    check_round_trip(&r, qn_str_of(all, sizeof all));
+    check_round_trip(&r, qn_str_of("\xf0\x9f\x99", 3));
+    check_round_trip(&r, qn_str_of("caf\xc3", 4));
+    check_round_trip(&r, qn_str_of("\xed\xa0\x80 \xc0\xaf", 6));
+    check_round_trip(&r, qn_str_of("nul\0nul", 7));
+    qn_test_tokenizer_close(&r);
+}
+END_TEST
+
+/* What is quadratic takes minutes here, and the test's time limit ends it. */
+START_TEST(a_word_of_four_megabytes_is_no_harder_than_its_length)
+{
+    enum { LENGTH = 4 << 20 };
+    qn_test_tokenizer r;
+    char *word = malloc(LENGTH);
+    ck_assert_ptr_nonnull(word);
+    ck_assert(qn_test_tokenizer_open(&r, with_bytes[_i], 0));
+    for (size_t i = 0; i < LENGTH; i++) word[i] = "etaoinshr"[i * i % 9];
+    check_round_trip(&r, qn_str_of(word, LENGTH));
+    memset(word, 'e', LENGTH);
+    check_round_trip(&r, qn_str_of(word, LENGTH));
+    free(word);
+    qn_test_tokenizer_close(&r);
+}
+END_TEST
+
 int main(void)
 {
     const int n = sizeof golden / sizeof golden[0];
@@ -91,6 +173,9 @@ int main(void)
     tcase_add_loop_test(vectors, golden_tokenizers_give_the_ids_and_the_text_of_the_reference, 0,
                         n);
     tcase_add_loop_test(vectors, special_tokens_stay_text_when_they_are_not_parsed, 0, n);
+    tcase_add_loop_test(vectors, made_tokenizers_give_the_ids_and_the_text_of_the_reference, 0, 4);
+    tcase_add_loop_test(vectors, bytes_that_are_no_utf8_come_back, 0, 3);
+    tcase_add_loop_test(vectors, a_word_of_four_megabytes_is_no_harder_than_its_length, 0, 3);
     Suite *suite = suite_create("tokenizer");
     suite_add_tcase(suite, vectors);
     SRunner *runner = srunner_create(suite);

@@ -8,6 +8,7 @@
 #include "formats/base/alloc.h"
 #include "formats/base/digest.h"
 #include "tests/support/data.h"
+#include "tests/support/files.h"
 #include "tests/support/vocab.h"
 
 static uint64_t configured_size(const char *model)
@@ -174,6 +175,82 @@ START_TEST(the_demonstration_model_gives_the_same_ids_from_both)
 }
 END_TEST
 
+/* ---- rules of the converter that no golden model shows ------------------------------- */
+
+/* conversion/llama.py: a vocabulary of 49152 gets add_bos_token false, last;
+ * conversion/base.py: ids without a piece are [PADn], unused. */
+START_TEST(a_vocabulary_of_49152_does_not_add_bos_and_is_padded)
+{
+    qn_test_tokenizer r;
+    qn_error err = {0};
+    bool adds = true;
+    if (!qn_test_tokenizer_open(&r, "models/golden/smollm2", 49152)) return;
+    ck_assert(qn_str_is(qn_vocab_piece(r.v, 49151), "[PAD49151]"));
+    qn_metadata *m = qn_metadata_new();
+    ck_assert(!qn_vocab_write_metadata(r.v, m, &err));
+    const qn_meta_value *last = qn_metadata_at(m, qn_metadata_count(m) - 1);
+    ck_assert(qn_str_is(last->key, "tokenizer.ggml.add_bos_token"));
+    ck_assert(!qn_metadata_bool(m, "tokenizer.ggml.add_bos_token", &adds, NULL, &err) && !adds);
+    qn_metadata_free(m);
+    qn_test_tokenizer_close(&r);
+}
+END_TEST
+
+#define TOKENIZER                                                                                 \
+    "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":" \
+    "\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[[\"a\",\"b\"]]}}"
+
+static qn_metadata *keys_of_checkpoint(const char *tokenizer_config)
+{
+    qn_error err = {0};
+    qn_vocab *v = NULL;
+    qn_metadata *m = qn_metadata_new();
+    qn_test_file("templates/tokenizer.json", TOKENIZER, strlen(TOKENIZER));
+    qn_test_file("templates/tokenizer_config.json", tokenizer_config, strlen(tokenizer_config));
+    const char *dir = qn_test_path("templates");
+    ck_assert_msg(!qn_vocab_from_directory(&v, dir, 0, NULL, &err), "%s", err.message);
+    ck_assert_msg(!qn_vocab_write_metadata(v, m, &err), "%s", err.message);
+    qn_vocab_free(v);
+    return m;
+}
+
+static void check_string(const qn_metadata *m, const char *key, const char *expected)
+{
+    qn_str value = {"", 0};
+    qn_error err = {0};
+    ck_assert_msg(!qn_metadata_str(m, key, &value, NULL, &err), "%s", err.message);
+    ck_assert_msg(qn_str_is(value, expected), "%s is '%.*s'", key, (int)value.n, value.s);
+}
+
+/* gguf-py/gguf/gguf_writer.py, add_chat_template. */
+START_TEST(named_chat_templates_have_keys_of_their_own)
+{
+    qn_test_subdirectory("templates");
+    qn_metadata *m = keys_of_checkpoint(
+        "{\"chat_template\":[{\"name\":\"default\",\"template\":\"D\"},{\"name\":\"tool use\","
+        "\"template\":\"T\"},{\"name\":\"rag\",\"template\":\"R\"}]}");
+    check_string(m, "tokenizer.chat_template", "D");
+    check_string(m, "tokenizer.chat_template.tool_use", "T");
+    check_string(m, "tokenizer.chat_template.rag", "R");
+    const qn_meta_value *names = qn_metadata_find(m, "tokenizer.chat_templates");
+    ck_assert(names && names->count == 2);
+    qn_metadata_free(m);
+}
+END_TEST
+
+START_TEST(a_chat_template_file_is_taken_with_plain_line_ends)
+{
+    qn_test_subdirectory("templates");
+    qn_test_file("templates/chat_template.jinja", "one\r\ntwo\rthree\n", 15);
+    qn_metadata *m = keys_of_checkpoint("{}");
+    check_string(m, "tokenizer.chat_template", "one\ntwo\nthree\n");
+    qn_metadata_free(m);
+    m = keys_of_checkpoint("{\"chat_template\":\"own\"}");
+    check_string(m, "tokenizer.chat_template", "own");
+    qn_metadata_free(m);
+}
+END_TEST
+
 int main(void)
 {
     TCase *keys = tcase_create("keys");
@@ -183,6 +260,9 @@ int main(void)
     tcase_add_loop_test(keys, a_vocabulary_read_from_its_keys_gives_the_same_ids, 0,
                         sizeof golden / sizeof golden[0]);
     tcase_add_test(keys, the_demonstration_model_gives_the_same_ids_from_both);
+    tcase_add_test(keys, a_vocabulary_of_49152_does_not_add_bos_and_is_padded);
+    tcase_add_test(keys, named_chat_templates_have_keys_of_their_own);
+    tcase_add_test(keys, a_chat_template_file_is_taken_with_plain_line_ends);
     Suite *suite = suite_create("tokenizer keys");
     suite_add_tcase(suite, keys);
     SRunner *runner = srunner_create(suite);

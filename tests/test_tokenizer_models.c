@@ -134,7 +134,7 @@ END_TEST
 
 /* golden.json says how many ids a text has, BOS included. */
 static void check_count(qn_test_tokenizer *r, const json_t *golden, const char *key,
-                        const char *file)
+                        const char *file, size_t at_most)
 {
     qn_error err = {0};
     char *text;
@@ -146,7 +146,7 @@ static void check_count(qn_test_tokenizer *r, const json_t *golden, const char *
     const json_int_t expected = json_integer_value(json_object_get(entry, "tokens"));
     ck_assert_int_gt(expected, 0);
     ck_assert(!qn_read_file(path, 1 << 26, &text, &n, &err));
-    qn_test_encode(r, qn_str_of(text, n), true, false);
+    qn_test_encode(r, qn_str_of(text, n < at_most ? n : at_most), true, false);
     ck_assert_msg((json_int_t)r->n == expected, "%s: %zu ids, expected %lld", file, r->n,
                   (long long)expected);
     qn_free(text);
@@ -160,8 +160,12 @@ START_TEST(stories260K_gives_the_ids_of_its_golden_run)
     size_t n;
     if (!qn_test_tokenizer_open(&r, "models/stories260K-hf", 512)) return;
     json_t *root = qn_test_json(qn_test_data("models/stories260K-hf/golden.json"));
-    check_count(&r, root, "tinystories_valid_excerpt.lf", "text/tinystories_valid_excerpt.lf.txt");
-    check_count(&r, root, "tinystories_sample", "text/tinystories_sample.txt");
+    check_count(&r, root, "tinystories_valid_excerpt.lf", "text/tinystories_valid_excerpt.lf.txt",
+                SIZE_MAX);
+    check_count(&r, root, "tinystories_sample", "text/tinystories_sample.txt", SIZE_MAX);
+    check_count(&r, root, "wiki.test.raw first 60000 bytes", "text/wiki.test.raw", 60000);
+    check_count(&r, root, "calib_tiny first 60000 bytes", "text/calib_tiny.txt", 60000);
+    check_count(&r, root, "tinyshakespeare first 60000 bytes", "text/tinyshakespeare.txt", 60000);
     const char *path = qn_test_data("text/tinystories_sample.txt");
     if (path) {
         ck_assert(!qn_read_file(path, 1 << 26, &text, &n, &err));
@@ -174,6 +178,28 @@ START_TEST(stories260K_gives_the_ids_of_its_golden_run)
         qn_free(text);
     }
     json_decref(root);
+    qn_test_tokenizer_close(&r);
+}
+END_TEST
+
+/* Its tokenizer.model sets remove_extra_whitespaces (sentencepiece/src/
+ * sentencepiece_model.proto: leading, trailing and duplicate internal ones). */
+START_TEST(stories260K_takes_extra_spaces_out)
+{
+    static const char *const texts[] = {"a b", " a b", "a  b", "   a   b  "};
+    qn_test_tokenizer r;
+    uint32_t ids[8];
+    ck_assert(qn_test_tokenizer_open(&r, "models/stories260K-hf", 512));
+    qn_test_encode(&r, qn_str_z(texts[0]), false, false);
+    const size_t n = r.n;
+    ck_assert(n > 0 && n <= 8);
+    memcpy(ids, r.ids, n * sizeof *ids);
+    for (size_t i = 1; i < 4; i++) {
+        qn_test_encode(&r, qn_str_z(texts[i]), false, false);
+        ck_assert_msg(r.n == n && !memcmp(r.ids, ids, n * sizeof *ids), "'%s'", texts[i]);
+    }
+    qn_test_encode(&r, qn_str_z("   "), false, false);
+    ck_assert_uint_eq(r.n, 0);
     qn_test_tokenizer_close(&r);
 }
 END_TEST
@@ -195,10 +221,10 @@ START_TEST(the_demonstration_model_gives_the_ids_of_its_golden_run)
     const qn_str prompt = qn_test_string(json_object_get(root, "prompt_text"));
     qn_test_encode(&r, prompt, true, true);
     qn_test_same_ids(&r, json_object_get(root, "ids"), "prompt", prompt);
-    check_count(&r, root, "valid/tinyshakespeare.txt", "text/valid/tinyshakespeare.txt");
+    check_count(&r, root, "valid/tinyshakespeare.txt", "text/valid/tinyshakespeare.txt", SIZE_MAX);
     check_count(&r, root, "valid/tinystories_valid_excerpt.txt",
-                "text/valid/tinystories_valid_excerpt.txt");
-    check_count(&r, root, "valid/all.txt", "text/valid/all.txt");
+                "text/valid/tinystories_valid_excerpt.txt", SIZE_MAX);
+    check_count(&r, root, "valid/all.txt", "text/valid/all.txt", SIZE_MAX);
     json_decref(root);
     qn_test_tokenizer_close(&r);
 }
@@ -212,6 +238,7 @@ int main(void)
     tcase_add_test(vectors, gpt2_gives_the_ids_of_transformers_js);
     tcase_add_loop_test(vectors, unpacked_tokenizers_give_the_ids_of_ggml_vectors, 0, 2);
     tcase_add_test(vectors, stories260K_gives_the_ids_of_its_golden_run);
+    tcase_add_test(vectors, stories260K_takes_extra_spaces_out);
     tcase_add_test(vectors, the_demonstration_model_gives_the_ids_of_its_golden_run);
     Suite *suite = suite_create("tokenizer models");
     suite_add_tcase(suite, vectors);

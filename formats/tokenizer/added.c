@@ -58,8 +58,7 @@ static qn_status add_token(qn_added_set *s, qn_str text, uint32_t token, qn_erro
     return QN_OK;
 }
 
-static qn_status fill(qn_added_set *s, const qn_vocab *v, bool normalized, bool spaces_for_marks,
-                      qn_error *err)
+static qn_status fill(qn_added_set *s, const qn_vocab *v, bool normalized, qn_error *err)
 {
     qn_text text = {0};
     qn_status status = QN_OK;
@@ -68,17 +67,20 @@ static qn_status fill(qn_added_set *s, const qn_vocab *v, bool normalized, bool 
         const qn_added *token = &v->added[i];
         if (token->normalized != normalized) continue;
         text.n = 0;
-        qn_text_add(&text, token->text.s, token->text.n);
+        if (normalized && v->nfc)
+            qn_normalize_nfc(token->text, &text);
+        else
+            qn_text_add(&text, token->text.s, token->text.n);
         if (text.failed) status = qn_fail_memory(err, "the added tokens");
-        if (!status && spaces_for_marks) text.n = qn_mark_to_space(text.s, text.s, text.n);
+        if (!status && normalized && v->marks_spaces)
+            text.n = qn_mark_to_space(text.s, text.s, text.n);
         if (!status) status = add_token(s, qn_str_of(text.s, text.n), i, err);
     }
     qn_text_free(&text);
     return status;
 }
 
-qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, bool normalized,
-                           bool spaces_for_marks, qn_error *err)
+qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, bool normalized, qn_error *err)
 {
     size_t count = 0;
     for (size_t i = 0; i < v->added_count; i++) count += v->added[i].normalized == normalized;
@@ -89,7 +91,7 @@ qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, bool normalize
     uint32_t root;
     qn_status status = add_child(s, 0, 0, &root, err);
     s->first[0] = 0;
-    if (!status) status = fill(s, v, normalized, spaces_for_marks, err);
+    if (!status) status = fill(s, v, normalized, err);
     if (status) {
         qn_added_set_free(s);
         return status;

@@ -11,10 +11,9 @@
 
 typedef struct qn_added_set qn_added_set;
 
-/* The tokens of v whose `normalized` is the given one; *out is NULL when
- * there are none.  With spaces_for_marks U+2581 in their texts is a space. */
-qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, bool normalized,
-                           bool spaces_for_marks, qn_error *err);
+/* The tokens of v whose `normalized` is the given one, normalized as the text
+ * will be; *out is NULL when there are none. */
+qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, bool normalized, qn_error *err);
 void qn_added_set_free(qn_added_set *s); /* NULL is fine */
 
 /* The next token at or behind *scan.  Text before *start and behind *done is

@@ -85,43 +85,40 @@ static void add_nfc(qn_text *out, qn_str text)
 /* SentencePiece's remove_extra_whitespaces (normalizer.cc): U+0020 only. */
 static void add_trimmed(qn_text *out, qn_str text)
 {
-    bool gap = false;
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.s[i] == ' ') {
-            gap = out->n > 1;
-            continue;
-        }
-        if (gap) qn_text_add(out, " ", 1);
-        qn_text_add(out, &text.s[i], 1);
-        gap = false;
+    bool gap = false, any = false;
+    for (size_t i = 0, n; i < text.n; i += n) {
+        const bool space = text.s[i] == ' ';
+        for (n = 1; i + n < text.n && (text.s[i + n] == ' ') == space;) n++;
+        if (!space && gap) qn_text_add(out, " ", 1);
+        if (!space) qn_text_add(out, text.s + i, n);
+        any |= !space;
+        gap = space && any;
     }
 }
 
-/* A space, in case the place asks for a prefix, and text with spaces for U+2581. */
-static void add_marked(qn_text *out, qn_str text, bool trim)
+/* text with spaces for U+2581, behind the space of SentencePiece's normalizer. */
+static void add_marked(const qn_vocab *v, qn_text *out, qn_str text)
 {
-    qn_text_add(out, " ", 1);
-    if (trim)
+    if (v->prefix == QN_PREFIX_ALWAYS) qn_text_add(out, " ", 1);
+    const size_t from = out->n;
+    if (v->trims_spaces)
         add_trimmed(out, text);
     else
         qn_text_add(out, text.s, text.n);
     if (out->failed) return;
-    out->n = 1 + qn_mark_to_space(out->s + 1, out->s + 1, out->n - 1);
+    out->n =
+        out->n == from ? 0 : from + qn_mark_to_space(out->s + from, out->s + from, out->n - from);
 }
 
-static bool wants_prefix(const qn_vocab *v, const char *text, bool first)
+static qn_status fail_text(qn_text *text, qn_error *err)
 {
-    switch (v->prefix) {
-    case QN_PREFIX_NONE: return false;
-    case QN_PREFIX_ALWAYS: return true;
-    case QN_PREFIX_UNLESS_SPACE: return text[0] != ' ';
-    case QN_PREFIX_FIRST: return first && text[0] != ' ';
-    }
-    return false;
+    qn_text_free(text);
+    return qn_fail_memory(err, "encoding a text");
 }
 
-/* The text as the words see it: text itself, or a view of t->normalized. */
-static qn_status normalize(qn_tokenizer *t, qn_str text, bool first, qn_str *out, qn_error *err)
+/* The text as patterns and pieces have it: text itself, or a view of
+ * t->normalized. */
+static qn_status normalize(qn_tokenizer *t, qn_str text, qn_str *out, qn_error *err)
 {
     qn_text *to = &t->normalized;
     *out = text;
@@ -130,14 +127,9 @@ static qn_status normalize(qn_tokenizer *t, qn_str text, bool first, qn_str *out
     if (t->v->nfc)
         add_nfc(to, text);
     else
-        add_marked(to, text, t->v->trims_spaces);
-    if (to->failed) {
-        qn_text_free(to);
-        return qn_fail_memory(err, "encoding a text");
-    }
+        add_marked(t->v, to, text);
+    if (to->failed) return fail_text(to, err);
     *out = qn_str_of(to->s, to->n);
-    if (t->v->marks_spaces && (to->n == 1 || !wants_prefix(t->v, to->s + 1, first)))
-        *out = qn_str_of(to->s + 1, to->n - 1);
     return QN_OK;
 }
 
@@ -163,10 +155,18 @@ static qn_status partition(encoder *e, const qn_added_set *set, qn_str text, boo
     return plain(e, qn_str_of(text.s + from, text.n - from), first && from == 0, err);
 }
 
+/* Metaspace puts its space here, between all added tokens. */
 static qn_status encode_normalized(encoder *e, qn_str text, bool first, qn_error *err)
 {
-    (void)first;
-    return encode_words(e, text, err);
+    const qn_prefix prefix = e->t->v->prefix;
+    const bool wanted = prefix == QN_PREFIX_UNLESS_SPACE || (prefix == QN_PREFIX_FIRST && first);
+    if (!wanted || text.s[0] == ' ') return encode_words(e, text, err);
+    qn_text *to = &e->t->prefixed;
+    to->n = 0;
+    qn_text_add(to, " ", 1);
+    qn_text_add(to, text.s, text.n);
+    if (to->failed) return fail_text(to, err);
+    return encode_words(e, qn_str_of(to->s, to->n), err);
 }
 
 static qn_status encode_raw(encoder *e, qn_str text, bool first, qn_error *err)
@@ -175,7 +175,7 @@ static qn_status encode_raw(encoder *e, qn_str text, bool first, qn_error *err)
     if (text.n >= UINT32_MAX / 2)
         return qn_fail(err, QN_ERR_ARGUMENT, "a text of %zu bytes between tokens; at most %u",
                        text.n, UINT32_MAX / 2);
-    const qn_status status = normalize(e->t, text, first, &normalized, err);
+    const qn_status status = normalize(e->t, text, &normalized, err);
     if (status) return status;
     return partition(e, e->t->added_normalized, normalized, first, encode_normalized, err);
 }

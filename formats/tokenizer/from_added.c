@@ -143,7 +143,8 @@ static qn_status join_pipeline(qn_vocab *v, const char *dir, const json_t *root,
     qn_free(where);
     if (status) return status;
     v->prefix = p.prefix;
-    v->strips_space = p.strips_space;
+    v->strip = p.strip;
+    v->trims_spaces = false; /* tokenizer.json has no such step */
     return QN_OK;
 }
 

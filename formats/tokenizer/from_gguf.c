@@ -212,7 +212,7 @@ static qn_status read_flags(const reader *r, qn_error *err)
         status = qn_metadata_bool(r->m, "tokenizer.ggml.remove_extra_whitespaces", &v->trims_spaces,
                                   &(bool){0}, err);
     v->prefix = spm && prefix ? QN_PREFIX_ALWAYS : QN_PREFIX_NONE;
-    v->strips_space = v->prefix != QN_PREFIX_NONE;
+    v->strip = v->prefix == QN_PREFIX_NONE ? QN_STRIP_NONE : QN_STRIP_ONE;
     return status;
 }
 

@@ -251,7 +251,7 @@ static qn_status build(reader *r, uint64_t size, const char *pre, qn_error *err)
     r->v->fuse_unknown = flag(r->model, "fuse_unk");
     r->v->nfc = r->pipeline.nfc;
     r->v->prefix = r->pipeline.prefix;
-    r->v->strips_space = r->pipeline.strips_space;
+    r->v->strip = r->pipeline.strip;
     r->v->marks_spaces = r->pipeline.marks_spaces;
     if ((status = choose_pre(r, pre, err)) || (status = read_pieces(r, err)) ||
         (status = read_merges(r, err)) || (status = read_unknown(r, err)) ||
@@ -260,7 +260,7 @@ static qn_status build(reader *r, uint64_t size, const char *pre, qn_error *err)
     return qn_vocab_finish(r->v, r->where, err);
 }
 
-static qn_status open(reader *r, const json_t *root, const char *where, qn_error *err)
+static qn_status begin(reader *r, const json_t *root, const char *where, qn_error *err)
 {
     r->where = where;
     r->model = json_object_get(root, "model");
@@ -274,7 +274,7 @@ qn_status qn_vocab_from_json(qn_vocab **out, const json_t *root, const char *whe
                              const char *pre, qn_error *err)
 {
     reader r = {0};
-    qn_status status = open(&r, root, where, err);
+    qn_status status = begin(&r, root, where, err);
     if (!status) status = check_model(&r, err);
     if (!status) status = build(&r, size, pre, err);
     qn_names_free(r.ids);

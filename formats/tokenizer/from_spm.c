@@ -146,7 +146,7 @@ qn_status qn_vocab_from_spm(qn_vocab **out, qn_str bytes, const char *where, uin
     v->trims_spaces = h.trims_spaces;
     v->fuse_unknown = true;
     v->prefix = h.dummy_prefix ? QN_PREFIX_ALWAYS : QN_PREFIX_NONE;
-    v->strips_space = h.dummy_prefix;
+    v->strip = h.dummy_prefix ? QN_STRIP_ONE : QN_STRIP_NONE;
     set_special(v, QN_SPECIAL_UNK, h.id[0]);
     set_special(v, QN_SPECIAL_BOS, h.id[1]);
     set_special(v, QN_SPECIAL_EOS, h.id[2]);

@@ -140,6 +140,27 @@ static size_t character(const qn_tokenizer *t, const char *word, size_t n)
     return length ? length : 1;
 }
 
+/* The bytes of a symbol no piece spells; a space is U+2581's three. */
+static qn_str bytes_of(const qn_tokenizer *t, qn_str text)
+{
+    const bool mark = t->v->marks_spaces && text.n == 1 && text.s[0] == ' ';
+    return mark ? qn_str_of("\u2581", 3) : text;
+}
+
+static bool has_bytes(const qn_tokenizer *t, qn_str bytes)
+{
+    for (size_t i = 0; i < bytes.n; i++)
+        if (t->bytes[(unsigned char)bytes.s[i]] == QN_NO_ID) return false;
+    return true;
+}
+
+/* Ranked merges leave out what has neither piece, bytes nor an unknown piece
+ * to stand for it, and what is left joins over the gap. */
+static bool is_dropped(const qn_tokenizer *t, qn_str text)
+{
+    return !t->ranks && t->v->unknown == QN_NO_ID && !has_bytes(t, bytes_of(t, text));
+}
+
 static qn_status start(qn_tokenizer *t, qn_str word, qn_error *err)
 {
     if (t->symbol_capacity < word.n) {
@@ -150,18 +171,22 @@ static qn_status start(qn_tokenizer *t, qn_str word, qn_error *err)
         t->symbol_capacity = capacity;
     }
     uint32_t previous = QN_NO_ID;
-    for (size_t i = 0; i < word.n;) {
-        const size_t n = character(t, word.s + i, word.n - i);
+    t->first = QN_NO_ID;
+    for (size_t i = 0, n; i < word.n; i += n) {
+        n = character(t, word.s + i, word.n - i);
         const uint32_t id = t->v->kind == QN_VOCAB_BYTE_BPE
                                 ? t->bytes[(unsigned char)word.s[i]]
                                 : qn_names_find(t->names, qn_str_of(word.s + i, n));
+        if (id == QN_NO_ID && is_dropped(t, qn_str_of(word.s + i, n))) continue;
         t->symbols[i] = (qn_symbol){previous, QN_NO_ID, (uint32_t)n, id};
-        if (previous != QN_NO_ID) t->symbols[previous].next = (uint32_t)i;
+        if (previous == QN_NO_ID)
+            t->first = (uint32_t)i;
+        else
+            t->symbols[previous].next = (uint32_t)i;
         previous = (uint32_t)i;
-        i += n;
     }
     t->heap_count = 0;
-    for (uint32_t i = 0; i != QN_NO_ID; i = t->symbols[i].next)
+    for (uint32_t i = t->first; i != QN_NO_ID; i = t->symbols[i].next)
         if (offer(t, word.s, i, err)) return QN_ERR_MEMORY;
     return QN_OK;
 }
@@ -179,23 +204,18 @@ qn_status qn_ids_push(const qn_ids_out *out, uint32_t id, qn_error *err)
     return QN_OK;
 }
 
-/* A symbol no piece spells: its bytes, where the vocabulary has all of them
- * (a space is U+2581's three), else the unknown piece, once for neighbours. */
+/* A symbol no piece spells: its bytes, where the vocabulary has all of them,
+ * else the unknown piece, once for neighbours. */
 static qn_status push_unknown(const qn_tokenizer *t, qn_str text, bool *in_unknown,
                               const qn_ids_out *out, qn_error *err)
 {
-    const bool mark = t->v->marks_spaces && text.n == 1 && text.s[0] == ' ';
-    const char *s = mark ? "\u2581" : text.s;
-    const size_t n = mark ? 3 : text.n;
-    bool all = true;
-    for (size_t i = 0; i < n; i++) all &= t->bytes[(unsigned char)s[i]] != QN_NO_ID;
-    if (all) {
-        for (size_t i = 0; i < n; i++) {
-            const qn_status status = qn_ids_push(out, t->bytes[(unsigned char)s[i]], err);
-            if (status) return status;
-        }
+    const qn_str bytes = bytes_of(t, text);
+    if (has_bytes(t, bytes)) {
+        qn_status status = QN_OK;
+        for (size_t i = 0; !status && i < bytes.n; i++)
+            status = qn_ids_push(out, t->bytes[(unsigned char)bytes.s[i]], err);
         *in_unknown = false;
-        return QN_OK;
+        return status;
     }
     if (t->v->unknown == QN_NO_ID || (*in_unknown && t->v->fuse_unknown)) return QN_OK;
     *in_unknown = true;
@@ -205,7 +225,7 @@ static qn_status push_unknown(const qn_tokenizer *t, qn_str text, bool *in_unkno
 static qn_status finish(const qn_tokenizer *t, qn_str word, const qn_ids_out *out, qn_error *err)
 {
     bool in_unknown = false;
-    for (uint32_t i = 0; i != QN_NO_ID; i = t->symbols[i].next) {
+    for (uint32_t i = t->first; i != QN_NO_ID; i = t->symbols[i].next) {
         const qn_symbol *symbol = &t->symbols[i];
         qn_status status;
         if (symbol->id != QN_NO_ID) {

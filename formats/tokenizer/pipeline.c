@@ -129,9 +129,11 @@ static qn_status read_decoder(qn_json_pipeline *p, const json_t *step, const cha
                        strcmp(type, "Metaspace") == 0 || strcmp(type, "Strip") == 0;
     if (!known) return unsupported(where, "decoder", type, err);
     if (strcmp(type, "Strip") == 0)
-        p->strips_space = json_integer_value(json_object_get(step, "start")) > 0;
-    if (strcmp(type, "Metaspace") == 0)
-        p->strips_space = !is_string(json_object_get(step, "prepend_scheme"), "never");
+        p->strip =
+            json_integer_value(json_object_get(step, "start")) > 0 ? QN_STRIP_ONE : QN_STRIP_NONE;
+    if (strcmp(type, "Metaspace") == 0 &&
+        !is_string(json_object_get(step, "prepend_scheme"), "never"))
+        p->strip = QN_STRIP_FIRST_PIECE;
     return QN_OK;
 }
 

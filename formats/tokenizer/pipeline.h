@@ -13,7 +13,7 @@ typedef struct {
     bool nfc;
     bool marks_spaces; /* U+2581 stands for a space */
     qn_prefix prefix;
-    bool strips_space;
+    qn_strip strip;
     qn_str patterns[QN_PRE_STEPS]; /* views into the file */
     size_t pattern_count;
 } qn_json_pipeline;

@@ -69,9 +69,10 @@ struct qn_tokenizer {
     qn_cached *cache;
     qn_symbol *symbols;
     size_t symbol_capacity;
+    uint32_t first; /* symbol of the word */
     qn_candidate *heap;
     size_t heap_count, heap_capacity;
-    qn_text normalized;
+    qn_text normalized, prefixed; /* texts on their way to words */
 };
 
 qn_status qn_pairs_build(qn_pairs *p, const qn_merge *merges, size_t count, qn_error *err);

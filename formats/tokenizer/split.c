@@ -55,7 +55,7 @@ static void spell_spaces(const char *pattern, qn_text *out)
 
 static qn_status compile(step *s, const char *pattern, pcre2_general_context *memory, qn_error *err)
 {
-    int code = PCRE2_ERROR_NOMEMORY;
+    int code = PCRE2_ERROR_HEAP_FAILED;
     PCRE2_SIZE offset;
     pcre2_compile_context *context = pcre2_compile_context_create(memory);
     qn_text spelled = {0};
@@ -65,7 +65,7 @@ static qn_status compile(step *s, const char *pattern, pcre2_general_context *me
                                 &offset, context);
     pcre2_compile_context_free(context);
     qn_text_free(&spelled);
-    if (!s->code && code == PCRE2_ERROR_NOMEMORY) return qn_fail_memory(err, "a split pattern");
+    if (!s->code && code == PCRE2_ERROR_HEAP_FAILED) return qn_fail_memory(err, "a split pattern");
     if (!s->code) {
         char reason[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);

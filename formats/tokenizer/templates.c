@@ -33,7 +33,6 @@ static qn_status add_json(qn_vocab *v, const json_t *value, qn_error *err)
     size_t i;
     json_t *entry;
     qn_status status = QN_OK;
-    v->template_list = json_is_array(value);
     json_array_foreach(value, i, entry)
     {
         const json_t *name = json_object_get(entry, "name");
@@ -81,7 +80,6 @@ static qn_status add_additional(qn_vocab *v, const char *dir, qn_error *err)
     if (!folder) return qn_fail_memory(err, "the chat templates");
     const int count =
         qn_path_is_dir(folder) ? scandir(folder, &entries, is_template, alphasort) : 0;
-    v->template_list = count > 0;
     for (int i = 0; i < count; i++) {
         const char *file = entries[i]->d_name;
         const qn_str name = qn_str_of(file, strlen(file) - strlen(".jinja"));

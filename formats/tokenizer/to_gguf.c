@@ -29,19 +29,27 @@ static bool has_llama_rules(const qn_vocab *v)
 
 /* ---- lists ------------------------------------------------------------------------- */
 
+/* "Pre-normalized", as the loader wants user-defined pieces. */
+static qn_status stored_text(const qn_vocab *v, uint32_t id, qn_arena *scratch, qn_str *out,
+                             qn_error *err)
+{
+    *out = v->pieces[id];
+    if (v->types[id] != QN_PIECE_USER) return QN_OK;
+    char *copy = qn_arena_strndup(scratch, out->s, out->n);
+    if (!copy) return qn_fail_memory(err, "the vocabulary's keys");
+    *out = qn_str_of(copy, qn_mark_to_space(copy, copy, out->n));
+    return QN_OK;
+}
+
 static qn_status write_pieces(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
 {
     qn_str *texts = qn_arena_alloc(scratch, v->n, sizeof *texts);
-    qn_names *seen = qn_names_new(v->n);
-    qn_status status = texts && seen ? QN_OK : qn_fail_memory(err, "the vocabulary's keys");
+    qn_names *seen = texts ? qn_names_new(v->n) : NULL;
+    if (!seen) return qn_fail_memory(err, "the vocabulary's keys");
+    qn_status status = QN_OK;
     for (uint32_t i = 0; !status && i < v->n; i++) {
         bool present = false;
-        texts[i] = v->pieces[i];
-        if (v->types[i] == QN_PIECE_USER) { /* "pre-normalized", as the loader wants them */
-            char *copy = qn_arena_strndup(scratch, texts[i].s, texts[i].n);
-            if (copy) texts[i] = qn_str_of(copy, qn_mark_to_space(copy, copy, texts[i].n));
-            if (!copy) status = qn_fail_memory(err, "the vocabulary's keys");
-        }
+        status = stored_text(v, i, scratch, &texts[i], err);
         if (!status && qn_names_add(seen, texts[i], i, &present))
             status = qn_fail_memory(err, "the vocabulary's keys");
         if (!status && present)
@@ -79,8 +87,8 @@ static char *put_part(char *out, qn_str part)
 {
     for (size_t i = 0; i < part.n; i++) {
         if (part.s[i] == ' ') {
-            memcpy(out, "\u0120", 2);
-            out += 2;
+            *out++ = '\xc4';
+            *out++ = '\xa0';
         } else {
             *out++ = part.s[i];
         }
@@ -125,18 +133,22 @@ static qn_status write_specials(const qn_vocab *v, qn_metadata *m, qn_error *err
     return status;
 }
 
-static qn_status write_named_template(const qn_chat_template *t, qn_str *name, qn_metadata *m,
-                                      qn_error *err)
+/* The converter keeps ASCII letters and digits of a template's name. */
+static qn_str clean_name(qn_arena *scratch, qn_str name)
+{
+    char *copy = qn_arena_strndup(scratch, name.s, name.n);
+    for (size_t i = 0; copy && i < name.n; i++)
+        if ((unsigned char)copy[i] > 0x7f || !isalnum((unsigned char)copy[i])) copy[i] = '_';
+    return qn_str_of(copy, name.n);
+}
+
+static qn_status write_named_template(qn_str name, qn_str text, qn_metadata *m, qn_error *err)
 {
     qn_text key = {0};
     qn_text_adds(&key, "tokenizer.chat_template.");
-    const size_t before = key.n;
-    qn_text_add(&key, t->name.s, t->name.n);
+    qn_text_add(&key, name.s, name.n);
     if (key.failed) return qn_fail_memory(err, "the chat templates");
-    for (size_t i = before; i < key.n; i++)
-        if (!isalnum((unsigned char)key.s[i]) || (unsigned char)key.s[i] > 0x7f) key.s[i] = '_';
-    qn_status status = qn_metadata_set_str(m, key.s, t->text, err);
-    memcpy((char *)(uintptr_t)name->s, key.s + before, name->n);
+    const qn_status status = qn_metadata_set_str(m, key.s, text, err);
     qn_text_free(&key);
     return status;
 }
@@ -144,26 +156,25 @@ static qn_status write_named_template(const qn_chat_template *t, qn_str *name, q
 static qn_status write_templates(const qn_vocab *v, qn_arena *scratch, qn_metadata *m,
                                  qn_error *err)
 {
-    const qn_chat_template *main = NULL;
+    const qn_chat_template *unnamed = NULL;
     qn_str *names = qn_arena_alloc(scratch, v->template_count, sizeof *names);
     size_t named = 0;
     if (!names) return qn_fail_memory(err, "the chat templates");
     for (size_t i = 0; i < v->template_count; i++) {
         const qn_chat_template *t = &v->templates[i];
         if (qn_str_is(t->name, "default")) {
-            main = t;
+            unnamed = t;
             continue;
         }
-        qn_str *name = &names[named++];
-        *name = qn_str_of(qn_arena_strndup(scratch, t->name.s, t->name.n), t->name.n);
-        if (!name->s) return qn_fail_memory(err, "the chat templates");
-        const qn_status status = write_named_template(t, name, m, err);
+        names[named] = clean_name(scratch, t->name);
+        if (!names[named].s) return qn_fail_memory(err, "the chat templates");
+        const qn_status status = write_named_template(names[named++], t->text, m, err);
         if (status) return status;
     }
     qn_status status = QN_OK;
     if (named) status = qn_metadata_set_strs(m, "tokenizer.chat_templates", names, named, err);
-    if (!status && main)
-        status = qn_metadata_set_str(m, "tokenizer.chat_template", main->text, err);
+    if (!status && unnamed)
+        status = qn_metadata_set_str(m, "tokenizer.chat_template", unnamed->text, err);
     return status;
 }
 

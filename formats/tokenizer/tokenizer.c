@@ -82,8 +82,8 @@ static qn_status fill(qn_tokenizer *t, qn_error *err)
     for (size_t i = 0; i < v->added_count; i++) t->skipped[v->added[i].id] |= v->added[i].special;
     status = v->kind == QN_VOCAB_SPM ? rank_scores(t, err)
                                      : qn_pairs_build(&t->pairs, v->merges, v->merge_count, err);
-    if (!status) status = qn_added_set_new(&t->added_raw, v, false, false, err);
-    if (!status) status = qn_added_set_new(&t->added_normalized, v, true, v->marks_spaces, err);
+    if (!status) status = qn_added_set_new(&t->added_raw, v, false, err);
+    if (!status) status = qn_added_set_new(&t->added_normalized, v, true, err);
     if (!status && v->kind == QN_VOCAB_BYTE_BPE) status = qn_split_new(&t->split, v->pre, err);
     if (!status && v->kind != QN_VOCAB_BYTE_BPE) status = qn_crossings_build(t, err);
     return status;
@@ -112,6 +112,7 @@ qn_status qn_tokenizer_new(qn_tokenizer **out, const qn_vocab *v, qn_error *err)
 void qn_tokenizer_free(qn_tokenizer *t)
 {
     if (!t) return;
+    qn_text_free(&t->prefixed);
     qn_text_free(&t->normalized);
     qn_free(t->heap);
     qn_free(t->symbols);
@@ -131,6 +132,15 @@ void qn_tokenizer_free(qn_tokenizer *t)
 
 /* ---- back to text ------------------------------------------------------------------ */
 
+static void add_piece(qn_str raw, qn_strip strip, qn_text *out)
+{
+    size_t from = 0;
+    while (from < raw.n && raw.s[from] == ' ' &&
+           (strip == QN_STRIP_FIRST_PIECE || (strip == QN_STRIP_ONE && from == 0)))
+        from++;
+    qn_text_add(out, raw.s + from, raw.n - from);
+}
+
 qn_status qn_tokenizer_decode(const qn_tokenizer *t, const uint32_t *ids, size_t n,
                               bool skip_special, qn_text *out, qn_error *err)
 {
@@ -138,13 +148,12 @@ qn_status qn_tokenizer_decode(const qn_tokenizer *t, const uint32_t *ids, size_t
         if (ids[i] >= t->v->n)
             return qn_fail(err, QN_ERR_ARGUMENT, "token id %u; the vocabulary has %zu", ids[i],
                            t->v->n);
-    bool at_start = true;
+    qn_strip strip = t->v->strip;
     for (size_t i = 0; i < n; i++) {
         if (skip_special && t->skipped[ids[i]]) continue;
-        const qn_str raw = t->raw[ids[i]];
-        const bool strip = at_start && t->v->strips_space && raw.n && raw.s[0] == ' ';
-        qn_text_add(out, raw.s + strip, raw.n - strip);
-        at_start &= raw.n == 0;
+        add_piece(t->raw[ids[i]], strip, out);
+        /* A strip of one space is of the text, however the pieces lie in it. */
+        if (strip == QN_STRIP_FIRST_PIECE || t->raw[ids[i]].n) strip = QN_STRIP_NONE;
     }
     return out->failed ? qn_fail_memory(err, "decoding") : QN_OK;
 }

@@ -18,8 +18,9 @@
 
 #define QN_NO_ID UINT32_MAX
 
-/* Sixteen times the largest vocabulary in use; a larger number is a wrong file. */
-#define QN_VOCAB_MAX ((uint64_t)1 << 22)
+/* Four times the largest vocabulary of a language model in use (262,400); a
+ * larger number is a wrong file. */
+#define QN_VOCAB_MAX ((uint64_t)1 << 20)
 
 typedef enum {
     QN_VOCAB_SPM = 1,  /* characters; the best-scored piece of two neighbours wins */
@@ -56,10 +57,18 @@ typedef struct {
 /* The space that is put before a text (SentencePiece's dummy prefix). */
 typedef enum {
     QN_PREFIX_NONE,
-    QN_PREFIX_ALWAYS,       /* at the start and behind each added token */
-    QN_PREFIX_UNLESS_SPACE, /* there, where no space stands already (Metaspace, "always") */
+    QN_PREFIX_ALWAYS,       /* at the start and behind each token found in the raw text */
+    QN_PREFIX_UNLESS_SPACE, /* behind every added token, where no space stands already (Metaspace,
+                               "always") */
     QN_PREFIX_FIRST         /* the same, at the very start only (Metaspace, "first") */
 } qn_prefix;
+
+/* What decoding takes off the start again. */
+typedef enum {
+    QN_STRIP_NONE,
+    QN_STRIP_ONE,        /* one space */
+    QN_STRIP_FIRST_PIECE /* the spaces of the first piece (Metaspace) */
+} qn_strip;
 
 typedef enum {
     QN_SPECIAL_BOS,
@@ -97,8 +106,8 @@ struct qn_vocab {
     bool marks_spaces; /* U+2581 in pieces is a space */
     bool trims_spaces; /* spaces at both ends of a text go, runs of them become one */
     qn_prefix prefix;
-    uint32_t unknown;  /* for characters without piece and bytes */
-    bool strips_space; /* decoding takes one leading space off */
+    uint32_t unknown; /* for characters without piece and bytes */
+    qn_strip strip;
     bool fuse_unknown; /* neighbours without a piece become one unknown */
 
     qn_added *added;
@@ -118,7 +127,6 @@ struct qn_vocab {
 
     qn_chat_template *templates;
     size_t template_count;
-    bool template_list;      /* they came as a list of named ones */
     qn_str model_type;       /* config.json's: some families have keys of their own */
     int config_space_prefix; /* tokenizer_config's add_prefix_space; -1: not said */
 };

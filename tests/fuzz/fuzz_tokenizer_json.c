@@ -1,0 +1,20 @@
+/* tokenizer.json: the vocabulary, its special ids, running it. */
+#include "formats/base/json.h"
+#include "formats/tokenizer/vocab.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_tokenizer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    qn_vocab *v = NULL;
+    json_t *root = NULL;
+    if (qn_json_parse((const char *)data, size, "fuzz", false, &root, NULL)) return 0;
+    const qn_vocab_files files = {
+        .dir = "fuzz", .tokenizer = root, .tokenizer_config = root, .config = root};
+    if (!qn_vocab_from_json(&v, root, "fuzz", 0, NULL, NULL) &&
+        !qn_vocab_read_specials(v, &files, NULL))
+        fuzz_vocabulary(v, data, size);
+    qn_vocab_free(v);
+    json_decref(root);
+    return 0;
+}
