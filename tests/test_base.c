@@ -12,6 +12,7 @@
 #include "formats/base/sizes.h"
 #include "formats/base/wire.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 /* ---- errors ----------------------------------------------------------------------- */
 
@@ -551,56 +552,44 @@ START_TEST(xxh3_of_nothing_is_the_published_one)
 }
 END_TEST
 
-static TCase *group(Suite *s, const char *name)
-{
-    TCase *t = tcase_create(name);
-    tcase_set_timeout(t, 60);
-    suite_add_tcase(s, t);
-    return t;
-}
-
 int main(void)
 {
     Suite *s = suite_create("base");
-    TCase *t = group(s, "errors");
+    TCase *t = qn_test_group(s, "errors");
     tcase_add_test(t, a_failure_keeps_its_status_and_words);
     tcase_add_test(t, the_systems_reason_stands_behind_the_words);
     tcase_add_test(t, control_characters_do_not_reach_the_terminal);
     tcase_add_test(t, a_message_may_quote_the_one_before_it);
     tcase_add_test(t, a_long_message_is_cut_between_characters);
-    t = group(s, "memory");
+    t = qn_test_group(s, "memory");
     tcase_add_test(t, an_impossible_product_gives_no_memory);
     tcase_add_test(t, only_the_chosen_allocation_fails);
     tcase_add_test(t, aligned_memory_is_aligned);
     tcase_add_test(t, what_an_arena_gave_stays_apart_and_zeroed);
     tcase_add_test(t, growth_never_wraps);
     tcase_add_test(t, sizes_say_when_they_overflow);
-    t = group(s, "strings");
+    t = qn_test_group(s, "strings");
     tcase_add_test(t, a_growing_string_holds_what_was_added);
     tcase_add_test(t, a_growing_string_remembers_that_memory_ran_out);
     tcase_add_test(t, paths_are_joined_and_taken_apart);
     tcase_add_test(t, prefixes_and_suffixes_are_bytes);
     tcase_add_test(t, every_code_point_survives_utf8);
     tcase_add_test(t, ill_formed_utf8_is_refused);
-    t = group(s, "names");
+    t = qn_test_group(s, "names");
     tcase_add_test(t, every_name_is_found_and_no_other);
     tcase_add_test(t, a_map_without_memory_keeps_what_it_had);
-    t = group(s, "json");
+    t = qn_test_group(s, "json");
     tcase_add_test(t, bad_json_is_refused_with_its_line);
     tcase_add_test(t, integers_beyond_63_bits_become_reals);
     tcase_add_test(t, a_missing_key_and_a_wrong_kind_are_told_apart);
     tcase_add_test(t, a_walk_sees_every_member_in_order);
     tcase_add_test(t, a_walk_refuses_what_is_no_json);
     tcase_add_test(t, a_walk_refuses_a_value_that_is_too_long);
-    t = group(s, "wire and digests");
+    t = qn_test_group(s, "wire and digests");
     tcase_add_test(t, the_examples_of_the_encoding_guide_are_read);
     tcase_add_test(t, broken_wire_bytes_are_bad_and_stay_bad);
     tcase_add_test(t, sha256_of_abc_is_fips_180s);
     tcase_add_test(t, a_file_of_many_pieces_hashes_like_its_bytes);
     tcase_add_test(t, xxh3_of_nothing_is_the_published_one);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

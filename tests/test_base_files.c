@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 
 #include "formats/base/alloc.h"
+#include "formats/base/digest.h"
 #include "formats/base/map.h"
 #include "formats/base/outfile.h"
 #include "formats/base/text.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 static void check_content(const char *path, const char *want)
 {
@@ -49,7 +51,9 @@ START_TEST(what_is_no_regular_file_is_refused_at_once)
     ck_assert_int_eq(mkfifo(fifo, 0600), 0);
     ck_assert_int_eq(qn_map_open(&m, fifo, &err), QN_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "is a pipe, not a regular file"));
+    char hex[65];
     ck_assert_int_eq(qn_read_file(fifo, 100, &text, &n, &err), QN_ERR_ARGUMENT);
+    ck_assert_int_eq(qn_sha256_file(fifo, hex, &err), QN_ERR_ARGUMENT);
     ck_assert_int_eq(qn_map_open(&m, qn_test_directory(), &err), QN_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "is a directory"));
     ck_assert_int_eq(qn_map_open(&m, qn_test_path("absent"), &err), QN_ERR_SYSTEM);
@@ -274,14 +278,12 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("base_files");
-    TCase *t = tcase_create("reading");
-    suite_add_tcase(s, t);
+    TCase *t = qn_test_group(s, "reading");
     tcase_add_test(t, a_file_above_the_limit_is_not_read);
     tcase_add_test(t, what_is_no_regular_file_is_refused_at_once);
     tcase_add_test(t, a_mapping_shows_the_bytes_even_after_they_were_dropped);
     tcase_add_test(t, advice_never_touches_memory_that_is_no_mapping);
-    t = tcase_create("writing");
-    suite_add_tcase(s, t);
+    t = qn_test_group(s, "writing");
     tcase_add_test(t, a_file_appears_whole_at_commit_and_not_before);
     tcase_add_test(t, the_mode_is_what_the_umask_leaves);
     tcase_add_test(t, an_existing_file_is_kept_unless_forced);
@@ -293,9 +295,5 @@ int main(void)
     tcase_add_test(t, a_failing_allocation_leaves_nothing_behind);
     tcase_add_test(t, abandoning_everything_removes_every_temporary_file);
     tcase_add_test(t, a_65th_file_at_once_is_refused);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

@@ -3,40 +3,25 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/base/alloc.h"
 #include "formats/reader.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
 #include "tests/support/gguf_bytes.h"
+#include "tests/support/reading.h"
+#include "tests/support/run.h"
 
 enum { F32 = 0, Q4_0 = 2, Q4_K = 12 };
 
 static const uint64_t one_row[] = {32};
 
-static qn_status open_bytes(const qn_text *t, qn_reader **r, qn_error *err)
-{
-    ck_assert(!t->failed);
-    return qn_reader_open_memory(r, t->s, t->n, "t.gguf", err);
-}
-
 static qn_reader *opened(const qn_text *t)
 {
-    qn_reader *r = NULL;
-    qn_error err = {0};
-    ck_assert_msg(open_bytes(t, &r, &err) == QN_OK, "%s", err.message);
-    return r;
+    return qn_test_opened(t, "t.gguf");
 }
 
 static void refused(qn_text t, qn_status status, const char *words)
 {
-    qn_reader *r = NULL;
-    qn_error err = {0};
-    const qn_status got = open_bytes(&t, &r, &err);
-    ck_assert_msg(got == status, "status %d: %s", got, err.message);
-    ck_assert_msg(strstr(err.message, words), "'%s' lacks '%s'", err.message, words);
-    ck_assert_msg(!strncmp(err.message, "t.gguf: ", 8), "no file in '%s'", err.message);
-    ck_assert_ptr_null(r);
-    qn_text_free(&t);
+    qn_test_refused(t, "t.gguf", status, words);
 }
 
 /* A file with one F32 row of 32, which the tests spoil in their ways. */
@@ -199,13 +184,7 @@ START_TEST(every_truncation_is_refused)
     qn_gguf_string(&t, "b");
     qn_gguf_tensor(&t, "a", 1, one_row, F32, 0);
     qn_gguf_data(&t, 32, 128);
-    for (size_t n = 0; n < t.n; n++) {
-        qn_reader *r = NULL;
-        qn_error err = {0};
-        ck_assert_msg(qn_reader_open_memory(&r, t.s, n, "t.gguf", &err) == QN_ERR_DATA,
-                      "%zu bytes of %zu: %s", n, t.n, err.message);
-        ck_assert_msg(!strncmp(err.message, "t.gguf: ", 8), "%s", err.message);
-    }
+    qn_test_truncations_refused(&t, "t.gguf");
     qn_text_free(&t);
 }
 END_TEST
@@ -427,17 +406,7 @@ START_TEST(an_allocation_that_fails_is_reported_and_leaks_nothing)
     qn_gguf_tensor(&t, "a", 1, one_row, F32, 0);
     qn_gguf_tensor(&t, "b", 1, one_row, F32, 128);
     qn_gguf_data(&t, 32, 256);
-    qn_status status = QN_ERR_MEMORY;
-    unsigned long n = 0;
-    while (status) {
-        qn_reader *r = NULL;
-        qn_alloc_fail_at(++n);
-        status = open_bytes(&t, &r, NULL);
-        qn_alloc_fail_at(0);
-        ck_assert(status == QN_OK || (status == QN_ERR_MEMORY && !r));
-        qn_reader_close(r);
-    }
-    ck_assert_uint_gt(n, 8);
+    qn_test_allocations_fail(&t, "t.gguf", 8);
     qn_text_free(&t);
 }
 END_TEST
@@ -496,25 +465,17 @@ START_TEST(two_hundred_thousand_tensors_open)
 }
 END_TEST
 
-static TCase *group(Suite *s, const char *name)
-{
-    TCase *t = tcase_create(name);
-    tcase_set_timeout(t, 60);
-    suite_add_tcase(s, t);
-    return t;
-}
-
 int main(void)
 {
     Suite *s = suite_create("gguf");
-    TCase *t = group(s, "accepted");
+    TCase *t = qn_test_group(s, "accepted");
     tcase_add_test(t, a_tensor_is_where_the_file_says);
     tcase_add_test(t, every_kind_of_value_is_read);
     tcase_add_test(t, gaps_between_tensors_and_any_order_are_accepted);
     tcase_add_test(t, the_padding_behind_the_last_tensor_may_be_missing);
     tcase_add_test(t, a_scalar_and_a_file_without_tensors_are_accepted);
     tcase_add_test(t, the_content_decides_not_the_suffix);
-    t = group(s, "refused");
+    t = qn_test_group(s, "refused");
     tcase_add_test(t, every_truncation_is_refused);
     tcase_add_test(t, other_versions_are_refused_by_name);
     tcase_add_test(t, counts_that_cannot_be_true_are_refused_before_anything_is_allocated);
@@ -535,14 +496,10 @@ int main(void)
     tcase_add_test(t, an_offset_off_the_alignment_is_refused);
     tcase_add_test(t, data_behind_the_end_is_refused);
     tcase_add_test(t, overlapping_tensors_are_refused);
-    t = group(s, "whole files");
+    t = qn_test_group(s, "whole files");
     tcase_add_test(t, an_allocation_that_fails_is_reported_and_leaks_nothing);
     tcase_add_test(t, the_official_sample_is_read);
     tcase_add_test(t, official_samples_that_we_do_not_read_are_named);
     tcase_add_test(t, two_hundred_thousand_tensors_open);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

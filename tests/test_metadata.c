@@ -5,6 +5,7 @@
 
 #include "formats/base/alloc.h"
 #include "formats/metadata.h"
+#include "tests/support/run.h"
 
 static void set(qn_metadata *m, const char *key, uint32_t v)
 {
@@ -204,17 +205,12 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("metadata");
-    TCase *t = tcase_create("metadata");
-    suite_add_tcase(s, t);
+    TCase *t = qn_test_group(s, "metadata");
     tcase_add_test(t, keys_keep_their_places);
     tcase_add_test(t, many_keys_are_removed_and_set_again);
     tcase_add_test(t, a_copy_stands_alone);
     tcase_add_test(t, values_have_the_bytes_of_gguf);
     tcase_add_test(t, values_of_another_kind_are_refused_by_key_and_type);
     tcase_add_test(t, an_allocation_that_fails_changes_nothing);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

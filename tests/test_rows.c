@@ -6,6 +6,7 @@
 #include "formats/rows.h"
 #include "formats/writer.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 enum { HEADS = 3, GROUP = 8, ROWS = HEADS * GROUP, COLUMNS = 5 };
 
@@ -179,8 +180,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("rows");
-    TCase *t = tcase_create("rows");
-    suite_add_tcase(s, t);
+    TCase *t = qn_test_group(s, "rows");
     tcase_add_test(t, a_view_gives_the_tensors_rows);
     tcase_add_test(t, a_view_without_a_decoder_says_so_and_still_has_bytes);
     tcase_add_test(t, a_view_of_several_rows_equals_its_rows_one_by_one);
@@ -188,9 +188,5 @@ int main(void)
     tcase_add_test(t, unpermuting_undoes_permuting);
     tcase_add_test(t, values_are_copied);
     tcase_add_test(t, no_rows_are_no_trouble);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/base/alloc.h"
-#include "formats/reader.h"
 #include "tests/support/data.h"
+#include "tests/support/reading.h"
+#include "tests/support/run.h"
 
 /* A file: the header's length, the header, data_bytes zeros. */
 static qn_text with_length(uint64_t length, const char *header, size_t data_bytes)
@@ -19,10 +19,7 @@ static qn_text with_length(uint64_t length, const char *header, size_t data_byte
     return t;
 }
 
-static qn_status open_bytes(qn_reader **r, qn_text *t, qn_error *err)
-{
-    return qn_reader_open_memory(r, t->s, t->n, "t.safetensors", err);
-}
+static const char name[] = "t.safetensors";
 
 static qn_text bytes_of(const char *header, size_t data_bytes)
 {
@@ -31,10 +28,8 @@ static qn_text bytes_of(const char *header, size_t data_bytes)
 
 static void accepted(const char *header, size_t data_bytes, size_t n_tensors)
 {
-    qn_reader *r = NULL;
-    qn_error err = {0};
     qn_text t = bytes_of(header, data_bytes);
-    ck_assert_msg(open_bytes(&r, &t, &err) == QN_OK, "%s: %s", header, err.message);
+    qn_reader *r = qn_test_opened(&t, name);
     ck_assert_uint_eq(r->n_tensors, n_tensors);
     ck_assert_uint_eq(r->alignment, 8);
     qn_reader_close(r);
@@ -43,14 +38,7 @@ static void accepted(const char *header, size_t data_bytes, size_t n_tensors)
 
 static void refused_bytes(qn_text t, qn_status status, const char *words)
 {
-    qn_reader *r = NULL;
-    qn_error err = {0};
-    const qn_status got = open_bytes(&r, &t, &err);
-    ck_assert_msg(got == status, "status %d: %s", got, err.message);
-    ck_assert_msg(strstr(err.message, words), "'%s' lacks '%s'", err.message, words);
-    ck_assert_msg(!strncmp(err.message, "t.safetensors: ", 15), "no file in '%s'", err.message);
-    ck_assert_ptr_null(r);
-    qn_text_free(&t);
+    qn_test_refused(t, name, status, words);
 }
 
 static void refused(const char *header, size_t data_bytes, const char *words)
@@ -65,13 +53,12 @@ static void refused(const char *header, size_t data_bytes, const char *words)
 
 START_TEST(tensors_come_in_the_order_of_their_data)
 {
-    qn_reader *r = NULL;
     qn_text t = bytes_of(
         "{" TENSOR("b", "F32", "[2,3]", "[8,32]") "," TENSOR(
             "a", "I64", "[1]", "[0,8]") ","
                                         "\"__metadata__\":{\"format\":\"pt\",\"caf\\u00e9\":\"\"}}",
         32);
-    ck_assert_int_eq(open_bytes(&r, &t, NULL), QN_OK);
+    qn_reader *r = qn_test_opened(&t, name);
     ck_assert_str_eq(r->tensors[0].name, "a");
     const qn_tensor *b = &r->tensors[1];
     ck_assert(b->dtype == QN_F32 && b->rank == 2 && b->dims[0] == 2 && b->dims[1] == 3);
@@ -188,11 +175,7 @@ END_TEST
 START_TEST(every_truncation_is_refused)
 {
     qn_text t = bytes_of("{" TENSOR("a", "F32", "[2]", "[0,8]") "}", 8);
-    for (size_t n = 1; n < t.n; n++) {
-        qn_reader *r = NULL;
-        ck_assert_msg(qn_reader_open_memory(&r, t.s, n, "t.safetensors", NULL) == QN_ERR_DATA,
-                      "%zu", n);
-    }
+    qn_test_truncations_refused(&t, name);
     qn_text_free(&t);
 }
 END_TEST
@@ -343,17 +326,7 @@ START_TEST(an_allocation_that_fails_is_reported_and_leaks_nothing)
     qn_text t = bytes_of("{" TENSOR("a", "U8", "[4]", "[0,4]") "," TENSOR(
                              "b", "U8", "[4]", "[4,8]") ",\"__metadata__\":{\"k\":\"v\"}}",
                          8);
-    qn_status status = QN_ERR_MEMORY;
-    unsigned long n = 0;
-    while (status) {
-        qn_reader *r = NULL;
-        qn_alloc_fail_at(++n);
-        status = open_bytes(&r, &t, NULL);
-        qn_alloc_fail_at(0);
-        ck_assert(status == QN_OK || (status == QN_ERR_MEMORY && !r));
-        qn_reader_close(r);
-    }
-    ck_assert_uint_gt(n, 8);
+    qn_test_allocations_fail(&t, name, 8);
     qn_text_free(&t);
 }
 END_TEST
@@ -408,8 +381,7 @@ START_TEST(two_hundred_thousand_tensors_open)
                      i ? ',' : '{', i / 500, i % 500, i * 16, i * 16 + 16);
     qn_text_adds(&header, "}");
     qn_text t = bytes_of(header.s, 16 * N);
-    qn_reader *r = NULL;
-    ck_assert_int_eq(open_bytes(&r, &t, NULL), QN_OK);
+    qn_reader *r = qn_test_opened(&t, name);
     ck_assert_uint_eq(r->n_tensors, N);
     const qn_tensor *last = qn_reader_find(r, "model.layers.399.mlp.experts.499.gate_proj.weight");
     ck_assert(last && last->offset == t.n - 16);
@@ -419,18 +391,10 @@ START_TEST(two_hundred_thousand_tensors_open)
 }
 END_TEST
 
-static TCase *group(Suite *s, const char *name)
-{
-    TCase *t = tcase_create(name);
-    tcase_set_timeout(t, 60);
-    suite_add_tcase(s, t);
-    return t;
-}
-
 int main(void)
 {
     Suite *s = suite_create("safetensors");
-    TCase *t = group(s, "accepted");
+    TCase *t = qn_test_group(s, "accepted");
     tcase_add_test(t, tensors_come_in_the_order_of_their_data);
     tcase_add_test(t, a_scalar_is_accepted);
     tcase_add_test(t, empty_tensors_are_accepted);
@@ -438,7 +402,7 @@ int main(void)
     tcase_add_test(t, blanks_behind_the_header_are_accepted);
     tcase_add_test(t, a_key_that_nobody_knows_in_an_entry_is_accepted);
     tcase_add_test(t, every_type_of_the_official_library_but_f6_is_accepted);
-    t = group(s, "refused");
+    t = qn_test_group(s, "refused");
     tcase_add_test(t, fewer_than_eight_bytes_are_refused);
     tcase_add_test(t, a_header_above_100_megabytes_is_refused);
     tcase_add_test(t, a_header_longer_than_the_file_is_refused);
@@ -461,14 +425,10 @@ int main(void)
     tcase_add_test(t, what_we_cannot_hold_is_unsupported);
     tcase_add_test(t, an_absurdly_long_entry_is_refused);
     tcase_add_test(t, an_absurdly_long_metadata_value_is_refused);
-    t = group(s, "whole files");
+    t = qn_test_group(s, "whole files");
     tcase_add_test(t, an_allocation_that_fails_is_reported_and_leaks_nothing);
     tcase_add_test(t, files_of_other_writers_are_read);
     tcase_add_test(t, the_known_attempt_at_abuse_is_refused);
     tcase_add_test(t, two_hundred_thousand_tensors_open);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

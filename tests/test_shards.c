@@ -7,6 +7,7 @@
 #include "formats/shards.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 /* A shard with one-byte tensors of these names. */
 static void shard(const char *file, const char *const *names, unsigned n)
@@ -261,8 +262,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("shards");
-    TCase *t = tcase_create("directory");
-    suite_add_tcase(s, t);
+    TCase *t = qn_test_group(s, "directory");
     tcase_add_test(t, all_shards_make_one_reader_in_order_of_their_names);
     tcase_add_test(t, a_whole_model_is_preferred_to_an_index);
     tcase_add_test(t, a_shard_that_is_not_there_is_named_with_its_first_tensor);
@@ -273,20 +273,14 @@ int main(void)
     tcase_add_test(t, a_truncated_shard_is_refused);
     tcase_add_test(t, a_shard_of_another_format_is_refused);
     tcase_add_test(t, a_real_sharded_checkpoint_is_read);
-    t = tcase_create("index");
-    suite_add_tcase(s, t);
+    t = qn_test_group(s, "index");
     tcase_add_test(t, a_path_out_of_the_directory_is_refused);
     tcase_add_test(t, an_index_of_another_form_is_refused);
     tcase_add_test(t, an_allocation_that_fails_is_reported_and_leaks_nothing);
-    t = tcase_create("no checkpoint");
-    suite_add_tcase(s, t);
+    t = qn_test_group(s, "no checkpoint");
     tcase_add_test(t, an_empty_directory_says_what_was_looked_for);
     tcase_add_test(t, what_stands_there_instead_is_named);
     tcase_add_test(t, files_of_other_kinds_are_named);
     tcase_add_test(t, a_header_of_640_bytes_is_no_pickle);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

@@ -10,6 +10,7 @@
 #include "formats/writer.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 static qn_writer *created(const qn_format *f, const char *path, const qn_metadata *m,
                           uint64_t align)
@@ -433,9 +434,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("writer");
-    TCase *t = tcase_create("bytes");
-    suite_add_tcase(s, t);
-    tcase_set_timeout(t, 60);
+    TCase *t = qn_test_group(s, "bytes");
     tcase_add_loop_test(t, a_file_of_a_reference_writer_is_written_alike, 0,
                         sizeof reference_files / sizeof *reference_files);
     tcase_add_test(t, safetensors_headers_are_the_official_librarys);
@@ -443,19 +442,13 @@ int main(void)
     tcase_add_test(t, what_was_written_is_read_back);
     tcase_add_test(t, tensors_are_aligned_as_asked);
     tcase_add_test(t, threads_that_put_together_write_the_same_bytes);
-    t = tcase_create("refused");
-    suite_add_tcase(s, t);
+    t = qn_test_group(s, "refused");
     tcase_add_test(t, what_a_format_cannot_hold_is_refused);
     tcase_add_test(t, an_alignment_that_metadata_contradict_is_refused);
     tcase_add_test(t, metadata_that_are_no_strings_do_not_go_into_safetensors);
-    t = tcase_create("failures");
-    suite_add_tcase(s, t);
+    t = qn_test_group(s, "failures");
     tcase_add_test(t, a_plan_touches_no_disk);
     tcase_add_test(t, a_tensor_without_all_its_bytes_is_not_committed);
     tcase_add_loop_test(t, a_failure_anywhere_leaves_nothing_behind, 0, 4);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return qn_test_run_suite(s);
 }

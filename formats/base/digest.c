@@ -1,11 +1,12 @@
 #include "formats/base/digest.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sha2.h>
 #include <sys/types.h>
 #include <unistd.h>
 #include <xxhash.h>
+
+#include "formats/base/regular.h"
 
 uint64_t qn_xxh3(const void *bytes, size_t n)
 {
@@ -34,12 +35,13 @@ void qn_sha256_hex(const void *bytes, size_t n, char out[65])
 
 qn_status qn_sha256_file(const char *path, char out[65], qn_error *err)
 {
-    qn_status status = QN_OK;
+    int fd = -1;
+    uint64_t size;
     uint8_t buffer[64 * 1024];
     SHA2_CTX context;
+    qn_status status = qn_open_regular(path, &fd, &size, err);
+    if (status) return status;
     SHA256Init(&context);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return qn_fail_errno(err, "%s: cannot open", path);
     for (;;) {
         const ssize_t n = read(fd, buffer, sizeof buffer);
         if (n < 0 && errno == EINTR) continue;

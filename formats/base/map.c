@@ -1,56 +1,37 @@
 #include "formats/base/map.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats/base/alloc.h"
+#include "formats/base/regular.h"
 #include "formats/base/sizes.h"
-
-static const char *kind_name(mode_t mode)
-{
-    if (S_ISDIR(mode)) return "a directory";
-    if (S_ISFIFO(mode)) return "a pipe";
-    if (S_ISSOCK(mode)) return "a socket";
-    return "a device";
-}
 
 qn_status qn_map_open(qn_map *out, const char *path, qn_error *err)
 {
-    qn_status status;
-    struct stat st;
+    int fd = -1;
+    uint64_t size = 0;
     void *data = NULL;
     char *copy = NULL;
-    /* O_NONBLOCK: opening a FIFO must not wait for its other end. */
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return qn_fail_errno(err, "%s: cannot open", path);
-    if (fstat(fd, &st)) {
-        status = qn_fail_errno(err, "%s: cannot look at it", path);
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        status = qn_fail(err, QN_ERR_ARGUMENT, "%s: is %s, not a regular file", path,
-                         kind_name(st.st_mode));
-        goto out;
-    }
-    if (st.st_size > 0) {
-        data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED) {
-            data = NULL;
-            status = qn_fail_errno(err, "%s: cannot map %lld bytes", path, (long long)st.st_size);
-            goto out;
-        }
-    }
+    qn_status status = qn_open_regular(path, &fd, &size, err);
+    if (status) return status;
     copy = qn_strdup(path);
     if (!copy) {
         status = qn_fail_memory(err, path);
         goto out;
     }
-    *out = (qn_map){.data = data, .size = (uint64_t)st.st_size, .fd = fd, .path = copy};
+    if (size) {
+        data = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            status =
+                qn_fail_errno(err, "%s: cannot map %llu bytes", path, (unsigned long long)size);
+            goto out;
+        }
+    }
+    *out = (qn_map){.data = data, .size = size, .fd = fd, .path = copy};
     return QN_OK;
 out:
-    if (data) munmap(data, (size_t)st.st_size);
+    qn_free(copy);
     close(fd);
     return status;
 }

@@ -1,7 +1,6 @@
 #include "formats/base/text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "formats/base/alloc.h"
+#include "formats/base/regular.h"
 
 qn_str qn_str_z(const char *s)
 {
@@ -145,34 +145,25 @@ static qn_status read_all(int fd, const char *path, char *bytes, size_t n, qn_er
 
 qn_status qn_read_file(const char *path, size_t limit, char **out, size_t *n, qn_error *err)
 {
-    qn_status status = QN_OK;
+    int fd = -1;
+    uint64_t size = 0;
     char *bytes = NULL;
-    struct stat st;
-    /* O_NONBLOCK: opening a FIFO must not wait for its other end. */
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return qn_fail_errno(err, "%s: cannot open", path);
-    if (fstat(fd, &st)) {
-        status = qn_fail_errno(err, "%s: cannot look at it", path);
+    qn_status status = qn_open_regular(path, &fd, &size, err);
+    if (status) return status;
+    if (size > limit || size >= SIZE_MAX) {
+        status = qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %llu bytes, at most %zu are read", path,
+                         (unsigned long long)size, limit);
         goto out;
     }
-    if (!S_ISREG(st.st_mode)) {
-        status = qn_fail(err, QN_ERR_ARGUMENT, "%s: not a regular file", path);
-        goto out;
-    }
-    if ((uint64_t)st.st_size > limit || (uint64_t)st.st_size >= SIZE_MAX) {
-        status = qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %lld bytes, at most %zu are read", path,
-                         (long long)st.st_size, limit);
-        goto out;
-    }
-    const size_t size = (size_t)st.st_size;
-    bytes = qn_alloc(size + 1, 1);
+    bytes = qn_alloc((size_t)size + 1, 1);
     if (!bytes) {
-        status = qn_fail(err, QN_ERR_MEMORY, "%s: no memory for its %zu bytes", path, size);
+        status = qn_fail(err, QN_ERR_MEMORY, "%s: no memory for its %llu bytes", path,
+                         (unsigned long long)size);
         goto out;
     }
-    if ((status = read_all(fd, path, bytes, size, err))) goto out;
+    if ((status = read_all(fd, path, bytes, (size_t)size, err))) goto out;
     *out = bytes;
-    *n = size;
+    *n = (size_t)size;
     bytes = NULL;
 out:
     qn_free(bytes);
