@@ -14,10 +14,12 @@
 typedef struct qn_vocab qn_vocab;
 typedef struct qn_tokenizer qn_tokenizer;
 
-/* From a checkpoint directory: tokenizer.model if there, else tokenizer.json;
- * with tokenizer_config.json, special_tokens_map.json, added_tokens.json,
- * generation_config.json and config.json (for ids and vocab_size, the number
- * of rows of the embedding; ids without a piece become [PADn]). 
+/* From a checkpoint directory: tokenizer.model if there, else tokenizer.json
+ * (beside a tokenizer.model it says which added tokens are looked for and where
+ * spaces go); with tokenizer_config.json, added_tokens.json,
+ * generation_config.json, config.json and chat_template.*.
+ * vocab_size: the number of rows of the embedding; ids without a piece become
+ * [PADn].  0: as many as the files name.
  * pre: a GGUF pre-tokenizer name that overrides recognition, or NULL. */
 qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, uint64_t vocab_size,
                                   const char *pre, qn_error *err);
