@@ -1,0 +1,28 @@
+/* How fast this machine is: its own limits, and our kernels beside them.
+ *
+ * Every figure is the best of repeated runs within about a quarter of a second
+ * (the first one is not counted), since everything else that runs only makes
+ * it worse.  0 where memory is missing, the type has no such kernel. */
+#ifndef QN_VALIDATE_SPEED_H
+#define QN_VALIDATE_SPEED_H
+
+#include "kernels/kernels.h"
+
+/* The limits: multiply-adds on registers (an addition and a multiplication,
+ * two operations each) in operations a second; bytes copied a second, from
+ * memory to memory. */
+double qn_speed_multiply_adds(const qn_kernels *k, int threads);
+double qn_speed_copy(int threads);
+
+/* qn_gemm_run of QN_SPEED_TOKENS tokens by a square matrix of type t, in
+ * operations a second. */
+#define QN_SPEED_TOKENS 512
+#define QN_SPEED_SIZE 2048
+double qn_speed_gemm(const qn_kernels *k, qn_dtype t, int threads);
+
+/* Rows of QN_SPEED_SIZE values, more than any cache holds, in bytes of float32
+ * a second: taken in by the encoder, given out by the decoder. */
+double qn_speed_encode(const qn_kernels *k, qn_dtype t, int threads);
+double qn_speed_decode(const qn_kernels *k, qn_dtype t, int threads);
+
+#endif
