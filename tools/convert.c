@@ -100,8 +100,10 @@ static qn_exit check_words(const options *o, const char *out, qn_outtype *outtyp
 
 /* ---- the job --------------------------------------------------------------------------- */
 
-static qn_status write_as(const options *o, const qn_model *m, qn_outtype outtype,
-                          const qn_format *format, const char *path, json_t *outputs, qn_error *err)
+/* source: what was opened, which m was made from. */
+static qn_status write_as(const options *o, const qn_model *source, const qn_model *m,
+                          qn_outtype outtype, const qn_format *format, const char *path,
+                          json_t *outputs, qn_error *err)
 {
     qn_plan *plan = NULL;
     const qn_write_options write = {
@@ -111,6 +113,7 @@ static qn_status write_as(const options *o, const qn_model *m, qn_outtype outtyp
         .force = o->force,
         .allow_nan = o->allow_nan,
         .max_memory = o->max_memory,
+        .source_bytes = qn_source_bytes(source),
     };
     qn_status status = qn_plan_convert(&plan, m, outtype, o->align, err);
     if (!status) status = qn_write_model(plan, path, type_names[outtype], &write, outputs, err);
@@ -123,7 +126,7 @@ static qn_status to_gguf(const options *o, const qn_model *m, qn_outtype outtype
 {
     char *path = NULL;
     qn_status status = qn_output_path(m->path, out, type_names[outtype], &path, err);
-    if (!status) status = write_as(o, m, outtype, &qn_format_gguf, path, outputs, err);
+    if (!status) status = write_as(o, m, m, outtype, &qn_format_gguf, path, outputs, err);
     qn_free(path);
     return status;
 }
@@ -132,9 +135,12 @@ static qn_status to_safetensors(const options *o, const qn_model *m, qn_outtype 
                                 const char *path, json_t *outputs, qn_error *err)
 {
     qn_model *exported = NULL;
+    if (outtype == QN_OUT_Q8_0)
+        return qn_fail(err, QN_ERR_ARGUMENT,
+                       "%s: safetensors files hold f32, f16 and bf16, not --outtype q8_0", path);
     qn_status status = qn_export_open(&exported, m, err);
     if (!status)
-        status = write_as(o, exported, outtype, &qn_format_safetensors, path, outputs, err);
+        status = write_as(o, m, exported, outtype, &qn_format_safetensors, path, outputs, err);
     qn_model_close(exported);
     return status;
 }
@@ -149,18 +155,16 @@ static qn_status to_checkpoint(const options *o, const qn_model *m, qn_outtype o
     if (!o->dry_run && !made && errno != EEXIST)
         return qn_fail_errno(err, "%s: cannot make the directory", dir);
     char *path = qn_path_join(dir, "model.safetensors");
-    const bool replaces = path && qn_path_exists(path);
-    qn_status status =
-        path ? to_safetensors(o, m, outtype, path, outputs, err) : qn_fail_memory(err, dir);
-    if (!status && !o->dry_run) {
-        status = qn_export_files(m, dir, outtype, o->force, &tokenizer, err);
-        if (status && !replaces) unlink(path);
-        if (!status && !tokenizer)
-            qn_remark(&o->common,
-                      "%s: no tokenizer files come with it: the source has none that "
-                      "could be copied",
-                      dir);
-    }
+    qn_status status = path ? QN_OK : qn_fail_memory(err, dir);
+    if (status) goto out;
+    const bool replaces = qn_path_exists(path);
+    status = to_safetensors(o, m, outtype, path, outputs, err);
+    if (status || o->dry_run) goto out;
+    status = qn_export_files(m, dir, outtype, o->force, &tokenizer, err);
+    if (status && !replaces) unlink(path);
+    if (!status && !tokenizer)
+        qn_remark(&o->common, "%s: without a tokenizer: the source has no files of one", dir);
+out:
     if (status && made) rmdir(dir);
     qn_free(path);
     return status;

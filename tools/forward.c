@@ -61,11 +61,10 @@ typedef struct {
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-/* Tensor 0 is logits, tensor 2 + layer the residual stream behind a layer
- * (layer -1: behind the embedding). */
+/* Tensor 0 is logits, 1 the residual stream behind the embedding (layer -1). */
 static size_t hidden_tensor(int layer)
 {
-    return (size_t)(layer + 2);
+    return layer < 0 ? 1 : 2 + (size_t)layer;
 }
 
 static qn_status declare_hidden(job *j, qn_error *err)

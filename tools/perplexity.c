@@ -74,8 +74,7 @@ static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored
     size_t n = 0;
     qn_status status = qn_encode_text(l, text, how, &ids, &n, err);
     if (status) return status;
-    qn_remark(c, "%s: %zu tokens, %zu chunks of %" PRIu64, s->file, n, n / (size_t)o->n_ctx,
-              o->n_ctx);
+    qn_remark(c, "%s: %zu tokens", s->file, n);
     teller t = {.listing = !c->json && !c->quiet && !isatty(STDOUT_FILENO)};
     qn_progress_start(&t.progress, c, s->file, "chunks");
     const double started = qn_seconds();

@@ -118,6 +118,7 @@ static qn_status one_type(const options *o, const qn_model *m, qn_quantize_optio
         .force = o->force,
         .allow_nan = o->allow_nan,
         .max_memory = o->max_memory,
+        .source_bytes = qn_source_bytes(m),
     };
     qn_status status = qn_output_path(m->path, out, rules->mix->name, &path, err);
     if (!status) status = qn_plan_quantize(&plan, m, rules, err);

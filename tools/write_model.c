@@ -180,7 +180,7 @@ static void print_summary(const job *j, double seconds)
            qn_human_size((double)j->size_bytes, size), j->bits_per_weight);
     if (!j->options->dry_run)
         printf("; %s read in %s, peak memory %s",
-               qn_human_size((double)qn_source_bytes(j->plan->model), source),
+               qn_human_size((double)j->options->source_bytes, source),
                qn_human_time(seconds, took), qn_human_size((double)qn_memory_peak(), memory));
     putchar('\n');
 }

@@ -15,6 +15,7 @@ typedef struct {
     const qn_format *format;
     bool dry_run, force, allow_nan;
     uint64_t max_memory;
+    uint64_t source_bytes; /* of the files that are read */
 } qn_write_options;
 
 /* type: its name for people ("Q4_K_M").  Appends the output's description to
