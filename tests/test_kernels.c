@@ -182,6 +182,28 @@ START_TEST(encoding_is_the_same_on_every_isa)
 }
 END_TEST
 
+/* 16-bit floats of any bits, NaNs and infinities among them. */
+START_TEST(narrowing_noise_is_the_same_on_every_isa)
+{
+    enum { N = 4099 };
+    qn_kernels scalar, other;
+    qn_random r = {SEED};
+    if (!levels((unsigned)_i, &scalar, &other)) return;
+    float *x = qn_guarded(N * sizeof *x);
+    for (size_t i = 0; i < N; i++) x[i] = qn_float_of_bits((uint32_t)qn_random_bits(&r));
+    x[17] = NAN, x[18] = INFINITY, x[19] = -INFINITY, x[20] = 65519.99f, x[21] = 65520.0f;
+    for (int t = QN_F16; t <= QN_BF16; t++) {
+        uint16_t *want = qn_guarded(N * sizeof *want), *got = qn_guarded(N * sizeof *got);
+        scalar.encode[t](x, NULL, want, N);
+        other.encode[t](x, NULL, got, N);
+        for (size_t i = 0; i < N; i++)
+            ck_assert_msg(want[i] == got[i], "%s, %s: %a is %04x, scalar says %04x",
+                          qn_dtype_facts((qn_dtype)t)->name, other.isa, (double)x[i], got[i],
+                          want[i]);
+    }
+}
+END_TEST
+
 /* Any bytes decode alike: NaNs, infinities, every code. */
 START_TEST(decoding_noise_is_the_same_on_every_isa)
 {
@@ -293,6 +315,7 @@ int main(void)
     tcase_add_loop_test(c, a_tile_is_a_product_of_matrices, 0, MAX_LEVELS);
     tcase_add_loop_test(c, decoding_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, encoding_is_the_same_on_every_isa, 1, MAX_LEVELS);
+    tcase_add_loop_test(c, narrowing_noise_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, decoding_noise_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_test(c, the_exponential_is_within_two_ulp);
     tcase_add_test(c, float16_rounds_as_the_compiler_does);

@@ -5,6 +5,7 @@
 
 #include "kernels/half.h"
 #include "kernels/k_scales.h"
+#include "kernels/x86/mask16.h"
 #include "kernels/x86/x86.h"
 
 enum { WIDTH = 16 };
@@ -13,8 +14,7 @@ static void decode_f16(const void *blocks, float *out, size_t n)
 {
     const qn_half *h = blocks;
     for (size_t i = 0; i < n; i += WIDTH) {
-        const __mmask16 lanes =
-            n - i < WIDTH ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xffff;
+        const __mmask16 lanes = mask16(n - i);
         const __m256i bits = _mm256_maskz_loadu_epi16(lanes, h + i);
         _mm512_mask_storeu_ps(out + i, lanes, _mm512_cvtph_ps(bits));
     }
@@ -24,8 +24,7 @@ static void decode_bf16(const void *blocks, float *out, size_t n)
 {
     const qn_bfloat16 *b = blocks;
     for (size_t i = 0; i < n; i += WIDTH) {
-        const __mmask16 lanes =
-            n - i < WIDTH ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xffff;
+        const __mmask16 lanes = mask16(n - i);
         const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, b + i));
         _mm512_mask_storeu_ps(out + i, lanes, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
     }

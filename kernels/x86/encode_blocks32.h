@@ -320,8 +320,33 @@ static void encode_f16(const float *x, const float *weights, void *blocks, size_
     }
 }
 
+static void encode_bf16(const float *x, const float *weights, void *blocks, size_t n)
+{
+    const __m256i one = _mm256_set1_epi32(1), half = _mm256_set1_epi32(0x7fff);
+    uint8_t *out = blocks;
+    (void)weights;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256 v = _mm256_loadu_ps(x + i);
+        const __m256i u = _mm256_castps_si256(v);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), one);
+        const __m256i up = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, half), odd), 16);
+        const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(64));
+        const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+        const __m256i b = _mm256_blendv_epi8(up, quiet, nan);
+        _mm_storeu_si128(
+            (__m128i *)(out + 2 * i),
+            _mm_packus_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)));
+    }
+    for (; i < n; i++) {
+        const qn_bfloat16 b = qn_bfloat16_of(x[i]);
+        memcpy(out + 2 * i, &b, sizeof b);
+    }
+}
+
 void QN_USE(qn_kernels *k)
 {
+    k->encode[QN_BF16] = encode_bf16;
     k->encode[QN_F16] = encode_f16;
     k->encode[QN_Q4_0] = encode_q4_0;
     k->encode[QN_Q4_1] = encode_q4_1;

@@ -2,14 +2,10 @@
 #include <string.h>
 
 #include "kernels/scalar/exp.h"
+#include "kernels/x86/mask16.h"
 #include "kernels/x86/x86.h"
 
 enum { WIDTH = 16 };
-
-static inline __mmask16 first_lanes(size_t n)
-{
-    return (__mmask16)((1u << n) - 1);
-}
 
 /* 8-4-2-1, as the contract says. */
 static inline float fold(__m512 v)
@@ -54,7 +50,7 @@ static float exp_sum(float *x, float shift, size_t n)
         sum = _mm512_add_ps(sum, e);
     }
     if (i < n) {
-        const __mmask16 lanes = first_lanes(n - i);
+        const __mmask16 lanes = mask16(n - i);
         const __m512 e = exponential(_mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, x + i), s));
         _mm512_mask_storeu_ps(x + i, lanes, e);
         sum = _mm512_mask_add_ps(sum, lanes, sum, e);
@@ -66,7 +62,7 @@ static void silu_mul(float *gate, const float *up, size_t n)
 {
     const __m512 one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += WIDTH) {
-        const __mmask16 lanes = n - i < WIDTH ? first_lanes(n - i) : (__mmask16)0xffff;
+        const __mmask16 lanes = mask16(n - i);
         const __m512 x = _mm512_maskz_loadu_ps(lanes, gate + i);
         const __m512 u = _mm512_maskz_loadu_ps(lanes, up + i);
         const __m512 e = exponential(_mm512_or_ps(x, _mm512_set1_ps(-0.0f)));
@@ -84,7 +80,7 @@ static float dot(const float *x, const float *w, size_t n)
     for (; i + WIDTH <= n; i += WIDTH)
         sum = _mm512_fmadd_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(w + i), sum);
     if (i < n) {
-        const __mmask16 lanes = first_lanes(n - i);
+        const __mmask16 lanes = mask16(n - i);
         sum = _mm512_mask3_fmadd_ps(_mm512_maskz_loadu_ps(lanes, x + i),
                                     _mm512_maskz_loadu_ps(lanes, w + i), sum, lanes);
     }
@@ -95,7 +91,7 @@ static void axpy(float a, const float *x, float *y, size_t n)
 {
     const __m512 f = _mm512_set1_ps(a);
     for (size_t i = 0; i < n; i += WIDTH) {
-        const __mmask16 lanes = n - i < WIDTH ? first_lanes(n - i) : (__mmask16)0xffff;
+        const __mmask16 lanes = mask16(n - i);
         const __m512 sum = _mm512_fmadd_ps(f, _mm512_maskz_loadu_ps(lanes, x + i),
                                            _mm512_maskz_loadu_ps(lanes, y + i));
         _mm512_mask_storeu_ps(y + i, lanes, sum);
@@ -106,7 +102,7 @@ static float largest(const float *x, size_t n)
 {
     __m512 most = _mm512_set1_ps(x[0]);
     for (size_t i = 0; i < n; i += WIDTH) {
-        const __mmask16 lanes = n - i < WIDTH ? first_lanes(n - i) : (__mmask16)0xffff;
+        const __mmask16 lanes = mask16(n - i);
         most = _mm512_mask_max_ps(most, lanes, _mm512_maskz_loadu_ps(lanes, x + i), most);
     }
     return _mm512_reduce_max_ps(most);
@@ -116,7 +112,7 @@ static bool all_finite(const float *x, size_t n)
 {
     const __m512i exponent = _mm512_set1_epi32(0x7f800000);
     for (size_t i = 0; i < n; i += WIDTH) {
-        const __mmask16 lanes = n - i < WIDTH ? first_lanes(n - i) : (__mmask16)0xffff;
+        const __mmask16 lanes = mask16(n - i);
         const __m512i bits = _mm512_castps_si512(_mm512_maskz_loadu_ps(lanes, x + i));
         if (_mm512_cmpeq_epi32_mask(_mm512_and_si512(bits, exponent), exponent)) return false;
     }

@@ -52,6 +52,12 @@ static inline vec vec_abs(vec a)
     return _mm512_abs_ps(a);
 }
 
+/* To the nearest integer, ties to even. */
+static inline vec vec_nearest(vec v)
+{
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT);
+}
+
 /* A bit a lane, the first lane lowest. */
 static inline unsigned vec_bits(vec_mask m)
 {
@@ -133,6 +139,11 @@ static inline bool vec_all(vec_mask m)
 static inline vec vec_abs(vec a)
 {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+
+static inline vec vec_nearest(vec v)
+{
+    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 static inline unsigned vec_bits(vec_mask m)
@@ -232,12 +243,10 @@ static inline vec vec_negate(vec a)
     return vec_sub(vec_all_of(-0.0f), a);
 }
 
-/* qn_nearest and a clamp for |v| < 2^22, as a float: two operations less. */
+/* qn_nearest and a clamp for |v| < 2^22, as a float: less work. */
 static inline vec vec_near_code(vec v, float low, float high)
 {
-    const vec round = vec_all_of(12582912.0f);
-    const vec nearest = vec_sub(vec_add(v, round), round);
-    return vec_min(vec_max(nearest, vec_all_of(low)), vec_all_of(high));
+    return vec_min(vec_max(vec_nearest(v), vec_all_of(low)), vec_all_of(high));
 }
 
 #endif
