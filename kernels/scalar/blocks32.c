@@ -134,14 +134,7 @@ static float round_affine(const float *x, int top, uint8_t *q, float *low)
 /* ggml's weights for these types: the spread is taken over the whole row. */
 float qn_mean_square(const float *x, size_t n)
 {
-    float sum = 0.0f;
-    for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
-    return sum / (float)n;
-}
-
-static void weigh(const float *x, const float *importance, float spread, float *w)
-{
-    for (int j = 0; j < BLOCK; j++) w[j] = importance[j] * sqrtf(spread + x[j] * x[j]);
+    return qn_sum_of_squares(x, n) / (float)n;
 }
 
 const qn_affine_search qn_search15 = {15, -0.9f, 0.05f, 36, false};
@@ -155,7 +148,7 @@ static float code_symmetric(const float *x, const float *importance, float sprea
 {
     float w[BLOCK];
     if (!importance) return round_symmetric(x, levels, q);
-    weigh(x, importance, spread, w);
+    qn_weigh(x, importance, spread, BLOCK, w);
     return qn_search_symmetric(BLOCK, levels, x, w, q);
 }
 
@@ -163,7 +156,7 @@ float qn_code_affine32(const float *x, const float *importance, float spread,
                        const qn_affine_search *how, uint8_t *q, float *low)
 {
     float w[BLOCK], m;
-    weigh(x, importance, spread, w);
+    qn_weigh(x, importance, spread, BLOCK, w);
     const float d = qn_search_affine(BLOCK, x, w, how, q, &m);
     *low = -m;
     return d;
@@ -228,16 +221,6 @@ static void encode_q5_1(const float *x, const float *weights, void *blocks, size
     }
 }
 
-/* To the nearest integer, halves away from zero (roundf without libm); what is
- * no int32 gives 0. */
-static int8_t round_away(float v)
-{
-    const int32_t whole = qn_truncate(v);
-    if (whole == INT32_MIN) return 0;
-    const float rest = v - (float)whole;
-    return (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
-}
-
 static void encode_q8_0(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q8_0 *b = blocks;
@@ -245,7 +228,7 @@ static void encode_q8_0(const float *x, const float *weights, void *blocks, size
     for (size_t i = 0; i < n; i += BLOCK, b++) {
         const float d = fabsf(qn_signed_max(x + i, BLOCK)) / 127.0f, inverse = inverse_of(d);
         b->d = qn_half_of(d);
-        for (int j = 0; j < BLOCK; j++) b->q[j] = round_away(x[i + j] * inverse);
+        for (int j = 0; j < BLOCK; j++) b->q[j] = (int8_t)qn_round_away(x[i + j] * inverse);
     }
 }
 

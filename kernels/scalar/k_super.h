@@ -16,6 +16,7 @@ typedef struct {
 /* How a type looks for scales without and with importance. */
 typedef struct {
     qn_affine_search plain, weighted;
+    bool limited; /* scale codes over 63 become 63 */
 } qn_k_search;
 
 extern const qn_k_search qn_q4_k_search, qn_q5_k_search;
@@ -23,9 +24,12 @@ extern const qn_k_search qn_q4_k_search, qn_q5_k_search;
 /* ggml's sigma^2 of a super-block: twice the mean square. */
 float qn_k_spread(const float x[QN_SUPER]);
 
-/* Six-bit scales and minima of the groups' real ones; sum_w: the groups'
- * weights, or NULL without importance. */
-void qn_k_round_scales(const float scale[8], const float min[8], const float *sum_w, qn_k_super *s);
+/* Six-bit scales and minima of the groups' real ones, as the block will give
+ * them back; sum_w: the groups' weights, or NULL without importance.  With
+ * importance, columns of importance 0 can make a scale negative: its code wraps
+ * around to more than six bits, which ggml limits in Q5_K and not in Q4_K. */
+void qn_k_round_scales(const float scale[8], const float min[8], const float *sum_w, bool limited,
+                       qn_k_super *s);
 
 /* All of it for one super-block; weights NULL: none. */
 void qn_k_code_super(const float *x, const float *weights, const qn_k_search *how, qn_k_super *s);

@@ -44,16 +44,9 @@ static void decode_q5_k(const void *blocks, float *out, size_t n)
 
 /* ---- encoding ----------------------------------------------------------------------- */
 
-static float sum_of_squares(const float *x, int n)
-{
-    float sum = 0.0f;
-    for (int i = 0; i < n; i++) sum += x[i] * x[i];
-    return sum;
-}
-
 float qn_k_spread(const float x[QN_SUPER])
 {
-    return 2.0f * sum_of_squares(x, QN_SUPER) / QN_SUPER;
+    return 2.0f * qn_sum_of_squares(x, QN_SUPER) / QN_SUPER;
 }
 
 static float largest_of(const float v[GROUPS])
@@ -76,33 +69,29 @@ static qn_half round_to_six_bits(const float v[GROUPS], uint8_t code[GROUPS])
 }
 
 void qn_k_round_scales(const float scale[GROUPS], const float min[GROUPS], const float *sum_w,
-                       qn_k_super *s)
+                       bool limited, qn_k_super *s)
 {
-    if (sum_w) {
-        s->d = qn_half_of(qn_search_positive(GROUPS, 63, scale, sum_w, s->scale));
-        s->dmin = qn_half_of(qn_search_positive(GROUPS, 63, min, sum_w, s->min));
-    } else {
+    if (!sum_w) {
         s->d = round_to_six_bits(scale, s->scale);
         s->dmin = round_to_six_bits(min, s->min);
+        return;
     }
+    s->d = qn_half_of(qn_search_positive(GROUPS, 63, scale, sum_w, s->scale));
+    s->dmin = qn_half_of(qn_search_positive(GROUPS, 63, min, sum_w, s->min));
+    for (int g = 0; limited && g < GROUPS; g++) {
+        if (s->scale[g] > 63) s->scale[g] = 63;
+        if (s->min[g] > 63) s->min[g] = 63;
+    }
+    /* a code over 63 spills into its neighbours' bits */
+    uint8_t packed[12];
+    qn_pack_k_scales(s->scale, s->min, packed);
+    qn_unpack_k_scales(packed, s->scale, s->min);
 }
 
 static void weigh_plain(const float *x, float w[GROUP])
 {
-    const float typical = sqrtf(sum_of_squares(x, GROUP) / GROUP);
+    const float typical = sqrtf(qn_sum_of_squares(x, GROUP) / GROUP);
     for (int j = 0; j < GROUP; j++) w[j] = typical + fabsf(x[j]);
-}
-
-/* Their sum, too. */
-static float weigh_by_importance(const float *x, const float *importance, float spread,
-                                 float w[GROUP])
-{
-    float sum = 0.0f;
-    for (int j = 0; j < GROUP; j++) {
-        w[j] = importance[j] * sqrtf(spread + x[j] * x[j]);
-        sum += w[j];
-    }
-    return sum;
 }
 
 /* Codes anew for the scales as stored; a group without a scale keeps those of
@@ -126,13 +115,14 @@ void qn_k_code_super(const float *x, const float *weights, const qn_k_search *ho
         float w[GROUP];
         const int i = g * GROUP;
         if (weights)
-            sum_w[g] = weigh_by_importance(x + i, weights + i, spread, w);
+            qn_weigh(x + i, weights + i, spread, GROUP, w);
         else
             weigh_plain(x + i, w);
+        sum_w[g] = qn_sum(w, GROUP);
         scale[g] = qn_search_affine(GROUP, x + i, w, weights ? &how->weighted : &how->plain,
                                     s->q + i, &min[g]);
     }
-    qn_k_round_scales(scale, min, weights ? sum_w : NULL, s);
+    qn_k_round_scales(scale, min, weights ? sum_w : NULL, how->limited, s);
     recode(x, how->plain.top, s);
 }
 
@@ -152,8 +142,10 @@ static void pack_fifth_bits(const uint8_t *restrict q, uint8_t *restrict out)
 
 /* ---- the two types -------------------------------------------------------------------- */
 
-const qn_k_search qn_q4_k_search = {{15, -1.0f, 0.1f, 20, false}, {15, -0.9f, 0.05f, 36, false}};
-const qn_k_search qn_q5_k_search = {{31, -0.5f, 0.1f, 15, false}, {31, -0.9f, 0.05f, 36, false}};
+const qn_k_search qn_q4_k_search = {
+    {15, -1.0f, 0.1f, 20, false}, {15, -0.9f, 0.05f, 36, false}, false};
+const qn_k_search qn_q5_k_search = {
+    {31, -0.5f, 0.1f, 15, false}, {31, -0.9f, 0.05f, 36, false}, true};
 
 void qn_q4_k_pack(const qn_k_super *s, void *block)
 {

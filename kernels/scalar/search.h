@@ -6,6 +6,7 @@
 #ifndef QN_KERNELS_SCALAR_SEARCH_H
 #define QN_KERNELS_SCALAR_SEARCH_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,38 @@ static inline int qn_clamp(int v, int low, int high)
     return v < low ? low : v > high ? high : v;
 }
 
+/* To the nearest integer, halves away from zero (roundf without libm);
+ * INT32_MIN where qn_truncate says so. */
+static inline int32_t qn_round_away(float v)
+{
+    const int32_t whole = qn_truncate(v);
+    if (whole == INT32_MIN) return whole;
+    const float rest = v - (float)whole;
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
+static inline float qn_sum(const float *x, size_t n)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
+static inline float qn_sum_of_squares(const float *x, size_t n)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
+    return sum;
+}
+
+/* ggml's weight of an error: the column's importance times the root of a
+ * typical square plus the value's own. */
+static inline void qn_weigh(const float *x, const float *importance, float spread, size_t n,
+                            float *w)
+{
+    for (size_t i = 0; i < n; i++) w[i] = importance[i] * sqrtf(spread + x[i] * x[i]);
+}
+
 /* The element of largest magnitude, the first of equals; 0 when all are 0. */
 float qn_signed_max(const float *x, size_t n);
 
@@ -49,6 +82,10 @@ typedef struct {
     int steps;
     bool absolute; /* sum w * |error| instead of w * error^2 */
 } qn_affine_search;
+
+/* Three-bit codes for 16 values (make_q3_quants): as above with levels = 4 and
+ * w = x * x, but by coordinate descent from a single candidate. */
+float qn_search_three_bits(const float *x, uint8_t *q);
 
 /* Affine codes (make_qkx2_quants, make_qkx3_quants): s and minimum m >= 0 with
  * x ~ s * q - m, by least squares for each candidate's codes. */

@@ -105,7 +105,7 @@ static inline void code_batch(const float *x, const float *importance, const qn_
     vec_store(b.min, vec_negate(b.best.low));
     for (int i = 0; i < K_PER_BATCH; i++)
         qn_k_round_scales(b.scale + i * K_GROUPS, b.min + i * K_GROUPS,
-                          importance ? b.sum_w + i * K_GROUPS : NULL, s + i);
+                          importance ? b.sum_w + i * K_GROUPS : NULL, how->limited, s + i);
     recode_lanes(&b, s, how->plain.top);
     store_codes(&b, s);
 }
