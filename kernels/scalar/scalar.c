@@ -9,5 +9,11 @@ void qn_use_scalar(qn_kernels *k)
     qn_use_scalar_blocks(k);
     qn_use_scalar_k_quants(k);
     qn_use_scalar_q6_k(k);
+    qn_use_scalar_q2_k(k);
+    qn_use_scalar_q3_k(k);
+    qn_use_scalar_iq4(k);
+    qn_use_scalar_ternary(k);
+    qn_use_scalar_fp4(k);
+    qn_use_scalar_activations(k);
     qn_use_scalar_math(k);
 }

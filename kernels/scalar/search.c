@@ -6,7 +6,7 @@
 /* ggml's GROUP_MAX_EPS: below it a group counts as zero. */
 #define ALL_ZERO 1e-15f
 
-enum { MAX_GROUP = 32 };
+enum { MAX_GROUP = 32, THREE_BIT_GROUP = 16, THREE_BIT_LEVELS = 4 };
 
 float qn_signed_max(const float *x, size_t n)
 {
@@ -61,6 +61,44 @@ float qn_search_symmetric(size_t n, int levels, const float *x, const float *w, 
         best = scale * sum.xl;
     }
     return scale;
+}
+
+/* One pass of coordinate descent over signed codes l; the number that changed. */
+static int improve_three_bits(const float *x, int8_t *l, symmetric_sums *sum)
+{
+    int changed = 0;
+    for (int i = 0; i < THREE_BIT_GROUP; i++) {
+        const float w = x[i] * x[i];
+        symmetric_sums other = {sum->xl - w * x[i] * (float)l[i], 0.0f};
+        if (!(other.xl > 0.0f)) continue;
+        other.ll = sum->ll - w * (float)l[i] * (float)l[i];
+        const int better = qn_clamp(qn_nearest(x[i] * other.ll / other.xl), -THREE_BIT_LEVELS,
+                                    THREE_BIT_LEVELS - 1);
+        if (better == l[i]) continue;
+        other.xl += w * x[i] * (float)better;
+        other.ll += w * (float)better * (float)better;
+        if (!(other.ll > 0.0f && other.xl * other.xl * sum->ll > sum->xl * sum->xl * other.ll))
+            continue;
+        l[i] = (int8_t)better;
+        *sum = other;
+        changed++;
+    }
+    return changed;
+}
+
+float qn_search_three_bits(const float *x, uint8_t *q)
+{
+    const float most = qn_signed_max(x, THREE_BIT_GROUP);
+    memset(q, 0, THREE_BIT_GROUP);
+    if (fabsf(most) < ALL_ZERO) return 0.0f;
+    symmetric_sums sum = try_symmetric(THREE_BIT_GROUP, THREE_BIT_LEVELS, x, NULL,
+                                       -(float)THREE_BIT_LEVELS / most, q);
+    int8_t l[THREE_BIT_GROUP];
+    for (int i = 0; i < THREE_BIT_GROUP; i++) l[i] = (int8_t)(q[i] - THREE_BIT_LEVELS);
+    for (int pass = 0; pass < 5; pass++)
+        if (!improve_three_bits(x, l, &sum)) break;
+    for (int i = 0; i < THREE_BIT_GROUP; i++) q[i] = (uint8_t)(l[i] + THREE_BIT_LEVELS);
+    return sum.ll > 0.0f ? sum.xl / sum.ll : 0.0f;
 }
 
 /* ---- affine ------------------------------------------------------------------- */
