@@ -11,7 +11,7 @@
 #define K_BLOCK 256
 /* With few activations there is no tile to keep, and what counts is to read
  * each stored row in long runs. */
-#define K_BLOCK_FEW 1024
+#define K_BLOCK_FEW 4096
 #define FEW 4
 /* Panels of one group: 12 x 32 KiB in the second-level cache, so that each tile
  * of activations is fetched once per 384 rows of weights. */
