@@ -1,5 +1,6 @@
 #include "validate/attention.h"
 
+#include <assert.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -186,6 +187,7 @@ static void run_tile(const qn_attention *a, const worker *w, size_t layer, const
 {
     const size_t m = r1 - r0, lda = a->head_dim + PAD;
     const float scale = (float)(1.0 / sqrt((double)a->head_dim));
+    assert(m > 0 && m <= QN_TILE_MAX);
     size_t lengths[QN_TILE_MAX];
     size_t heads[QN_TILE_MAX]; /* row of the activations times heads, plus head */
     for (size_t i = 0; i < m; i++) {
