@@ -11,6 +11,7 @@
 #include "tests/support/data.h"
 #include "tests/support/golden.h"
 #include "tests/support/plain_forward.h"
+#include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
 static uint32_t highest(const float *logits, size_t n)
@@ -591,7 +592,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("decoder");
-    TCase *tc = tcase_create("decoder");
+    TCase *tc = qn_test_group(suite, "decoder");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, logits_are_the_golden_ones, 0, 4);
     tcase_add_loop_test(tc, hidden_states_are_the_golden_ones_layer_by_layer, 0, 4);
@@ -610,10 +611,5 @@ int main(void)
     tcase_add_test(tc, a_missing_or_misshapen_tensor_is_named);
     tcase_add_test(tc, dynamic_scaling_beyond_the_trained_length_is_refused);
     tcase_add_test(tc, no_memory_is_reported_at_every_allocation);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(suite);
 }

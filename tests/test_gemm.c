@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tests/support/random.h"
+#include "tests/support/run.h"
 
 typedef struct {
     size_t m, rows, columns;
@@ -345,7 +346,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("gemm");
-    TCase *tc = tcase_create("gemm");
+    TCase *tc = qn_test_group(suite, "gemm");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, each_element_is_one_chain_on_every_isa, 0, (int)N_SHAPES);
     tcase_add_test(tc, a_part_of_the_rows_is_that_part_of_the_product);
@@ -357,10 +358,5 @@ int main(void)
     tcase_add_test(tc, products_are_right_within_the_bound_of_a_chain);
     tcase_add_test(tc, one_gemm_serves_products_of_growing_and_shrinking_sizes);
     tcase_add_test(tc, no_memory_is_reported_at_every_allocation);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(suite);
 }

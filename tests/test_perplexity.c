@@ -9,6 +9,7 @@
 
 #include "tests/support/data.h"
 #include "tests/support/golden.h"
+#include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
 /* A pass over a long text takes minutes under a sanitizer. */
@@ -287,7 +288,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("perplexity");
-    TCase *tc = tcase_create("perplexity");
+    TCase *tc = qn_test_group(suite, "perplexity");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, every_chunk_has_the_golden_perplexity, 0, 2);
     tcase_add_loop_test(tc, every_token_has_the_golden_surprise, 0, 2);
@@ -296,10 +297,5 @@ int main(void)
     tcase_add_test(tc, batches_and_threads_do_not_change_a_bit);
     tcase_add_test(tc, a_caller_who_says_stop_is_obeyed);
     tcase_add_test(tc, a_text_without_one_whole_chunk_is_refused);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(suite);
 }

@@ -4,9 +4,9 @@
 
 #include <check.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "tests/support/random.h"
+#include "tests/support/run.h"
 #include "validate/norm.h"
 #include "validate/reals.h"
 
@@ -182,8 +182,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("rope");
-    TCase *tc = tcase_create("rope");
-    tcase_set_timeout(tc, 60);
+    TCase *tc = qn_test_group(suite, "rope");
     tcase_add_test(tc, exponentials_and_logarithms_are_right_to_three_last_places);
     tcase_add_test(tc, sines_and_cosines_are_right_to_three_last_places);
     tcase_add_test(tc, sines_near_their_zeros_keep_their_digits);
@@ -191,10 +190,5 @@ int main(void)
     tcase_add_test(tc, yarn_frequencies_are_those_of_transformers);
     tcase_add_test(tc, pairs_turn_by_position_times_frequency);
     tcase_add_test(tc, a_normed_row_has_the_weights_as_its_root_mean_square);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(suite);
 }

@@ -4,9 +4,9 @@
 
 #include <check.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "tests/support/random.h"
+#include "tests/support/run.h"
 
 static uint32_t next(qn_sampler *s, const float *logits)
 {
@@ -147,8 +147,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("sample");
-    TCase *tc = tcase_create("sample");
-    tcase_set_timeout(tc, 60);
+    TCase *tc = qn_test_group(suite, "sample");
     tcase_add_test(tc, temperature_zero_takes_the_largest_and_of_equals_the_first);
     tcase_add_test(tc, top_k_of_one_takes_the_largest);
     tcase_add_test(tc, ids_come_as_often_as_their_probabilities_say);
@@ -156,10 +155,5 @@ int main(void)
     tcase_add_test(tc, a_seed_gives_the_tokens_that_its_random_numbers_say);
     tcase_add_loop_test(tc, senseless_settings_are_refused, 0, 5);
     tcase_add_test(tc, logits_that_are_no_numbers_are_an_error);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(suite);
 }

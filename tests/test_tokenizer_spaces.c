@@ -1,8 +1,8 @@
 /* SentencePiece's remove_extra_whitespaces, as the sentencepiece library 0.2
  * encodes with the stories' model, which asks for it. */
 #include <check.h>
-#include <stdlib.h>
 
+#include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
 static const struct {
@@ -61,13 +61,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("tokenizer spaces");
-    TCase *tc = tcase_create("spaces");
+    TCase *tc = qn_test_group(suite, "spaces");
     tcase_add_loop_test(tc, extra_spaces_are_removed_where_the_model_asks_for_it, 0, (int)N_CASES);
     tcase_add_test(tc, a_gguf_file_remembers_that_extra_spaces_are_removed);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(suite);
 }
