@@ -67,6 +67,7 @@ static uint64_t slices(const qn_rows *rows)
  * which is no use. */
 typedef struct {
     uint64_t least_values, least_out;
+    uint64_t weights; /* floats, whatever the memory */
     uint64_t best_values, best_out;
     uint64_t shared; /* bytes for all threads together */
 } needs;
@@ -95,6 +96,7 @@ static needs needs_of(const qn_plan *p)
         const uint64_t at_once = qn_min_u64(slice_rows(rows), rows->rows);
         n.least_values = larger(n.least_values, rows->columns);
         n.least_out = larger(n.least_out, row_bytes);
+        if (e->importance) n.weights = larger(n.weights, rows->columns);
         n.best_out = larger(n.best_out, multiply_add(at_once, row_bytes, 0));
         slots += slices(rows);
     }
@@ -104,9 +106,10 @@ static needs needs_of(const qn_plan *p)
     return n;
 }
 
-static uint64_t thread_bytes(uint64_t n_values, uint64_t n_out)
+static uint64_t thread_bytes(const needs *n, uint64_t n_values, uint64_t n_out)
 {
-    return multiply_add(n_values, 2 * sizeof(float), n_out);
+    const uint64_t rest = multiply_add(n->weights, sizeof(float), n_out);
+    return multiply_add(n_values, 2 * sizeof(float), rest);
 }
 
 static int thread_count(int asked)
@@ -117,7 +120,8 @@ static int thread_count(int asked)
 
 static uint64_t least_memory(const needs *n, int threads)
 {
-    return multiply_add((uint64_t)threads, thread_bytes(n->least_values, n->least_out), n->shared);
+    return multiply_add((uint64_t)threads, thread_bytes(n, n->least_values, n->least_out),
+                        n->shared);
 }
 
 uint64_t qn_pipeline_least_memory(const qn_plan *p, int threads)
@@ -129,9 +133,9 @@ uint64_t qn_pipeline_least_memory(const qn_plan *p, int threads)
 /* The sizes of one thread's buffers out of `bytes`, which are enough. */
 static qn_span_buffers share_out(const needs *n, uint64_t bytes)
 {
-    qn_span_buffers b = {.n_values = n->best_values};
-    if (bytes < thread_bytes(n->best_values, n->least_out)) b.n_values = n->least_values;
-    b.n_out = qn_min_u64(n->best_out, bytes - thread_bytes(b.n_values, 0));
+    qn_span_buffers b = {.n_values = n->best_values, .n_weights = n->weights};
+    if (bytes < thread_bytes(n, n->best_values, n->least_out)) b.n_values = n->least_values;
+    b.n_out = qn_min_u64(n->best_out, bytes - thread_bytes(n, b.n_values, 0));
     return b;
 }
 
@@ -143,7 +147,8 @@ static qn_status allocate_buffers(qn_span_buffers *all, int threads, qn_span_buf
         all[t].values = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_values, sizeof(float));
         all[t].back = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_values, sizeof(float));
         all[t].out = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_out, 1);
-        if (!all[t].values || !all[t].back || !all[t].out)
+        all[t].weights = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_weights, sizeof(float));
+        if (!all[t].values || !all[t].back || !all[t].out || !all[t].weights)
             return qn_fail_memory(err, "the threads' buffers");
     }
     return QN_OK;
@@ -155,6 +160,7 @@ static void free_buffers(qn_span_buffers *all, int threads)
         qn_free(all[t].values);
         qn_free(all[t].back);
         qn_free(all[t].out);
+        qn_free(all[t].weights);
     }
     qn_free(all);
 }

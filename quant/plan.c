@@ -1,12 +1,10 @@
-#include "quant/policy.h"
-
 #include "formats/base/alloc.h"
+#include "quant/plan_metadata.h"
+#include "quant/policy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { DEFAULT_ALIGN = 32, LEAST_ALIGN = 8 }; /* of a GGUF file's data */
 
 static qn_plan *plan_new(const qn_model *m)
 {
@@ -106,52 +104,42 @@ static qn_status check_requantize(const qn_plan *p, const qn_plan_entry *e, qn_e
                    qn_dtype_facts(e->dtype)->name);
 }
 
-/* ---- metadata ----------------------------------------------------------------- */
+/* ---- importance --------------------------------------------------------------- */
 
-/* The data's alignment and its key, which agree: llama-quantize copies the key
- * and pads to 32 all the same, which no reader can follow. */
-static qn_status set_alignment(qn_plan *p, uint64_t asked, qn_error *err)
+/* llama-imatrix has no data of them, old files data of another size. */
+static bool is_embedding(const char *name)
 {
-    static const char key[] = "general.alignment";
-    bool found = false;
-    uint64_t stored = DEFAULT_ALIGN;
-    qn_status status = qn_metadata_u64(p->metadata, key, &stored, &found, err);
-    if (status) return status;
-    uint64_t align = asked ? asked : stored < LEAST_ALIGN ? DEFAULT_ALIGN : stored;
-    if (align < LEAST_ALIGN || align > UINT32_MAX || align & (align - 1))
-        return qn_fail(err, QN_ERR_ARGUMENT, "alignment %llu: a power of two from %d up is needed",
-                       (unsigned long long)align, LEAST_ALIGN);
-    p->align = align;
-    if (align == stored) return QN_OK;
-    if (align != DEFAULT_ALIGN) return qn_metadata_set_u32(p->metadata, key, (uint32_t)align, err);
-    if (found) qn_metadata_remove(p->metadata, key);
+    return !strcmp(name, "token_embd.weight") || !strcmp(name, "per_layer_token_embd.weight");
+}
+
+/* Columns of all matrices of a tensor, of which the last two dimensions make one. */
+static uint64_t importance_size(const qn_model_tensor *t)
+{
+    uint64_t n = t->rows->columns;
+    for (unsigned i = 0; i + 2 < t->rank; i++) n *= t->dims[i];
+    return n;
+}
+
+static qn_status bind_importance(const qn_plan *p, qn_plan_entry *e,
+                                 const qn_importance *importance, qn_error *err)
+{
+    const qn_model_tensor *t = e->tensor;
+    if (!importance || e->dtype == t->rows->dtype) return QN_OK;
+    const qn_importance_entry *found = qn_importance_find(importance, t->name);
+    const uint64_t size = importance_size(t);
+    if (found && found->n_values != size) {
+        if (!is_embedding(t->name))
+            return qn_fail(err, QN_ERR_ARGUMENT,
+                           "%s: \"%s\" has %llu columns in all, %s has values for %llu: it is of "
+                           "another model (--exclude-weights leaves entries out)",
+                           p->model->path, t->name, (unsigned long long)size, importance->path.s,
+                           (unsigned long long)found->n_values);
+        found = NULL;
+    }
+    if (!qn_importance_matters(e->dtype)) return QN_OK;
+    e->importance = found;
+    e->lacks_importance = !found;
     return QN_OK;
-}
-
-/* What llama-quantize makes of a file's keys: the two that it sets go to the
- * end, those of a split file are gone. */
-static qn_status set_quantized_keys(qn_metadata *m, uint32_t file_type, qn_error *err)
-{
-    static const char *const gone[] = {"general.quantization_version", "general.file_type",
-                                       "split.no", "split.count", "split.tensors.count"};
-    enum { QUANTIZATION_VERSION = 2 }; /* ggml's GGML_QNT_VERSION */
-    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) qn_metadata_remove(m, gone[i]);
-    qn_status status = qn_metadata_set_u32(m, gone[0], QUANTIZATION_VERSION, err);
-    return status ? status : qn_metadata_set_u32(m, gone[1], file_type, err);
-}
-
-static qn_status quantized_metadata(qn_plan *p, const qn_quantize_options *options, qn_error *err)
-{
-    qn_status status = QN_OK;
-    if (p->model->from_gguf)
-        p->metadata = qn_metadata_copy(p->model->metadata);
-    else
-        status = qn_convert_metadata(p->model, qn_convert_resolve(p->model, QN_OUT_AUTO),
-                                     &p->metadata, err);
-    if (status) return status;
-    if (!p->metadata) return qn_fail_memory(err, "the metadata");
-    status = set_quantized_keys(p->metadata, options->mix->file_type, err);
-    return status ? status : set_alignment(p, options->align, err);
 }
 
 /* ---- the two plans ------------------------------------------------------------ */
@@ -173,6 +161,7 @@ static qn_status decide_all(qn_plan *p, const qn_quantize_options *options, qn_e
         qn_policy_decide(&policy, e, stored_type(p->model, e->tensor, automatic));
         status = check_entry(p, e, err);
         if (!status && !options->allow_requantize) status = check_requantize(p, e, err);
+        if (!status) status = bind_importance(p, e, options->importance, err);
     }
     return status;
 }
@@ -185,7 +174,7 @@ qn_status qn_plan_quantize(qn_plan **out, const qn_model *m, const qn_quantize_o
     if (!p) return qn_fail_memory(err, "the plan");
     if ((status = fill_in_file_order(p, err))) goto out;
     if ((status = decide_all(p, options, err))) goto out;
-    if ((status = quantized_metadata(p, options, err))) goto out;
+    if ((status = qn_plan_set_quantized_metadata(p, options, err))) goto out;
     *out = p;
     p = NULL;
 out:
@@ -225,7 +214,7 @@ qn_status qn_plan_convert(qn_plan **out, const qn_model *m, qn_outtype outtype, 
         if ((status = check_entry(p, &p->entries[i], err))) goto out;
     }
     if ((status = qn_convert_metadata(m, outtype, &p->metadata, err))) goto out;
-    if ((status = set_alignment(p, align, err))) goto out;
+    if ((status = qn_plan_set_alignment(p, align, err))) goto out;
     *out = p;
     p = NULL;
 out:

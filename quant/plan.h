@@ -5,13 +5,16 @@
 
 #include "formats/convert.h"
 #include "formats/model.h"
+#include "quant/importance.h"
 
 typedef struct {
     const qn_model_tensor *tensor;
-    qn_dtype dtype;  /* to be written */
-    bool copy;       /* the raw bytes are taken as they are */
-    bool fallback;   /* not the type the mix asked for: told to the user */
-    char reason[96]; /* "mix: output", "1-D: kept", "4095 columns: Q5_K instead of Q4_K" */
+    qn_dtype dtype;                        /* to be written */
+    bool copy;                             /* the raw bytes are taken as they are */
+    bool fallback;                         /* not the type the mix asked for: told to the user */
+    const qn_importance_entry *importance; /* NULL: none, or the type takes no notice */
+    bool lacks_importance; /* a matrix is given, the type heeds it, but it has no data of this */
+    char reason[96];       /* "mix: output", "1-D: kept", "4095 columns: Q5_K instead of Q4_K" */
 } qn_plan_entry;
 
 typedef struct {
@@ -42,7 +45,8 @@ typedef struct {
     bool leave_output_tensor;
     const qn_dtype *output_type; /* NULL: not given */
     const qn_dtype *embedding_type;
-    uint64_t align; /* 0: the format's default */
+    const qn_importance *importance; /* NULL: none; outlives the plan */
+    uint64_t align;                  /* 0: the format's default */
 } qn_quantize_options;
 
 /* llama-quantize's output for this model: from a checkpoint the metadata and

@@ -362,6 +362,7 @@ qn_status qn_policy_init(qn_policy *p, const qn_model *m, const qn_quantize_opti
 {
     qn_policy made = {.options = options, .tied = true};
     made.generic = m->generic;
+    made.has_importance = options->importance != NULL;
     made.falcon = !strcmp(m->architecture, "falcon");
     for (size_t i = 0; i < m->n_tensors; i++) {
         category what = category_of(m->tensors[i].name);

@@ -16,8 +16,9 @@
 typedef struct {
     const qn_quantize_options *options;
     bool generic, falcon;
-    bool tied;   /* no output.weight: the token embedding is the head */
-    bool is_70b; /* eight query heads share a value head: attn_v is small */
+    bool has_importance; /* some rules ask whether a matrix was given, whatever is in it */
+    bool tied;           /* no output.weight: the token embedding is the head */
+    bool is_70b;         /* eight query heads share a value head: attn_v is small */
     uint64_t experts, layers;
     uint64_t n_attn_v;             /* tensors like attn_v in the model */
     uint64_t i_attn_v, i_ffn_down; /* how many the rules have seen */

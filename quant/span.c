@@ -14,7 +14,9 @@ typedef struct {
     const qn_plan_entry *e;
     size_t entry;
     uint64_t columns, row_bytes;
-    uint64_t batch; /* rows at a time */
+    uint64_t batch;       /* rows at a time */
+    uint64_t matrix_rows; /* that share their weights; 0 without importance */
+    uint64_t matrix;      /* whose weights are in the buffer */
 } span;
 
 static bool is_blocks(qn_dtype t)
@@ -152,8 +154,19 @@ static qn_status copy_rows(const span *s, uint64_t r0, uint64_t r1, uint64_t *at
 
 /* ---- encoding -------------------------------------------------------------------- */
 
-static qn_status encode_batch(const span *s, uint64_t r0, uint64_t r1, uint8_t *out,
-                              double *squares, uint64_t *at, qn_error *err)
+/* The weights for row r, or NULL. */
+static const float *weights_for(span *s, uint64_t r)
+{
+    if (!s->matrix_rows) return NULL;
+    const uint64_t matrix = r / s->matrix_rows;
+    if (matrix != s->matrix)
+        qn_importance_weights(s->e->importance, matrix * s->columns, s->columns, s->b->weights);
+    s->matrix = matrix;
+    return s->b->weights;
+}
+
+static qn_status encode_batch(span *s, uint64_t r0, uint64_t r1, uint8_t *out, double *squares,
+                              uint64_t *at, qn_error *err)
 {
     const qn_rows *rows = s->e->tensor->rows;
     const qn_kernels *k = s->c->kernels;
@@ -162,7 +175,7 @@ static qn_status encode_batch(const span *s, uint64_t r0, uint64_t r1, uint8_t *
     *at = r0;
     if (status || (status = check_values(s, r0, r1 - r0, at, err))) return status;
     for (uint64_t i = 0; i < r1 - r0; i++)
-        k->encode[to](s->b->values + i * s->columns, NULL, out + i * s->row_bytes,
+        k->encode[to](s->b->values + i * s->columns, weights_for(s, r0 + i), out + i * s->row_bytes,
                       (size_t)s->columns);
     if (to == QN_F32) return QN_OK;
     k->decode[to](out, s->b->back, (size_t)((r1 - r0) * s->columns));
@@ -173,7 +186,7 @@ static qn_status encode_batch(const span *s, uint64_t r0, uint64_t r1, uint8_t *
     return QN_OK;
 }
 
-static qn_status encode_rows(const span *s, uint64_t r0, uint64_t r1, double *squares, uint64_t *at,
+static qn_status encode_rows(span *s, uint64_t r0, uint64_t r1, double *squares, uint64_t *at,
                              qn_error *err)
 {
     const uint64_t fit = s->b->n_out / s->row_bytes;
@@ -205,6 +218,8 @@ qn_status qn_span_run(const qn_span_context *c, const qn_span_buffers *b, size_t
                        qn_dtype_facts(e->dtype)->name);
     if (r0 == r1 || !s.row_bytes) return QN_OK;
     s.batch = b->n_values / s.columns;
+    s.matrix = UINT64_MAX;
+    if (e->importance) s.matrix_rows = rows->rows / (e->importance->n_values / s.columns);
     qn_status status =
         e->copy ? copy_rows(&s, r0, r1, at, err) : encode_rows(&s, r0, r1, squares, at, err);
     if (!status) rows->done(rows, r0, r1);

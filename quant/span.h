@@ -19,12 +19,14 @@ typedef struct {
 } qn_span_context;
 
 /* One thread's buffers.  A batch is at least a row, so n_values holds the
- * longest row of the plan and n_out its bytes. */
+ * longest row of the plan and n_out its bytes, n_weights the longest one with
+ * importance. */
 typedef struct {
-    float *values; /* n_values floats */
-    float *back;   /* n_values floats: what was encoded, decoded again */
-    uint8_t *out;  /* n_out bytes */
-    uint64_t n_values, n_out;
+    float *values;  /* n_values floats */
+    float *back;    /* n_values floats: what was encoded, decoded again */
+    uint8_t *out;   /* n_out bytes */
+    float *weights; /* n_weights floats: the importance of a matrix's columns */
+    uint64_t n_values, n_out, n_weights;
 } qn_span_buffers;
 
 /* Rows r0..r1 (r1 exclusive) of entry number `entry`.  *squares: the sum of

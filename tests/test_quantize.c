@@ -1,7 +1,5 @@
 /* Whole jobs: a checkpoint or a GGUF file in, a quantized file out, against the
  * files that llama-quantize made. */
-#include "quant/pipeline.h"
-
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +9,7 @@
 #include "formats/base/json.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/write_plan.h"
 
 static qn_model *opened(const char *path, const char *model_name)
 {
@@ -21,33 +20,13 @@ static qn_model *opened(const char *path, const char *model_name)
     return m;
 }
 
-static qn_status write_plan(const qn_plan *p, const char *path, const qn_pipeline_options *o,
-                            qn_error *err)
-{
-    qn_writer *w = NULL;
-    uint64_t total;
-    qn_status status =
-        qn_writer_create(&w, &qn_format_gguf, path, true, p->metadata, p->align, err);
-    for (size_t i = 0; !status && i < p->n; i++) {
-        const qn_model_tensor *t = p->entries[i].tensor;
-        status = qn_writer_declare(w, t->name, p->entries[i].dtype, t->rank, t->dims, err);
-    }
-    if (!status) status = qn_writer_plan(w, &total, err);
-    if (!status) status = qn_writer_begin(w, err);
-    if (!status) status = qn_pipeline_run(p, w, o, NULL, err);
-    if (!status) return qn_writer_commit(w, err);
-    qn_writer_abandon(w);
-    return status;
-}
-
-static void quantize_aligned(const char *in, const char *model_name, const char *mix,
-                             const char *out, int threads, uint64_t align)
+static void quantize_with(const qn_quantize_options *o, const char *in, const char *model_name,
+                          const char *out, int threads)
 {
     qn_error err;
     qn_plan *p = NULL;
     qn_model *m = opened(in, model_name);
-    const qn_quantize_options o = {.mix = qn_mix_by_name(mix), .align = align};
-    ck_assert_msg(!qn_plan_quantize(&p, m, &o, &err), "%s", err.message);
+    ck_assert_msg(!qn_plan_quantize(&p, m, o, &err), "%s", err.message);
     const qn_pipeline_options run = {.threads = threads};
     ck_assert_msg(!write_plan(p, out, &run, &err), "%s", err.message);
     qn_plan_free(p);
@@ -57,7 +36,8 @@ static void quantize_aligned(const char *in, const char *model_name, const char 
 static void quantize(const char *in, const char *model_name, const char *mix, const char *out,
                      int threads)
 {
-    quantize_aligned(in, model_name, mix, out, threads, 0);
+    const qn_quantize_options o = {.mix = qn_mix_by_name(mix)};
+    quantize_with(&o, in, model_name, out, threads);
 }
 
 static void convert(const char *in, const char *model_name, qn_outtype outtype, const char *out)
@@ -81,9 +61,9 @@ static void expect_same_files(const char *a, const char *b)
 
 static const char demo[] = "models/trained/quern-demo-llama";
 
-/* sha256 of the file that llama-quantize made of the converter's F32 file
- * without an importance matrix; BF16 is the converter's own. */
-static void recorded_hash(const char *type, char out[65])
+/* sha256 of the file that llama-quantize made of the converter's F32 file with
+ * an importance matrix or without; BF16 is the converter's own. */
+static void recorded_hash(const char *type, bool importance, char out[65])
 {
     char name[100];
     json_t *all;
@@ -94,7 +74,7 @@ static void recorded_hash(const char *type, char out[65])
     *out = 0;
     json_array_foreach(json_object_get(all, "rows"), i,
                        row) if (!strcmp(json_string_value(json_object_get(row, "type")), type) &&
-                                !json_is_true(json_object_get(row, "imatrix")))
+                                json_is_true(json_object_get(row, "imatrix")) == importance)
         snprintf(out, 65, "%s", json_string_value(json_object_get(row, "sha256")));
     json_decref(all);
     ck_assert_uint_eq(strlen(out), 64);
@@ -108,10 +88,33 @@ START_TEST(a_trained_checkpoint_gives_the_file_that_llama_quantize_gave)
     char expected[65], hash[65];
     const char *out = qn_test_path("out.gguf");
     const char *type = recorded_types[_i];
-    recorded_hash(type, expected);
+    recorded_hash(type, false, expected);
     quantize(qn_test_data(demo), "quern-demo-llama", type, out, 0);
     ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
     ck_assert_msg(!strcmp(hash, expected), "%s: sha256 %s, expected %s", type, hash, expected);
+}
+END_TEST
+
+/* The path that llama-quantize was given is in the file. */
+START_TEST(importance_gives_the_file_that_llama_quantize_gave_with_it)
+{
+    char name[100], expected[65], hash[65];
+    const char *out = qn_test_path("out.gguf");
+    const char *type = recorded_types[_i];
+    qn_error err;
+    qn_importance *importance = NULL;
+    snprintf(name, sizeof name, "%s/imatrix.gguf", demo);
+    const char *path = qn_test_data(name);
+    if (!path) return;
+    recorded_hash(type, true, expected);
+    ck_assert_msg(!qn_importance_open(&importance, &path, 1, &err), "%s", err.message);
+    importance->path.n = 0;
+    qn_text_adds(&importance->path, "imatrix.gguf");
+    const qn_quantize_options o = {.mix = qn_mix_by_name(type), .importance = importance};
+    quantize_with(&o, qn_test_data(demo), "quern-demo-llama", out, 0);
+    ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
+    ck_assert_msg(!strcmp(hash, expected), "%s: sha256 %s, expected %s", type, hash, expected);
+    qn_importance_close(importance);
 }
 END_TEST
 
@@ -119,7 +122,7 @@ START_TEST(a_trained_checkpoint_converts_to_the_file_of_the_reference_converter)
 {
     char expected[65], hash[65];
     const char *out = qn_test_path("out.gguf");
-    recorded_hash("BF16", expected);
+    recorded_hash("BF16", false, expected);
     convert(qn_test_data(demo), "quern-demo-llama", QN_OUT_AUTO, out);
     ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
     ck_assert_str_eq(hash, expected);
@@ -132,7 +135,7 @@ START_TEST(any_number_of_threads_gives_the_same_file)
 {
     char expected[65], hash[65];
     const char *out = qn_test_path("out.gguf");
-    recorded_hash("Q4_K_M", expected);
+    recorded_hash("Q4_K_M", false, expected);
     quantize(qn_test_data(demo), "quern-demo-llama", "Q4_K_M", out, thread_counts[_i]);
     ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
     ck_assert_str_eq(hash, expected);
@@ -163,7 +166,8 @@ START_TEST(an_alignment_moves_the_tensors_and_changes_nothing_in_them)
     const char *plain_path = qn_test_path("plain.gguf"), *paged_path = qn_test_path("paged.gguf");
     qn_reader *plain = NULL, *paged = NULL;
     quantize(in, NULL, "Q4_0", plain_path, 2);
-    quantize_aligned(in, NULL, "Q4_0", paged_path, 2, PAGE);
+    const qn_quantize_options paged_options = {.mix = qn_mix_by_name("Q4_0"), .align = PAGE};
+    quantize_with(&paged_options, in, NULL, paged_path, 2);
     ck_assert_int_eq(qn_reader_open(&plain, plain_path, NULL), QN_OK);
     ck_assert_int_eq(qn_reader_open(&paged, paged_path, NULL), QN_OK);
     ck_assert_uint_eq(plain->alignment, 32);
@@ -188,6 +192,8 @@ int main(void)
     tcase_set_timeout(t, 60);
     if (qn_test_data(demo)) {
         tcase_add_loop_test(t, a_trained_checkpoint_gives_the_file_that_llama_quantize_gave, 0,
+                            N_RECORDED);
+        tcase_add_loop_test(t, importance_gives_the_file_that_llama_quantize_gave_with_it, 0,
                             N_RECORDED);
         tcase_add_test(t, a_trained_checkpoint_converts_to_the_file_of_the_reference_converter);
         tcase_add_loop_test(t, any_number_of_threads_gives_the_same_file, 0, 4);

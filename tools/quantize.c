@@ -14,6 +14,7 @@ typedef struct {
     bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan;
     const char *output_type, *embedding_type;
     const char *model_name, *family, *pre;
+    qn_texts imatrix, include_weights, exclude_weights;
     uint64_t max_memory, align;
 } options;
 
@@ -31,6 +32,12 @@ static const qn_opt table[] = {
      "this type for output.weight"},
     {0, "token-embedding-type", "TYPE", QN_OPT_TEXT, offsetof(options, embedding_type),
      "this type for the token embedding"},
+    {0, "imatrix", "FILE", QN_OPT_TEXTS, offsetof(options, imatrix),
+     "importance matrix of llama-imatrix, .gguf or .dat; given several times, they are merged"},
+    {0, "include-weights", "TEXT", QN_OPT_TEXTS, offsetof(options, include_weights),
+     "of the importance matrix only entries whose name contains TEXT (repeatable)"},
+    {0, "exclude-weights", "TEXT", QN_OPT_TEXTS, offsetof(options, exclude_weights),
+     "of the importance matrix no entries whose name contains TEXT (repeatable)"},
     {0, "allow-requantize", NULL, QN_OPT_FLAG, offsetof(options, allow_requantize),
      "also quantize tensors that are quantized already; loses more than starting from 16 or 32 "
      "bits"},
@@ -128,16 +135,35 @@ static qn_status one_type(const options *o, const qn_model *m, qn_quantize_optio
     return status;
 }
 
+static qn_status open_importance(const options *o, qn_importance **out, qn_error *err)
+{
+    if (!o->imatrix.n) return QN_OK;
+    const bool include = o->include_weights.n > 0;
+    const qn_texts *words = include ? &o->include_weights : &o->exclude_weights;
+    qn_importance *made = NULL;
+    qn_status status = qn_importance_open(&made, o->imatrix.at, o->imatrix.n, err);
+    if (!status && words->n) status = qn_importance_filter(made, words->at, words->n, include, err);
+    if (!status) {
+        *out = made;
+        made = NULL;
+    }
+    qn_importance_close(made);
+    return status;
+}
+
 static qn_exit quantize(const options *o, const arguments *a, qn_quantize_options *rules)
 {
     const double started = qn_seconds();
     const qn_model_options how = {.family = o->family, .model_name = o->model_name, .pre = o->pre};
     qn_error err = {0};
     qn_model *model = NULL;
+    qn_importance *importance = NULL;
     json_t *outputs = json_array();
     qn_exit exit = QN_EXIT_FINE;
     qn_memory_watch();
-    qn_status status = qn_model_open(&model, a->in, &how, &err);
+    qn_status status = open_importance(o, &importance, &err);
+    rules->importance = importance;
+    if (!status) status = qn_model_open(&model, a->in, &how, &err);
     for (size_t i = 0; i < a->n_types && !status; i++) {
         rules->mix = qn_mix_by_name(a->types[i]);
         status = one_type(o, model, rules, a->out, outputs, &err);
@@ -149,6 +175,7 @@ static qn_exit quantize(const options *o, const arguments *a, qn_quantize_option
                                                            o->dry_run, started));
     json_decref(outputs);
     qn_model_close(model);
+    qn_importance_close(importance);
     return exit;
 }
 
@@ -170,6 +197,10 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (!exit)
         exit = dtype_option(&o->common, "token-embedding-type", o->embedding_type, &embedding,
                             &rules.embedding_type);
+    if (!exit && !o->imatrix.n && (o->include_weights.n || o->exclude_weights.n))
+        exit = qn_usage(&o->common, "--include-weights and --exclude-weights need --imatrix");
+    if (!exit && o->include_weights.n && o->exclude_weights.n)
+        exit = qn_usage(&o->common, "--include-weights and --exclude-weights exclude each other");
     if (!exit && a.n_types > 1 && a.out && !qn_path_is_dir(a.out))
         exit =
             qn_usage(&o->common, "'%s' must be a directory, to take %zu files", a.out, a.n_types);

@@ -132,6 +132,8 @@ static json_t *describe_tensor(const job *j, size_t i)
     if (j->results) json_object_set_new(o, "rmse", qn_json_number(j->results[i].rmse));
     json_object_set_new(o, "reason", json_string(e->reason));
     json_object_set_new(o, "fallback", json_boolean(e->fallback));
+    if (e->importance || e->lacks_importance)
+        json_object_set_new(o, "importance", json_boolean(e->importance != NULL));
     return o;
 }
 
@@ -169,7 +171,7 @@ static void print_table(const job *j)
                qn_dtype_facts(t->rows->dtype)->name, qn_dtype_facts(e->dtype)->name,
                qn_human_size((double)entry_bytes(e), size));
         if (j->results) printf("%10.3g  ", j->results[i].rmse);
-        printf("%s\n", e->reason);
+        printf("%s%s\n", e->reason, e->lacks_importance ? "; no importance data" : "");
     }
 }
 
@@ -183,6 +185,20 @@ static void print_summary(const job *j, double seconds)
                qn_human_size((double)j->options->source_bytes, source),
                qn_human_time(seconds, took), qn_human_size((double)qn_memory_peak(), memory));
     putchar('\n');
+}
+
+static void tell_missing_importance(const qn_plan *p, const qn_common *c)
+{
+    const char *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (!p->entries[i].lacks_importance) continue;
+        if (!n++) first = p->entries[i].tensor->name;
+    }
+    if (n == 1)
+        qn_remark(c, "no importance data of \"%s\": quantized without", first);
+    else if (n)
+        qn_remark(c, "no importance data of \"%s\" and %zu more: quantized without", first, n - 1);
 }
 
 static void tell_result(const job *j, json_t *outputs, double seconds)
@@ -218,6 +234,7 @@ qn_status qn_write_model(const qn_plan *p, const char *path, const char *type,
     job j = {.plan = p, .path = path, .type = type, .options = options};
     qn_status status = qn_tell_fallbacks(p, c, err);
     if (status) return status;
+    tell_missing_importance(p, c);
     if (!options->dry_run && (c->json || c->verbose)) {
         j.results = qn_alloc(p->n, sizeof *j.results);
         if (!j.results) return qn_fail_memory(err, "the results");

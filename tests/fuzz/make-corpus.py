@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the seeds in tests/fuzz/corpus/{gguf,safetensors,index,wire}."""
+"""Makes the seeds in tests/fuzz/corpus/{gguf,safetensors,index,wire,imatrix}."""
 import json
 import os
 import struct
@@ -92,3 +92,26 @@ save("wire/pieces.bin", b"".join(b"\x0a" + bytes([len(piece)]) + piece for _ in 
 save("wire/every-kind.bin", b"\x08\x96\x01\x11abcdefgh\x1a\x04deep\x25abcd")
 save("wire/long-varint.bin", b"\x08" + b"\xff" * 9 + b"\x01")
 save("wire/group.bin", b"\x0b\x0c")
+
+
+def floats(*values):
+    return struct.pack("<%df" % len(values), *values)
+
+
+def entry(name, calls, values):
+    return struct.pack("<i", len(name)) + name + struct.pack("<ii", calls, len(values)) + floats(*values)
+
+
+imatrix_keys = [
+    key(b"general.type", 8, text(b"imatrix")), key(b"imatrix.datasets", 9, array(8, [text(b"a.txt")])),
+    key(b"imatrix.chunk_count", 4, u32(3)), key(b"imatrix.chunk_size", 4, u32(512))]
+save("imatrix/experts.gguf", gguf(
+    imatrix_keys,
+    [tensor(b"w.in_sum2", [2, 3], 0, 0), tensor(b"w.counts", [1, 3], 0, 32)],
+    floats(1, 2, 3, 4, 5, 6) + bytes(8) + floats(9, 0, 7) + bytes(20)))
+save("imatrix/no-counts.gguf", gguf(imatrix_keys, [tensor(b"w.in_sum2", [2], 0, 0)], bytes(32)))
+dat = struct.pack("<i", 2) + entry(b"blk.0.w", 3, [1, 2]) + entry(b"v", 0, [4])
+save("imatrix/plain.dat", dat)
+save("imatrix/with-text.dat", dat + struct.pack("<ii", 3, 5) + b"a.txt")
+save("imatrix/many-entries.dat", struct.pack("<i", 0x7FFFFFFF) + dat[4:])
+save("imatrix/not-a-number.dat", struct.pack("<i", 1) + entry(b"w", 1, [float("nan")]))
