@@ -58,7 +58,7 @@ static qn_status each_slice(const cutting *c, const work *w, int threads, qn_err
             size_t n = 0;
             if (values ? decode_slice(c, i, values, &n, &mine)
                        : qn_fail_memory(&mine, "a slice of rows")) {
-#pragma omp critical(statistics_failure)
+#pragma omp critical
                 if (i < failed_at) failed_at = i, first = mine;
                 continue;
             }

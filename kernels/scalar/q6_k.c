@@ -19,7 +19,8 @@ static void decode_q6_k(const void *blocks, float *out, size_t n)
             const int half = j / 128, r = j % 128;
             const int low = b->low[half * 64 + r % 64] >> (r / 64 * 4) & 15;
             const int high = b->high[half * 32 + r % 32] >> (r / 32 * 2) & 3;
-            out[i + j] = d * (float)b->scales[j / GROUP] * (float)((low | high << 4) - LEVELS);
+            const int scale = b->scales[j / GROUP];
+            out[i + j] = d * (float)scale * (float)((low | high << 4) - LEVELS);
         }
     }
 }
