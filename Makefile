@@ -4,6 +4,7 @@
 # make config=asan check    the same under AddressSanitizer and UBSan (also debug, tsan)
 # make lint                 arrows, headers, symbol prefixes, formatting, clang-tidy
 # make bench                kernels and whole jobs against this machine's own roof
+# make cross                the kernels' bits on other processors, under qemu
 # make fuzz                 libFuzzer binaries in build/fuzz (clang)
 # make format               clang-format everything in place
 # make install prefix=/usr DESTDIR=...
@@ -12,10 +13,12 @@ MAKEFLAGS += --no-builtin-rules
 config ?= release
 B ?= build/$(config)
 
-CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+CLANG ?= clang
+# gcc's OpenMP runtime makes ThreadSanitizer see races that are none.
+compiler := $(if $(filter tsan,$(config)),$(CLANG),gcc)
+CC := $(if $(filter default undefined,$(origin CC)),$(compiler),$(CC))
 AR := $(if $(filter default undefined,$(origin AR)),ar,$(AR))
 PKG_CONFIG ?= pkg-config
-CLANG ?= clang
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
 machine = $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
@@ -30,6 +33,10 @@ config_fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-r
 config_cover   = -O0 --coverage
 # No -ffast-math, no contraction: output bytes must not depend on the machine.
 openmp = -fopenmp
+ifeq ($(config),tsan)
+export OMP_TOOL_LIBRARIES = libarcher.so
+export TSAN_OPTIONS = ignore_noninstrumented_modules=1
+endif
 base = -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off $(openmp) \
        $(warnings) $(or $(config_$(config)),$(error no such config: $(config)))
 
@@ -37,7 +44,9 @@ base = -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off $(openmp) \
 packages := jansson libpcre2-8 libutf8proc zlib libxxhash libmd check
 apt_build := gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev \
              zlib1g-dev libxxhash-dev libmd-dev check
+apt_clang := clang libomp-dev
 apt_lint := clang-format clang-tidy clang mandoc shellcheck
+apt_cross := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 libraries := $(filter-out check,$(packages))
 # recursive (=, not :=): asked when used, after `deps` may have installed them
 lib_cflags = $(shell $(PKG_CONFIG) --cflags $(libraries))
@@ -60,8 +69,9 @@ fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 all: $(program)
 
 # ---- one line per instruction set -----------------------------------------------
-$(B)/%_avx2.o:   isa = -mavx2 -mfma -mf16c
-$(B)/%_avx512.o: isa = -mavx2 -mfma -mf16c -mavx512f -mavx512dq -mavx512bw -mavx512vl
+flags_avx2 := -mavx2 -mfma -mf16c
+$(B)/%_avx2.o:   isa = $(flags_avx2)
+$(B)/%_avx512.o: isa = $(flags_avx2) -mavx512f -mavx512dq -mavx512bw -mavx512vl
 
 $(B)/%.o: %.c $(B)/.flags
 	@mkdir -p $(@D)
@@ -102,6 +112,8 @@ define install
 	if ! command -v apt-get >/dev/null; then \
 	  echo "quern: no apt-get here; install these (Debian's names) and try again: $(1)" >&2; exit 1; fi; \
 	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	if test "$$sudo" && ! command -v sudo >/dev/null; then \
+	  echo "quern: neither root nor sudo; as root, run: apt-get install $(1)" >&2; exit 1; fi; \
 	$$sudo apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(1) >/dev/null
 endef
@@ -109,6 +121,13 @@ endef
 deps:
 	@if ! { command -v $(PKG_CONFIG) && command -v $(CC) && $(PKG_CONFIG) --exists $(packages); } >/dev/null 2>&1; then \
 	  $(call install,$(apt_build),the build and its tests); fi
+	@if ! echo 'int main(void) { return 0; }' | $(CC) $(openmp) -x c - -o /dev/null 2>/dev/null; then \
+	  case "$(CC)" in *clang*) $(call install,$(apt_clang),clang with OpenMP);; \
+	    *) echo "quern: $(CC) $(openmp) does not work here" >&2; exit 1;; esac; fi
+
+deps-cross: deps
+	@for t in aarch64-linux-gnu-gcc qemu-aarch64 qemu-x86_64; do \
+	  command -v $$t >/dev/null || { $(call install,$(apt_cross),the test on other processors); break; }; done
 
 deps-lint: deps
 	@for t in $(CLANG_FORMAT) $(CLANG_TIDY) $(CLANG) mandoc shellcheck; do \
@@ -119,10 +138,10 @@ check: deps
 	@$(MAKE) --no-print-directory config=$(config) B=$(B) run-tests
 
 run-tests: $(program) $(tests) $(addprefix $(B)/tests/fuzz/,$(fuzzers))
-	@test ! -e tests/data/check-manifest.sh || sh tests/data/check-manifest.sh
+	@sh tests/data/check-manifest.sh
 	@for t in $(tests); do $$t || exit 1; done
 	@for f in $(fuzzers); do $(B)/tests/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
-	@test ! -e tests/cli/run || QUERN=$(program) sh tests/cli/run
+	@QUERN=$(program) sh tests/cli/run
 
 demo: deps
 	@$(MAKE) --no-print-directory config=$(config) B=$(B) all
@@ -130,6 +149,14 @@ demo: deps
 
 bench: all
 	$(program) bench
+
+cross: deps-cross
+	@$(MAKE) --no-print-directory B=build/native openmp= build/native/fingerprint
+	@$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc B=build/aarch64 openmp= build/aarch64/fingerprint
+	@sh tests/cross/run build/native/fingerprint build/aarch64/fingerprint
+
+$(B)/fingerprint: $(B)/tests/cross/fingerprint.o $(B)/tests/support/random.o $(B)/libkernels.a
+	$(CC) $(base) $(CFLAGS) $(LDFLAGS) -static $^ -o $@ -lm
 
 # Everything below the fuzz targets is instrumented, too.
 fuzz:
@@ -144,7 +171,7 @@ may_kernels  := kernels
 may_formats  := formats kernels
 may_quant    := quant formats kernels
 may_validate := validate quant formats kernels
-ours = $(shell find $(layers) tools -name '*.h')
+ours = $(filter-out $(other_isa:=/%),$(shell find $(layers) tools -name '*.h'))
 ours_c = $(call sources,$(layers) tools)
 written = $(shell find $(layers) tools tests -name '*.[ch]')
 
@@ -160,13 +187,16 @@ run-lint: $(libs)
 	@! nm -A -g --defined-only $(libs) 2>/dev/null | grep ' [TDRBC] ' | grep -v ' qn_' \
 	  || { echo 'lint: a global name lacks the qn_ prefix'; exit 1; }
 	@for h in $(ours); do \
-	  $(CC) $(base) $(lib_cflags) -fsyntax-only -x c $$h || { echo "lint: $$h does not stand alone"; exit 1; }; done
+	  case $$h in kernels/x86/*) isa='$(flags_avx2)';; *) isa=;; esac; \
+	  $(CC) $(base) $(lib_cflags) $$isa -w -fsyntax-only -x c $$h || \
+	    { echo "lint: $$h does not stand alone"; exit 1; }; done
 	@$(CLANG_FORMAT) --dry-run --Werror $(written)
 	@! grep -rnP '[\t ]+$$' $(written) || { echo 'lint: trailing blanks'; exit 1; }
 	@echo $(filter-out kernels/x86/% kernels/arm/%,$(ours_c)) | xargs -P 2 -n 1 sh -c \
 	  '$(CLANG_TIDY) --quiet --warnings-as-errors="*" "$$@" -- $(filter-out -fopenmp,$(base)) $(lib_cflags) 2>/dev/null' tidy
 	@! ls docs/man/*.1 >/dev/null 2>&1 || mandoc -T lint -W warning docs/man/*.[15]
-	@shellcheck -s sh $(shell find tests .ci -name run -o -name '*.sh' -o -name demo -type f)
+	@shellcheck -s sh $(shell find tests -type f \( -name run -o -name '*.sh' -o -name demo \))
+	@shellcheck .ci/run
 	@echo 'lint: fine'
 
 format:
@@ -182,5 +212,5 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all check run-tests demo bench fuzz fuzz-binaries lint run-lint format install clean deps deps-lint force
+.PHONY: all check run-tests demo bench cross fuzz fuzz-binaries lint run-lint format install clean deps deps-lint deps-cross force
 .SECONDARY:
