@@ -58,9 +58,10 @@ static pthread_once_t chosen = PTHREAD_ONCE_INIT;
 bool qn_kernels_level(unsigned level, qn_kernels *out, bool *runs)
 {
     if (level >= LEVELS) return false;
-    for (unsigned i = 0; i <= level; i++) levels[i].use(out);
+    /* Ask first: a level's use() is itself built with that level's instructions. */
+    for (unsigned i = 0; i <= level; i++)
+        if ((*runs = levels[i].runs())) levels[i].use(out);
     out->isa = levels[level].isa;
-    *runs = levels[level].runs();
     return true;
 }
 

@@ -79,7 +79,9 @@ const qn_kernels *qn_kernels_best(void);
 bool qn_kernels_cap(const char *isa);
 
 /* For tests and benchmarks: levels run from 0 (scalar) up.  False past the
- * last level of this build; *runs says whether this machine can execute it. */
+ * last level of this build; *runs says whether this machine can execute it.
+ * Where it cannot, *out has the entries of the highest level that can, under
+ * this level's name. */
 bool qn_kernels_level(unsigned level, qn_kernels *out, bool *runs);
 
 #endif
