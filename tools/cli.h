@@ -61,10 +61,11 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    const char *summary;  /* what it does, for the list of commands */
-    const char *synopsis; /* "[options] IN [OUT] TYPE" */
-    const char *about;    /* paragraphs */
-    const char *examples; /* lines */
+    const char *summary;     /* what it does, for the list of commands */
+    const char *synopsis;    /* "[options] IN [OUT] TYPE" */
+    const char *about;       /* paragraphs */
+    void (*more_help)(void); /* prints what comes from tables, behind about; NULL: nothing */
+    const char *examples;    /* lines */
     const qn_opt *options;
     size_t n_options;
     const void *defaults; /* options_bytes of them */

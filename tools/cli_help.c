@@ -52,6 +52,7 @@ void qn_cli_help(const qn_command *c)
 {
     printf("quern %s: %s\n\nusage: quern %s %s\n\n", c->name, c->summary, c->name, c->synopsis);
     print_wrapped(c->about, 0, 0);
+    if (c->more_help) c->more_help();
     printf("\noptions:\n");
     for (size_t i = 0; i < c->n_options; i++) print_option(&c->options[i]);
     for (size_t i = 0; i < qn_n_common_options; i++) print_option(&qn_common_options[i]);

@@ -1,6 +1,6 @@
 /* quern quantize: smaller types for a model's tensors, by llama-quantize's rules. */
+#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "formats/base/alloc.h"
 #include "tools/commands.h"
@@ -207,6 +207,13 @@ static qn_exit run(const void *given, char **args, size_t n)
     return exit ? exit : quantize(o, &a, &rules);
 }
 
+static void print_types(void)
+{
+    puts("\ntypes, in bits per weight:");
+    for (size_t i = 0; qn_mix_at(i); i++)
+        printf("  %-10s%s\n", qn_mix_at(i)->name, qn_mix_at(i)->help);
+}
+
 const qn_command qn_command_quantize = {
     .name = "quantize",
     .summary = "turn a model into a smaller one",
@@ -216,10 +223,10 @@ const qn_command qn_command_quantize = {
         "lone .safetensors file, or a .gguf file. OUT is a .gguf file, or a directory to put "
         "NAME-TYPE.gguf into; without it that file is made in the current directory. It appears "
         "whole under its name, or not at all.\n\n"
-        "Types and mixes are llama.cpp's, chosen per tensor by its rules: F32, BF16, F16, Q8_0, "
-        "Q6_K, Q5_1, Q5_K_M, Q5_K_S, Q5_0, Q4_1, Q4_K_M (the usual choice), Q4_K_S, Q4_0. A "
-        "tensor whose rows are not whole blocks of its type gets another one, which is told. "
-        "The same input gives the same bytes on every machine and for any number of threads.",
+        "Types and mixes are llama.cpp's, chosen per tensor by its rules. A tensor whose rows are "
+        "not whole blocks of its type gets another one, which is told. The same input gives the "
+        "same bytes on every machine and for any number of threads.",
+    .more_help = print_types,
     .examples = "  quern quantize SmolLM2-135M-Instruct/ Q4_K_M\n"
                 "  quern quantize --dry-run model.gguf Q4_K_M\n"
                 "  quern quantize --max-memory 256M --align 16384 llama/ phone.gguf Q4_0\n"
