@@ -15,17 +15,12 @@ static inline float fold(__m256 low, __m256 high)
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps(c, c, 1)));
 }
 
-/* The first n (0..8) lanes set. */
+/* The first n (0..8) lanes set: for the end of a row.  Whole registers are not
+ * masked, since a masked store costs several plain ones. */
 static inline __m256i first_lanes(size_t n)
 {
     static const int32_t ones[2 * WIDTH] = {-1, -1, -1, -1, -1, -1, -1, -1};
     return _mm256_loadu_si256((const __m256i *)(ones + WIDTH - n));
-}
-
-/* Lanes i.. of the n that are left of a row. */
-static inline __m256i lanes_left(size_t n, size_t i)
-{
-    return first_lanes(n <= i ? 0 : n - i < WIDTH ? n - i : WIDTH);
 }
 
 /* qn_exp_scalar, lane by lane. */
@@ -51,11 +46,20 @@ static inline __m256 exponential(__m256 x)
     return _mm256_blendv_ps(_mm256_and_ps(counts, e), x, nan);
 }
 
-static inline __m256 exp_part(float *x, __m256 shift, __m256 sum, __m256i lanes)
+/* x = e^(x - shift) for eight elements, or for the first n < 8; their sum with `sum`. */
+static inline __m256 exp_eight(float *x, __m256 shift, __m256 sum)
 {
+    const __m256 e = exponential(_mm256_sub_ps(_mm256_loadu_ps(x), shift));
+    _mm256_storeu_ps(x, e);
+    return _mm256_add_ps(sum, e);
+}
+
+static inline __m256 exp_rest(float *x, __m256 shift, __m256 sum, size_t n)
+{
+    if (n == 0) return sum;
+    const __m256i lanes = first_lanes(n);
     const __m256 e = exponential(_mm256_sub_ps(_mm256_maskload_ps(x, lanes), shift));
     _mm256_maskstore_ps(x, lanes, e);
-    /* a lane that is not there keeps its sum: + 0 could change a sign only, of a 0 */
     return _mm256_blendv_ps(sum, _mm256_add_ps(sum, e), _mm256_castsi256_ps(lanes));
 }
 
@@ -63,25 +67,37 @@ static float exp_sum(float *x, float shift, size_t n)
 {
     __m256 low = _mm256_setzero_ps(), high = low;
     const __m256 s = _mm256_set1_ps(shift);
-    for (size_t i = 0; i < n; i += LANES) {
-        low = exp_part(x + i, s, low, lanes_left(n, i));
-        if (n - i > WIDTH) high = exp_part(x + i + WIDTH, s, high, lanes_left(n, i + WIDTH));
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        low = exp_eight(x + i, s, low);
+        high = exp_eight(x + i + WIDTH, s, high);
     }
-    return fold(low, high);
+    if (n - i < WIDTH) return fold(exp_rest(x + i, s, low, n - i), high);
+    low = exp_eight(x + i, s, low);
+    i += WIDTH;
+    return fold(low, exp_rest(x + i, s, high, n - i));
+}
+
+static inline __m256 silu_times(__m256 x, __m256 up)
+{
+    const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
+    const __m256 e = exponential(_mm256_or_ps(x, _mm256_set1_ps(-0.0f)));
+    const __m256 top = _mm256_blendv_ps(e, one, _mm256_cmp_ps(x, zero, _CMP_GE_OQ));
+    const __m256 share = _mm256_div_ps(top, _mm256_add_ps(one, e));
+    return _mm256_mul_ps(_mm256_mul_ps(x, share), up);
 }
 
 static void silu_mul(float *gate, const float *up, size_t n)
 {
-    const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
-    for (size_t i = 0; i < n; i += WIDTH) {
-        const __m256i lanes = lanes_left(n, i);
-        const __m256 x = _mm256_maskload_ps(gate + i, lanes);
-        const __m256 u = _mm256_maskload_ps(up + i, lanes);
-        const __m256 e = exponential(_mm256_or_ps(x, _mm256_set1_ps(-0.0f)));
-        const __m256 top = _mm256_blendv_ps(e, one, _mm256_cmp_ps(x, zero, _CMP_GE_OQ));
-        const __m256 share = _mm256_div_ps(top, _mm256_add_ps(one, e));
-        _mm256_maskstore_ps(gate + i, lanes, _mm256_mul_ps(_mm256_mul_ps(x, share), u));
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) {
+        const __m256 y = silu_times(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i));
+        _mm256_storeu_ps(gate + i, y);
     }
+    if (i == n) return;
+    const __m256i lanes = first_lanes(n - i);
+    const __m256 x = _mm256_maskload_ps(gate + i, lanes), u = _mm256_maskload_ps(up + i, lanes);
+    _mm256_maskstore_ps(gate + i, lanes, silu_times(x, u));
 }
 
 static float dot(const float *x, const float *w, size_t n)
@@ -94,11 +110,12 @@ static float dot(const float *x, const float *w, size_t n)
             _mm256_fmadd_ps(_mm256_loadu_ps(x + i + WIDTH), _mm256_loadu_ps(w + i + WIDTH), high);
     }
     if (i < n) {
-        const __m256i here = lanes_left(n, i), next = lanes_left(n, i + WIDTH);
+        const size_t left = n - i, beyond = left > WIDTH ? left - WIDTH : 0;
+        const __m256i here = first_lanes(left - beyond), next = first_lanes(beyond);
         const __m256 a =
             _mm256_fmadd_ps(_mm256_maskload_ps(x + i, here), _mm256_maskload_ps(w + i, here), low);
         low = _mm256_blendv_ps(low, a, _mm256_castsi256_ps(here));
-        if (n - i > WIDTH) {
+        if (beyond) {
             const __m256 b = _mm256_fmadd_ps(_mm256_maskload_ps(x + i + WIDTH, next),
                                              _mm256_maskload_ps(w + i + WIDTH, next), high);
             high = _mm256_blendv_ps(high, b, _mm256_castsi256_ps(next));
@@ -110,12 +127,16 @@ static float dot(const float *x, const float *w, size_t n)
 static void axpy(float a, const float *x, float *y, size_t n)
 {
     const __m256 f = _mm256_set1_ps(a);
-    for (size_t i = 0; i < n; i += WIDTH) {
-        const __m256i lanes = lanes_left(n, i);
-        const __m256 sum =
-            _mm256_fmadd_ps(f, _mm256_maskload_ps(x + i, lanes), _mm256_maskload_ps(y + i, lanes));
-        _mm256_maskstore_ps(y + i, lanes, sum);
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) {
+        const __m256 sum = _mm256_fmadd_ps(f, _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i));
+        _mm256_storeu_ps(y + i, sum);
     }
+    if (i == n) return;
+    const __m256i lanes = first_lanes(n - i);
+    const __m256 sum =
+        _mm256_fmadd_ps(f, _mm256_maskload_ps(x + i, lanes), _mm256_maskload_ps(y + i, lanes));
+    _mm256_maskstore_ps(y + i, lanes, sum);
 }
 
 static float largest(const float *x, size_t n)
@@ -133,15 +154,20 @@ static float largest(const float *x, size_t n)
     return most;
 }
 
-static bool all_finite(const float *x, size_t n)
+static inline bool is_finite(__m256 x)
 {
     const __m256i exponent = _mm256_set1_epi32(0x7f800000);
-    for (size_t i = 0; i < n; i += WIDTH) {
-        const __m256i bits = _mm256_castps_si256(_mm256_maskload_ps(x + i, lanes_left(n, i)));
-        const __m256i all = _mm256_cmpeq_epi32(_mm256_and_si256(bits, exponent), exponent);
-        if (!_mm256_testz_si256(all, all)) return false;
-    }
-    return true;
+    const __m256i bits = _mm256_and_si256(_mm256_castps_si256(x), exponent);
+    const __m256i endless = _mm256_cmpeq_epi32(bits, exponent);
+    return _mm256_testz_si256(endless, endless);
+}
+
+static bool all_finite(const float *x, size_t n)
+{
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        if (!is_finite(_mm256_loadu_ps(x + i))) return false;
+    return is_finite(_mm256_maskload_ps(x + i, first_lanes(n - i)));
 }
 
 void qn_use_math_avx2(qn_kernels *k)
