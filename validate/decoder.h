@@ -30,8 +30,8 @@ qn_status qn_decoder_new(qn_decoder **out, const qn_model *m, const qn_kernels *
                          qn_error *err);
 void qn_decoder_free(qn_decoder *d);
 
-/* d outlives the session.  Room for `sequences` independent sequences of up to n_ctx positions each.
- * Dynamic rope scaling beyond the trained length is QN_ERR_UNSUPPORTED. */
+/* Room for `sequences` independent sequences of up to n_ctx positions each.  d
+ * outlives the session.  Dynamic rope scaling beyond the trained length is QN_ERR_UNSUPPORTED. */
 qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
                          qn_error *err);
 void qn_session_free(qn_session *s);
