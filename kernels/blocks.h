@@ -10,8 +10,13 @@
 #include <assert.h>
 #include <stdint.h>
 
-typedef uint16_t qn_half;     /* float16 by its bits */
-typedef uint16_t qn_bfloat16; /* the upper half of a float32 */
+/* Numbers at any byte of a file: structs of them need no alignment either. */
+#define QN_ANYWHERE __attribute__((aligned(1)))
+typedef uint16_t qn_half QN_ANYWHERE;     /* float16 by its bits */
+typedef uint16_t qn_bfloat16 QN_ANYWHERE; /* the upper half of a float32 */
+typedef uint16_t qn_u16_anywhere QN_ANYWHERE;
+typedef int16_t qn_i16_anywhere QN_ANYWHERE;
+typedef float qn_f32_anywhere QN_ANYWHERE;
 
 /* Weights in a super-block of the k-quants and their kin. */
 #define QN_SUPER 256
@@ -176,16 +181,16 @@ static_assert(sizeof(qn_block_q6_k) == 210, "q6_k is 210 bytes");
 
 /* q8_K: activations at run time, never in files; d is a float32, sums are of 16 codes */
 typedef struct {
-    float d;
+    qn_f32_anywhere d;
     int8_t q[256];
-    int16_t sums[16];
+    qn_i16_anywhere sums[16];
 } qn_block_q8_k;
 static_assert(sizeof(qn_block_q8_k) == 292, "q8_k is 292 bytes");
 
 /* iq4_xs, 4.25 bits, 8 groups of 32 with 6-bit scales: w = d * (scale_g - 32) * level[q] */
 typedef struct {
     qn_half d;
-    uint16_t scales_high;
+    qn_u16_anywhere scales_high;
     uint8_t scales_low[4];
     uint8_t q[128];
 } qn_block_iq4_xs;
@@ -194,14 +199,14 @@ static_assert(sizeof(qn_block_iq4_xs) == 136, "iq4_xs is 136 bytes");
 /* iq2_xxs, 2.0625 bits: per 32 weights 4 grid indices, 4 x 7 sign bits, a 4-bit scale */
 typedef struct {
     qn_half d;
-    uint16_t q[32];
+    qn_u16_anywhere q[32];
 } qn_block_iq2_xxs;
 static_assert(sizeof(qn_block_iq2_xxs) == 66, "iq2_xxs is 66 bytes");
 
 /* iq2_xs, 2.3125 bits: per 8 weights a 9-bit grid index and 7 sign bits */
 typedef struct {
     qn_half d;
-    uint16_t q[32];
+    qn_u16_anywhere q[32];
     uint8_t scales[8];
 } qn_block_iq2_xs;
 static_assert(sizeof(qn_block_iq2_xs) == 74, "iq2_xs is 74 bytes");
@@ -238,7 +243,7 @@ static_assert(sizeof(qn_block_iq3_s) == 110, "iq3_s is 110 bytes");
 typedef struct {
     qn_half d;
     uint8_t q[32];
-    uint16_t high[8];
+    qn_u16_anywhere high[8];
 } qn_block_iq1_s;
 static_assert(sizeof(qn_block_iq1_s) == 50, "iq1_s is 50 bytes");
 

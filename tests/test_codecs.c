@@ -95,7 +95,7 @@ START_TEST(blocks_have_the_checksums_of_ggmls)
     const size_t types = sizeof golden / sizeof golden[0];
     qn_kernels k;
     bool runs;
-    if (!qn_kernels_level((unsigned)_i / types, &k, &runs) || !runs) return;
+    if (!qn_kernels_level((unsigned)((size_t)_i / types), &k, &runs) || !runs) return;
     generate(x, importance);
     ck_assert_uint_eq(checksum(x, sizeof x), 0xce2c2993);
     ck_assert_uint_eq(checksum(importance, sizeof importance), 0x9b0876a8);
@@ -148,7 +148,7 @@ START_TEST(blocks_of_awkward_rows_have_the_checksums_of_ggmls)
     const size_t types = sizeof awkward / sizeof awkward[0], i = (unsigned)_i % types;
     qn_kernels k;
     bool runs;
-    if (!qn_kernels_level((unsigned)_i / types, &k, &runs) || !runs) return;
+    if (!qn_kernels_level((unsigned)((size_t)_i / types), &k, &runs) || !runs) return;
     const qn_dtype t = awkward[i].dtype;
     const uint32_t plain = awkward_sum(&k, t, false), weighted = awkward_sum(&k, t, true);
     ck_assert_msg(plain == awkward[i].plain && weighted == awkward[i].weighted,
@@ -218,7 +218,7 @@ START_TEST(blocks_of_real_rows_are_ggmls)
     const size_t files = sizeof real / sizeof real[0], i = (unsigned)_i % files;
     qn_kernels k;
     bool runs;
-    if (!qn_kernels_level((unsigned)_i / files, &k, &runs) || !runs) return;
+    if (!qn_kernels_level((unsigned)((size_t)_i / files), &k, &runs) || !runs) return;
     const qn_dtype t = real[i].dtype;
     float *x = load("x86-real", "input.f32", &n_x);
     float *w = load("x86-real", "imatrix256.f32", &n_w);
