@@ -16,7 +16,8 @@
 typedef void (*qn_decode_fn)(const void *blocks, float *out, size_t n);
 
 /* n float32 values of one row to blocks.  weights: the importance of each
- * column (n values >= 0), or NULL.  Types that ignore importance ignore it.
+ * column (n values >= 0), or NULL.  Types that ignore importance ignore it;
+ * IQ2_XXS, IQ2_XS and IQ1_S, which ggml refuses without, take 1 everywhere.
  * Bits equal to ggml's reference quantizers compiled without contraction.
  * x holds no NaN or infinity where the type cannot hold them (quant/scan.h). */
 typedef void (*qn_encode_fn)(const float *x, const float *weights, void *blocks, size_t n);

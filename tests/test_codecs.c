@@ -36,6 +36,13 @@ static const struct {
     {QN_Q6_K, 0xb0d522c1, 0x61037255, 0x26860b54, 0x54bf3c09},
     {QN_IQ4_NL, 0x439c8770, 0xdc148bb0, 0x0bfa97ab, 0x269df626},
     {QN_IQ4_XS, 0xddb0f2c1, 0x2591ba19, 0x6d2ce634, 0x05473f9e},
+    {QN_IQ3_XXS, 0xf13af7eb, 0x809c7889, 0x1b8e4f7d, 0xe11b83b4},
+    {QN_IQ3_S, 0xaef9d6c9, 0x05e0d985, 0xc84d1d79, 0x6728d7e4},
+    {QN_IQ2_XXS, 0, 0, 0x8aeb73e1, 0x3a1328e4}, /* ggml insists on importance */
+    {QN_IQ2_XS, 0, 0, 0x9b1e03f6, 0x7db733af},
+    {QN_IQ2_S, 0x847c7db8, 0xdb103ed6, 0x2ca4b7d6, 0x815be40d},
+    {QN_IQ1_S, 0, 0, 0xcbbd0b40, 0x68f318d4},
+    {QN_IQ1_M, 0xdf102d9e, 0x599f1bb0, 0x6b7667fe, 0xdcdb6663},
     {QN_TQ1_0, 0x7b8beb0d, 0xe29be3c7, 0x7b8beb0d, 0xe29be3c7},
     {QN_TQ2_0, 0xb8109de3, 0xe29be3c7, 0xb8109de3, 0xe29be3c7},
     {QN_MXFP4, 0x3402809a, 0xb011196a, 0x3402809a, 0xb011196a},
@@ -100,7 +107,8 @@ START_TEST(blocks_have_the_checksums_of_ggmls)
     ck_assert_uint_eq(checksum(x, sizeof x), 0xce2c2993);
     ck_assert_uint_eq(checksum(importance, sizeof importance), 0x9b0876a8);
     const size_t i = (unsigned)_i % types;
-    check_golden(&k, golden[i].dtype, x, NULL, golden[i].plain, golden[i].plain_decoded);
+    if (golden[i].plain)
+        check_golden(&k, golden[i].dtype, x, NULL, golden[i].plain, golden[i].plain_decoded);
     check_golden(&k, golden[i].dtype, x, importance, golden[i].weighted,
                  golden[i].weighted_decoded);
 }
@@ -110,20 +118,25 @@ END_TEST
 
 /* CRC-32 of the same ggml's blocks for rows of 1024, one of each kind of
  * tests/support/codec_rows.h, without and with importance: printed by
- * "ggml-codecs sums" (tests/oracle). */
+ * "ggml-codecs sums" (tests/oracle).  0: ggml insists on importance.  IQ1_M is
+ * not here, since the ggml that was asked (0.25) adds up its sums in another
+ * order than the one of the checksums above (d99724f2, 0.21). */
 static const struct {
     qn_dtype dtype;
     uint32_t plain, weighted;
 } awkward[] = {
-    {QN_Q4_0, 0x778630b1, 0x628ef0a1},   {QN_Q4_1, 0x5406241a, 0x4944b930},
-    {QN_Q5_0, 0xff6a1bc4, 0xc7fdbb04},   {QN_Q5_1, 0xe8f01a58, 0xcd17a2e7},
-    {QN_Q8_0, 0xb8055906, 0xb8055906},   {QN_Q2_K, 0x2bf715f4, 0xa4a5c9e2},
-    {QN_Q3_K, 0x08f14fe8, 0x0002bec2},   {QN_Q4_K, 0xa581c958, 0xf9d4d9ab},
-    {QN_Q5_K, 0x7c5583c5, 0x18d4472c},   {QN_Q6_K, 0x15e99029, 0xef56ba49},
-    {QN_IQ4_NL, 0x22bf6c2d, 0x4511086d}, {QN_IQ4_XS, 0x7d38295f, 0xfdf030bb},
-    {QN_TQ1_0, 0xd2ba2a7c, 0xd2ba2a7c},  {QN_TQ2_0, 0xe2655887, 0xe2655887},
-    {QN_MXFP4, 0x136f3af3, 0x136f3af3},  {QN_NVFP4, 0xfe6c9b13, 0xfe6c9b13},
-    {QN_Q1_0, 0xf97d1db6, 0xf97d1db6},   {QN_Q2_0, 0x5d7db87f, 0x5d7db87f},
+    {QN_Q4_0, 0x778630b1, 0x628ef0a1},    {QN_Q4_1, 0x5406241a, 0x4944b930},
+    {QN_Q5_0, 0xff6a1bc4, 0xc7fdbb04},    {QN_Q5_1, 0xe8f01a58, 0xcd17a2e7},
+    {QN_Q8_0, 0xb8055906, 0xb8055906},    {QN_Q2_K, 0x2bf715f4, 0xa4a5c9e2},
+    {QN_Q3_K, 0x08f14fe8, 0x0002bec2},    {QN_Q4_K, 0xa581c958, 0xf9d4d9ab},
+    {QN_Q5_K, 0x7c5583c5, 0x18d4472c},    {QN_Q6_K, 0x15e99029, 0xef56ba49},
+    {QN_IQ4_NL, 0x22bf6c2d, 0x4511086d},  {QN_IQ4_XS, 0x7d38295f, 0xfdf030bb},
+    {QN_IQ3_XXS, 0x41377786, 0xa839d6ba}, {QN_IQ3_S, 0x00837703, 0xe4d87ac3},
+    {QN_IQ2_XXS, 0, 0x731df57b},          {QN_IQ2_XS, 0, 0x2d839744},
+    {QN_IQ2_S, 0x917bb899, 0x454abf3e},   {QN_IQ1_S, 0, 0xfd3e805a},
+    {QN_TQ1_0, 0xd2ba2a7c, 0xd2ba2a7c},   {QN_TQ2_0, 0xe2655887, 0xe2655887},
+    {QN_MXFP4, 0x136f3af3, 0x136f3af3},   {QN_NVFP4, 0xfe6c9b13, 0xfe6c9b13},
+    {QN_Q1_0, 0xf97d1db6, 0xf97d1db6},    {QN_Q2_0, 0x5d7db87f, 0x5d7db87f},
 };
 
 static uint32_t awkward_sum(const qn_kernels *k, qn_dtype t, bool weighted)
@@ -150,7 +163,8 @@ START_TEST(blocks_of_awkward_rows_have_the_checksums_of_ggmls)
     bool runs;
     if (!qn_kernels_level((unsigned)((size_t)_i / types), &k, &runs) || !runs) return;
     const qn_dtype t = awkward[i].dtype;
-    const uint32_t plain = awkward_sum(&k, t, false), weighted = awkward_sum(&k, t, true);
+    const uint32_t plain = awkward[i].plain ? awkward_sum(&k, t, false) : 0;
+    const uint32_t weighted = awkward_sum(&k, t, true);
     ck_assert_msg(plain == awkward[i].plain && weighted == awkward[i].weighted,
                   "%s, %s: %08x and with importance %08x, ggml's %08x and %08x",
                   qn_dtype_facts(t)->name, k.isa, plain, weighted, awkward[i].plain,
@@ -196,16 +210,20 @@ static const struct {
     const char *file;
     qn_dtype dtype;
 } real[] = {
-    {"f16.noim", QN_F16},       {"bf16.noim", QN_BF16},   {"q8_0.noim", QN_Q8_0},
-    {"q4_0.noim", QN_Q4_0},     {"q4_1.noim", QN_Q4_1},   {"q5_0.noim", QN_Q5_0},
-    {"q5_1.noim", QN_Q5_1},     {"q4_K.noim", QN_Q4_K},   {"q5_K.noim", QN_Q5_K},
-    {"q6_K.noim", QN_Q6_K},     {"q8_0.im", QN_Q8_0},     {"q4_0.im", QN_Q4_0},
-    {"q4_1.im", QN_Q4_1},       {"q5_0.im", QN_Q5_0},     {"q5_1.im", QN_Q5_1},
-    {"q4_K.im", QN_Q4_K},       {"q5_K.im", QN_Q5_K},     {"q6_K.im", QN_Q6_K},
-    {"q2_K.noim", QN_Q2_K},     {"q3_K.noim", QN_Q3_K},   {"iq4_nl.noim", QN_IQ4_NL},
-    {"iq4_xs.noim", QN_IQ4_XS}, {"tq1_0.noim", QN_TQ1_0}, {"tq2_0.noim", QN_TQ2_0},
-    {"q2_K.im", QN_Q2_K},       {"q3_K.im", QN_Q3_K},     {"iq4_nl.im", QN_IQ4_NL},
-    {"iq4_xs.im", QN_IQ4_XS},   {"tq1_0.im", QN_TQ1_0},   {"tq2_0.im", QN_TQ2_0},
+    {"f16.noim", QN_F16},         {"bf16.noim", QN_BF16},     {"q8_0.noim", QN_Q8_0},
+    {"q4_0.noim", QN_Q4_0},       {"q4_1.noim", QN_Q4_1},     {"q5_0.noim", QN_Q5_0},
+    {"q5_1.noim", QN_Q5_1},       {"q4_K.noim", QN_Q4_K},     {"q5_K.noim", QN_Q5_K},
+    {"q6_K.noim", QN_Q6_K},       {"q8_0.im", QN_Q8_0},       {"q4_0.im", QN_Q4_0},
+    {"q4_1.im", QN_Q4_1},         {"q5_0.im", QN_Q5_0},       {"q5_1.im", QN_Q5_1},
+    {"q4_K.im", QN_Q4_K},         {"q5_K.im", QN_Q5_K},       {"q6_K.im", QN_Q6_K},
+    {"q2_K.noim", QN_Q2_K},       {"q3_K.noim", QN_Q3_K},     {"iq4_nl.noim", QN_IQ4_NL},
+    {"iq4_xs.noim", QN_IQ4_XS},   {"tq1_0.noim", QN_TQ1_0},   {"tq2_0.noim", QN_TQ2_0},
+    {"iq3_xxs.noim", QN_IQ3_XXS}, {"iq3_s.noim", QN_IQ3_S},   {"iq2_s.noim", QN_IQ2_S},
+    {"q2_K.im", QN_Q2_K},         {"q3_K.im", QN_Q3_K},       {"iq4_nl.im", QN_IQ4_NL},
+    {"iq4_xs.im", QN_IQ4_XS},     {"tq1_0.im", QN_TQ1_0},     {"tq2_0.im", QN_TQ2_0},
+    {"iq3_xxs.im", QN_IQ3_XXS},   {"iq3_s.im", QN_IQ3_S},     {"iq2_s.im", QN_IQ2_S},
+    {"iq2_xs.im", QN_IQ2_XS},     {"iq2_xxs.im", QN_IQ2_XXS}, {"iq1_s.im", QN_IQ1_S},
+    {"iq1_m.im", QN_IQ1_M},
 };
 
 /* Rows of 256 of many kinds, quantized on x86. */

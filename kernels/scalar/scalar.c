@@ -12,6 +12,9 @@ void qn_use_scalar(qn_kernels *k)
     qn_use_scalar_q2_k(k);
     qn_use_scalar_q3_k(k);
     qn_use_scalar_iq4(k);
+    qn_use_scalar_iq3(k);
+    qn_use_scalar_iq2(k);
+    qn_use_scalar_iq1(k);
     qn_use_scalar_ternary(k);
     qn_use_scalar_fp4(k);
     qn_use_scalar_activations(k);

@@ -16,6 +16,9 @@ void qn_use_scalar_q2_k(qn_kernels *k);        /* q2_k.c */
 void qn_use_scalar_q3_k(qn_kernels *k);        /* q3_k.c */
 void qn_use_scalar_q6_k(qn_kernels *k);        /* q6_k.c */
 void qn_use_scalar_iq4(qn_kernels *k);         /* IQ4_NL IQ4_XS: iq4.c */
+void qn_use_scalar_iq3(qn_kernels *k);         /* IQ3_XXS IQ3_S: iq3.c */
+void qn_use_scalar_iq2(qn_kernels *k);         /* IQ2_XXS IQ2_XS IQ2_S: iq2.c */
+void qn_use_scalar_iq1(qn_kernels *k);         /* IQ1_S IQ1_M: iq1.c */
 void qn_use_scalar_ternary(qn_kernels *k);     /* TQ1_0 TQ2_0 Q1_0 Q2_0: ternary.c */
 void qn_use_scalar_fp4(qn_kernels *k);         /* MXFP4 NVFP4: fp4.c */
 void qn_use_scalar_activations(qn_kernels *k); /* Q8_1 Q8_K: activations.c */
