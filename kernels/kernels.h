@@ -56,7 +56,7 @@ typedef struct {
     void (*axpy)(float a, const float *x, float *y, size_t n);
     /* x[i] = e^(x[i] - shift), and their sum in sixteen float lanes folded
      * 8-4-2-1.  Own polynomial, error below 2 ulp, same bits everywhere;
-     * arguments below -87.3 give 0. */
+     * arguments below -87.3 give 0, above 88 they count as 88. */
     float (*exp_sum)(float *x, float shift, size_t n);
     /* The largest element (n >= 1, no NaN; of two zeros either). */
     float (*max)(const float *x, size_t n);
