@@ -103,7 +103,7 @@ qn_status qn_imatrix_parse_dat(qn_imatrix *m, qn_error *err)
 {
     cursor c = {.map = &m->map, .err = err};
     int32_t n = 0;
-    const int64_t most = (int64_t)(m->map.size / LEAST_ENTRY_BYTES);
+    const int64_t most = 1 + (int64_t)(m->map.size / LEAST_ENTRY_BYTES);
     qn_status status = take_count(&c, "the number of entries", 1, most, &n);
     if (status) return status;
     m->entries = qn_alloc((size_t)n, sizeof *m->entries);

@@ -1,5 +1,4 @@
-/* Cutting text into words by a pre-tokenizer's patterns; the only file over
- * PCRE2 (UTF, Unicode properties, JIT where there is one). */
+/* Cutting text into words by a pre-tokenizer's patterns. */
 #ifndef QN_FORMATS_TOKENIZER_SPLIT_H
 #define QN_FORMATS_TOKENIZER_SPLIT_H
 
