@@ -18,6 +18,7 @@ static const qn_mix mixes[] = {
     {"Q4_K_M", 15, QN_Q4_K, "4.5 bits, half of attn_v and ffn_down in Q6_K: the usual choice"},
     {"Q4_K_S", 14, QN_Q4_K, "4.5 bits, the first attn_v and ffn_down in Q5_K"},
     {"Q4_0", 2, QN_Q4_0, "4.5 bits: scale per 32, the fastest to run"},
+    {"COPY", QN_MIX_COPY, QN_F32, "every tensor stays what it is"},
 };
 
 static const struct {

@@ -158,6 +158,10 @@ static qn_status decide_all(qn_plan *p, const qn_quantize_options *options, qn_e
     qn_status status = qn_policy_init(&policy, p->model, options, err);
     for (size_t i = 0; !status && i < p->n; i++) {
         qn_plan_entry *e = &p->entries[i];
+        if (options->rules)
+            status = qn_type_rules_find(options->rules, e->tensor->name, p->model->generic,
+                                        &e->rule, err);
+        if (status) break;
         qn_policy_decide(&policy, e, stored_type(p->model, e->tensor, automatic));
         status = check_entry(p, e, err);
         if (!status && !options->allow_requantize) status = check_requantize(p, e, err);

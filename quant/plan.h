@@ -6,12 +6,14 @@
 #include "formats/convert.h"
 #include "formats/model.h"
 #include "quant/importance.h"
+#include "quant/type_rules.h"
 
 typedef struct {
     const qn_model_tensor *tensor;
     qn_dtype dtype;                        /* to be written */
     bool copy;                             /* the raw bytes are taken as they are */
     bool fallback;                         /* not the type the mix asked for: told to the user */
+    const qn_type_rule *rule;              /* of the user for this tensor, or NULL */
     const qn_importance_entry *importance; /* NULL: none, or the type takes no notice */
     bool lacks_importance; /* a matrix is given, the type heeds it, but it has no data of this */
     char reason[96];       /* "mix: output", "1-D: kept", "4095 columns: Q5_K instead of Q4_K" */
@@ -28,10 +30,13 @@ typedef struct {
 /* What llama-quantize calls a type: a mix of tensor types with a number. */
 typedef struct {
     const char *name;   /* "Q4_K_M" */
-    uint32_t file_type; /* general.file_type */
+    uint32_t file_type; /* general.file_type; QN_MIX_COPY: what it is in the source */
     qn_dtype dtype;     /* its default tensor type */
     const char *help;
 } qn_mix;
+
+/* The mix COPY: every tensor stays what it is. */
+#define QN_MIX_COPY UINT32_MAX
 
 /* By name in any case, llama-quantize's aliases included ("Q4_K" is Q4_K_M);
  * NULL: unknown. */
@@ -46,6 +51,9 @@ typedef struct {
     const qn_dtype *output_type; /* NULL: not given */
     const qn_dtype *embedding_type;
     const qn_importance *importance; /* NULL: none; outlives the plan */
+    const qn_type_rules *rules;      /* NULL: none; outlives the plan */
+    const qn_metadata *overrides;    /* keys for the file; the model's numbers that the rules ask
+                                        for are these, too.  NULL: none */
     uint64_t align;                  /* 0: the format's default */
 } qn_quantize_options;
 

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "formats/base/alloc.h"
+
 enum { DEFAULT_ALIGN = 32, LEAST_ALIGN = 8 }; /* of a GGUF file's data */
 
 /* The data's alignment and its key, which agree: llama-quantize copies the key
@@ -24,16 +26,71 @@ qn_status qn_plan_set_alignment(qn_plan *p, uint64_t asked, qn_error *err)
     return QN_OK;
 }
 
+/* As if the key had not been there. */
+static qn_status append_u32(qn_metadata *m, const char *key, uint32_t v, qn_error *err)
+{
+    qn_metadata_remove(m, key);
+    return qn_metadata_set_u32(m, key, v, err);
+}
+
+static qn_status append_str(qn_metadata *m, const char *key, qn_str text, qn_error *err)
+{
+    qn_metadata_remove(m, key);
+    return qn_metadata_set_str(m, key, text, err);
+}
+
+/* What llama.cpp takes a file without general.file_type for: the mix named as
+ * most of its tensors' type, marked as a guess. */
+static uint32_t guessed_file_type(const qn_plan *p)
+{
+    enum { GUESSED = 1024 };
+    size_t counts[QN_DTYPE_COUNT] = {0};
+    qn_dtype most = QN_F32;
+    for (size_t i = 0; i < p->n; i++) {
+        const qn_dtype t = p->entries[i].tensor->rows->dtype;
+        if (++counts[t] > counts[most]) most = t;
+    }
+    const qn_mix *mix = qn_mix_by_name(qn_dtype_facts(most)->name);
+    return GUESSED | (mix ? mix->file_type : 0);
+}
+
+/* Of the mix, or for COPY of the source. */
+static qn_status file_type_of(const qn_plan *p, const qn_mix *mix, uint32_t *out, qn_error *err)
+{
+    uint64_t stored = 0;
+    bool found = false;
+    *out = mix->file_type;
+    if (mix->file_type != QN_MIX_COPY) return QN_OK;
+    const qn_status status =
+        qn_metadata_u64(p->metadata, "general.file_type", &stored, &found, err);
+    *out = found ? (uint32_t)stored : guessed_file_type(p);
+    return status;
+}
+
 /* What llama-quantize makes of a file's keys: the two that it sets go to the
  * end, those of a split file are gone. */
 static qn_status set_quantized_keys(qn_metadata *m, uint32_t file_type, qn_error *err)
 {
-    static const char *const gone[] = {"general.quantization_version", "general.file_type",
-                                       "split.no", "split.count", "split.tensors.count"};
+    static const char *const gone[] = {"split.no", "split.count", "split.tensors.count"};
     enum { QUANTIZATION_VERSION = 2 }; /* ggml's GGML_QNT_VERSION */
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) qn_metadata_remove(m, gone[i]);
-    qn_status status = qn_metadata_set_u32(m, gone[0], QUANTIZATION_VERSION, err);
-    return status ? status : qn_metadata_set_u32(m, gone[1], file_type, err);
+    const qn_status status =
+        append_u32(m, "general.quantization_version", QUANTIZATION_VERSION, err);
+    return status ? status : append_u32(m, "general.file_type", file_type, err);
+}
+
+static qn_status set_overrides(qn_metadata *m, const qn_metadata *overrides, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t i = 0; !status && i < qn_metadata_count(overrides); i++) {
+        const qn_meta_value *v = qn_metadata_at(overrides, i);
+        char *key = qn_strndup(v->key.s, v->key.n);
+        if (!key) return qn_fail_memory(err, "the metadata");
+        qn_metadata_remove(m, key);
+        status = qn_metadata_set(m, key, v->type, v->element, v->count, v->bytes, err);
+        qn_free(key);
+    }
+    return status;
 }
 
 /* llama-quantize keeps such texts in 128 bytes with a terminator. */
@@ -41,19 +98,6 @@ static qn_str cut(const char *s, size_t n)
 {
     enum { MOST = 127 };
     return qn_str_of(s, strnlen(s, n < MOST ? n : MOST));
-}
-
-/* Appended, also where the key was there already. */
-static qn_status append_str(qn_metadata *m, const char *key, qn_str text, qn_error *err)
-{
-    qn_metadata_remove(m, key);
-    return qn_metadata_set_str(m, key, text, err);
-}
-
-static qn_status append_u32(qn_metadata *m, const char *key, uint32_t v, qn_error *err)
-{
-    qn_metadata_remove(m, key);
-    return qn_metadata_set_u32(m, key, v, err);
 }
 
 static qn_status set_importance_keys(qn_metadata *m, const qn_importance *of, qn_error *err)
@@ -69,18 +113,22 @@ static qn_status set_importance_keys(qn_metadata *m, const qn_importance *of, qn
     return status;
 }
 
+/* A copy for the output. */
+static qn_status source_metadata(const qn_model *m, qn_metadata **out, qn_error *err)
+{
+    if (!m->from_gguf) return qn_convert_metadata(m, qn_convert_resolve(m, QN_OUT_AUTO), out, err);
+    *out = qn_metadata_copy(m->metadata);
+    return *out ? QN_OK : qn_fail_memory(err, "the metadata");
+}
+
 qn_status qn_plan_set_quantized_metadata(qn_plan *p, const qn_quantize_options *options,
                                          qn_error *err)
 {
-    qn_status status = QN_OK;
-    if (p->model->from_gguf)
-        p->metadata = qn_metadata_copy(p->model->metadata);
-    else
-        status = qn_convert_metadata(p->model, qn_convert_resolve(p->model, QN_OUT_AUTO),
-                                     &p->metadata, err);
-    if (status) return status;
-    if (!p->metadata) return qn_fail_memory(err, "the metadata");
-    status = set_quantized_keys(p->metadata, options->mix->file_type, err);
+    uint32_t file_type = 0;
+    qn_status status = source_metadata(p->model, &p->metadata, err);
+    if (!status) status = file_type_of(p, options->mix, &file_type, err);
+    if (!status) status = set_quantized_keys(p->metadata, file_type, err);
+    if (!status && options->overrides) status = set_overrides(p->metadata, options->overrides, err);
     if (!status && options->importance)
         status = set_importance_keys(p->metadata, options->importance, err);
     return status ? status : qn_plan_set_alignment(p, options->align, err);

@@ -116,6 +116,7 @@ static bool is_vector(const qn_model_tensor *t)
 static const char *why_kept(const qn_policy *p, const qn_model_tensor *t)
 {
     static const char suffix[] = "weight";
+    if (p->options->mix->file_type == QN_MIX_COPY) return "copy";
     if (!qn_dtype_facts(t->rows->dtype)->is_float) return qn_dtype_facts(t->rows->dtype)->name;
     if (is_vector(t)) return "1-D";
     if (p->generic) return NULL;
@@ -270,23 +271,30 @@ static void set(qn_plan_entry *e, qn_dtype dtype, const char *fmt, ...)
     e->fallback = false;
 }
 
-/* A type the user named for this tensor, or NULL. */
-static const qn_dtype *named_type(const qn_quantize_options *o, category what)
+/* A type the user named for tensors of this kind, or NULL.  The per-layer
+ * embeddings are large enough for a rule of their own to count. */
+static const qn_dtype *named_type(const qn_quantize_options *o, category what,
+                                  const qn_plan_entry *e)
 {
-    if (what == EMBEDDING) return o->embedding_type;
-    return what == OUTPUT ? o->output_type : NULL;
+    if (what == OUTPUT) return o->output_type;
+    if (what != EMBEDDING) return NULL;
+    const bool per_layer = !strcmp(e->tensor->name, "per_layer_token_embd.weight");
+    return per_layer && e->rule ? NULL : o->embedding_type;
 }
 
 static void decide_by_mix(qn_policy *p, qn_plan_entry *e, category what)
 {
     const qn_mix *mix = p->options->mix;
     uint64_t columns = e->tensor->dims[e->tensor->rank - 1];
-    qn_dtype wanted = mixed_type(p, what, e->tensor->name), got = fitting_type(wanted, columns);
+    qn_dtype wanted = e->rule ? e->rule->dtype : mixed_type(p, what, e->tensor->name);
+    qn_dtype got = fitting_type(wanted, columns);
     const char *name = qn_dtype_facts(got)->name;
     if (got != wanted) {
         set(e, got, "%llu columns: %s instead of %s", (unsigned long long)columns, name,
             qn_dtype_facts(wanted)->name);
         e->fallback = true;
+    } else if (e->rule) {
+        set(e, got, "asked for: '%s'", e->rule->pattern);
     } else if (got == mix->dtype) {
         set(e, got, "%s: %s", p->options->pure ? "pure" : "mix", name);
     } else {
@@ -299,7 +307,7 @@ void qn_policy_decide(qn_policy *p, qn_plan_entry *e, qn_dtype kept)
     const qn_quantize_options *o = p->options;
     const char *why = why_kept(p, e->tensor);
     category what = p->generic ? OTHER : category_of(e->tensor->name);
-    const qn_dtype *named = named_type(o, what);
+    const qn_dtype *named = named_type(o, what, e);
     if (why)
         set(e, kept, "%s: kept", why);
     else if (named)
@@ -325,12 +333,14 @@ int64_t qn_policy_block(const char *name)
 
 /* ARCHITECTURE.KEY, its first element where it is an array (one number a
  * layer); *out stays where the key is absent. */
-static qn_status number_of(const qn_model *m, const char *key, uint64_t *out, qn_error *err)
+static qn_status number_of(const qn_model *m, const qn_metadata *overrides, const char *key,
+                           uint64_t *out, qn_error *err)
 {
     char full[160];
     double v;
     snprintf(full, sizeof full, "%s.%s", m->architecture, key);
-    const qn_meta_value *value = qn_metadata_find(m->metadata, full);
+    const qn_meta_value *value = overrides ? qn_metadata_find(overrides, full) : NULL;
+    if (!value) value = qn_metadata_find(m->metadata, full);
     if (!value) return QN_OK;
     qn_status status = qn_meta_number(value, 0, &v, err);
     if (status) return status;
@@ -373,11 +383,12 @@ qn_status qn_policy_init(qn_policy *p, const qn_model *m, const qn_quantize_opti
     }
 
     uint64_t heads = 0;
-    qn_status status = number_of(m, "block_count", &made.layers, err);
-    if (!status) status = number_of(m, "expert_count", &made.experts, err);
-    if (!status) status = number_of(m, "attention.head_count", &heads, err);
+    const qn_metadata *other = options->overrides;
+    qn_status status = number_of(m, other, "block_count", &made.layers, err);
+    if (!status) status = number_of(m, other, "expert_count", &made.experts, err);
+    if (!status) status = number_of(m, other, "attention.head_count", &heads, err);
     uint64_t kv_heads = heads;
-    if (!status) status = number_of(m, "attention.head_count_kv", &kv_heads, err);
+    if (!status) status = number_of(m, other, "attention.head_count_kv", &kv_heads, err);
     if (status) return status;
     made.is_70b = is_70b(m->architecture, made.layers, heads, kv_heads);
     *p = made;

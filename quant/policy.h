@@ -31,8 +31,8 @@ int64_t qn_policy_block(const char *name);
 qn_status qn_policy_init(qn_policy *p, const qn_model *m, const qn_quantize_options *options,
                          qn_error *err);
 
-/* Fills e->dtype, e->reason and e->fallback for e->tensor, which is of type
- * `kept` where the rules leave it alone.  To be called for every tensor in the
+/* Fills e->dtype, e->reason and e->fallback for e->tensor with e->rule, which is
+ * of type `kept` where the rules leave it alone.  To be called for every tensor in the
  * order of the output, since some rules count. */
 void qn_policy_decide(qn_policy *p, qn_plan_entry *e, qn_dtype kept);
 

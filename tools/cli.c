@@ -171,12 +171,15 @@ bool qn_parse_size(const char *text, uint64_t *out)
     return true;
 }
 
-static bool add_text(qn_texts *t, const char *value)
+static bool add_text(qn_texts *t, const char *value, const char *option)
 {
-    const char **at = qn_resize(t->at, t->n + 1, sizeof *at);
-    if (!at) return false;
-    t->at = at;
-    t->at[t->n++] = value;
+    const char **at = qn_resize(t->at, t->n + 1, sizeof(const char *));
+    if (at) t->at = at;
+    const char **by = qn_resize(t->by, t->n + 1, sizeof(const char *));
+    if (by) t->by = by;
+    if (!at || !by) return false;
+    t->at[t->n] = value;
+    t->by[t->n++] = option;
     return true;
 }
 
@@ -195,7 +198,7 @@ static bool set_option(const qn_opt *o, const char *value, void *options)
     switch (o->kind) {
     case QN_OPT_FLAG: *(bool *)field = true; return true;
     case QN_OPT_TEXT: *(const char **)field = value; return true;
-    case QN_OPT_TEXTS: return add_text(field, value);
+    case QN_OPT_TEXTS: return add_text(field, value, o->name);
     case QN_OPT_COUNT: return parse_count(value, field);
     case QN_OPT_SIZE: return qn_parse_size(value, field);
     case QN_OPT_REAL: return parse_real(value, field);
@@ -345,9 +348,13 @@ static bool count_fits(const qn_command *c, const qn_common *o, char **args, siz
 
 static void free_texts(const qn_command *c, void *options)
 {
-    for (size_t i = 0; i < c->n_options; i++)
-        if (c->options[i].kind == QN_OPT_TEXTS)
-            qn_free(((qn_texts *)((char *)options + c->options[i].field))->at);
+    for (size_t i = 0; i < c->n_options; i++) {
+        if (c->options[i].kind != QN_OPT_TEXTS) continue;
+        qn_texts *t = (qn_texts *)((char *)options + c->options[i].field);
+        qn_free(t->at);
+        qn_free(t->by);
+        *t = (qn_texts){0};
+    }
 }
 
 /* What was printed may not have arrived (a full disk behind a redirection). */

@@ -48,6 +48,7 @@ typedef struct {
 
 typedef struct {
     const char **at;
+    const char **by; /* which option gave it: several may share a field */
     size_t n;
 } qn_texts;
 

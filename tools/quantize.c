@@ -7,6 +7,7 @@
 #include "tools/memory.h"
 #include "tools/output_name.h"
 #include "tools/progress.h"
+#include "tools/quantize_inputs.h"
 #include "tools/write_model.h"
 
 typedef struct {
@@ -14,7 +15,7 @@ typedef struct {
     bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan;
     const char *output_type, *embedding_type;
     const char *model_name, *family, *pre;
-    qn_texts imatrix, include_weights, exclude_weights;
+    qn_texts imatrix, include_weights, exclude_weights, tensor_types, overrides;
     uint64_t max_memory, align;
 } options;
 
@@ -32,6 +33,13 @@ static const qn_opt table[] = {
      "this type for output.weight"},
     {0, "token-embedding-type", "TYPE", QN_OPT_TEXT, offsetof(options, embedding_type),
      "this type for the token embedding"},
+    {0, "tensor-type", "NAME=TYPE", QN_OPT_TEXTS, offsetof(options, tensor_types),
+     "this type for tensors in whose name the regular expression NAME is found, when TYPE is "
+     "made of blocks; the first that fits counts (repeatable)"},
+    {0, "tensor-type-file", "FILE", QN_OPT_TEXTS, offsetof(options, tensor_types),
+     "a file of NAME=TYPE, between blanks or line feeds (repeatable)"},
+    {0, "override-kv", "KEY=TYPE:VALUE", QN_OPT_TEXTS, offsetof(options, overrides),
+     "metadata to set in the output; TYPE is int, float, bool or str (repeatable)"},
     {0, "imatrix", "FILE", QN_OPT_TEXTS, offsetof(options, imatrix),
      "importance matrix of llama-imatrix, .gguf or .dat; given several times, they are merged"},
     {0, "include-weights", "TEXT", QN_OPT_TEXTS, offsetof(options, include_weights),
@@ -113,7 +121,7 @@ static qn_exit dtype_option(const qn_common *c, const char *option, const char *
 
 /* ---- the job ----------------------------------------------------------------------- */
 
-static qn_status one_type(const options *o, const qn_model *m, qn_quantize_options *rules,
+static qn_status one_type(const options *o, const qn_model *m, const qn_quantize_options *rules,
                           const char *out, json_t *outputs, qn_error *err)
 {
     qn_plan *plan = NULL;
@@ -135,38 +143,28 @@ static qn_status one_type(const options *o, const qn_model *m, qn_quantize_optio
     return status;
 }
 
-static qn_status open_importance(const options *o, qn_importance **out, qn_error *err)
-{
-    if (!o->imatrix.n) return QN_OK;
-    const bool include = o->include_weights.n > 0;
-    const qn_texts *words = include ? &o->include_weights : &o->exclude_weights;
-    qn_importance *made = NULL;
-    qn_status status = qn_importance_open(&made, o->imatrix.at, o->imatrix.n, err);
-    if (!status && words->n) status = qn_importance_filter(made, words->at, words->n, include, err);
-    if (!status) {
-        *out = made;
-        made = NULL;
-    }
-    qn_importance_close(made);
-    return status;
-}
-
-static qn_exit quantize(const options *o, const arguments *a, qn_quantize_options *rules)
+static qn_exit quantize(const options *o, const arguments *a, const qn_quantize_options *given)
 {
     const double started = qn_seconds();
     const qn_model_options how = {.family = o->family, .model_name = o->model_name, .pre = o->pre};
     qn_error err = {0};
     qn_model *model = NULL;
-    qn_importance *importance = NULL;
+    qn_quantize_inputs inputs = {0};
+    const qn_importance_options importance = {&o->imatrix, &o->include_weights,
+                                              &o->exclude_weights};
     json_t *outputs = json_array();
     qn_exit exit = QN_EXIT_FINE;
     qn_memory_watch();
-    qn_status status = open_importance(o, &importance, &err);
-    rules->importance = importance;
+    qn_status status =
+        qn_quantize_inputs_open(&inputs, &importance, &o->tensor_types, &o->overrides, &err);
+    qn_quantize_options rules = *given;
+    rules.importance = inputs.importance;
+    rules.rules = &inputs.rules;
+    rules.overrides = inputs.overrides;
     if (!status) status = qn_model_open(&model, a->in, &how, &err);
     for (size_t i = 0; i < a->n_types && !status; i++) {
-        rules->mix = qn_mix_by_name(a->types[i]);
-        status = one_type(o, model, rules, a->out, outputs, &err);
+        rules.mix = qn_mix_by_name(a->types[i]);
+        status = one_type(o, model, &rules, a->out, outputs, &err);
     }
     if (status)
         exit = qn_complain(&o->common, &err);
@@ -175,7 +173,7 @@ static qn_exit quantize(const options *o, const arguments *a, qn_quantize_option
                                                            o->dry_run, started));
     json_decref(outputs);
     qn_model_close(model);
-    qn_importance_close(importance);
+    qn_quantize_inputs_close(&inputs);
     return exit;
 }
 
