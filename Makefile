@@ -196,6 +196,7 @@ run-lint: $(libs)
 	  '$(CLANG_TIDY) --quiet --warnings-as-errors="*" "$$@" -- $(filter-out -fopenmp,$(base)) $(lib_cflags) 2>/dev/null' tidy
 	@! ls docs/man/*.1 >/dev/null 2>&1 || mandoc -T lint -W warning docs/man/*.[15]
 	@shellcheck -s sh $(shell find tests -type f \( -name run -o -name '*.sh' -o -name demo \))
+	@shellcheck -s sh -e SC2154,SC2086,SC3045 tests/cli/*.test
 	@shellcheck .ci/run
 	@echo 'lint: fine'
 

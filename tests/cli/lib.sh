@@ -44,6 +44,10 @@ zeros_of() {
     truncate -s $((8 + ${#header} + $1 * $2 * 4)) zeros.safetensors
 }
 
+# sanitized: whether the program was built with a sanitizer, which is slow and
+# reserves more addresses than any limit allows
+sanitized() { grep -q -e __asan_init -e __tsan_init "$QUERN"; }
+
 # steady: figures that differ from run to run made the same
 steady() {
     sed -e 's/read in [0-9:.]*\( s\)*, peak memory [0-9.]* [KM]iB/read in TIME, peak memory SIZE/' \
