@@ -1,6 +1,7 @@
 # make                      release build in build/release
 # make check                install what is missing, build and run every test
 # make demo                 quantize the demonstration model, show what it costs
+# make V=1                  the commands as they are run
 # make config=asan check    the same under AddressSanitizer and UBSan (also debug, tsan)
 # make lint                 arrows, headers, symbol prefixes, formatting, clang-tidy
 # make bench                kernels and whole jobs against this machine's own roof
@@ -40,6 +41,9 @@ endif
 base = -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off $(openmp) \
        $(warnings) $(or $(config_$(config)),$(error no such config: $(config)))
 
+# A word for each step; the whole command with V=1.
+say = $(if $(V),,@echo '  $(1)  $(2)';)
+
 # ---- what we stand on: one Debian package each, each behind one file of ours --
 packages := jansson libpcre2-8 libutf8proc zlib libxxhash libmd check
 apt_build := gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev \
@@ -75,29 +79,29 @@ $(B)/%_avx512.o: isa = $(flags_avx2) -mavx512f -mavx512dq -mavx512bw -mavx512vl
 
 $(B)/%.o: %.c $(B)/.flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(base) $(lib_cflags) $(if $(filter tests/%,$<),$(check_cflags)) $(isa) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$@)$(CC) $(CPPFLAGS) $(base) $(lib_cflags) $(if $(filter tests/%,$<),$(check_cflags)) $(isa) $(CFLAGS) -MMD -MP -c $< -o $@
 
 define library
 $(B)/lib$(1).a: $(call objects,$(1))
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	$$(call say,AR,$$@)$(AR) rcs $$@ $$^
 endef
 $(foreach l,$(layers),$(eval $(call library,$(l))))
 
 # All of tools/ but main(), so that tests can link it.
 $(B)/libtools.a: $(filter-out $(B)/tools/quern.o,$(call objects,tools))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)$(AR) rcs $@ $^
 
 $(program): $(B)/tools/quern.o $(libs)
-	$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
+	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
 
 $(B)/tests/test_%: $(B)/tests/test_%.o $(call objects,tests/support) $(libs)
-	$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(check_ldlibs) $(lib_ldlibs)
+	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(check_ldlibs) $(lib_ldlibs)
 
 # A corpus is replayed by a plain main, so every test run covers it.
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(libs)
-	$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
+	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
 
 # A change of flags rebuilds what depends on them.
 $(B)/.flags: force
@@ -156,7 +160,7 @@ cross: deps-cross
 	@sh tests/cross/run build/native/fingerprint build/aarch64/fingerprint
 
 $(B)/fingerprint: $(B)/tests/cross/fingerprint.o $(B)/tests/support/random.o $(B)/libkernels.a
-	$(CC) $(base) $(CFLAGS) $(LDFLAGS) -static $^ -o $@ -lm
+	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) -static $^ -o $@ -lm
 
 # Everything below the fuzz targets is instrumented, too.
 fuzz:
@@ -164,7 +168,7 @@ fuzz:
 
 fuzz-binaries: $(addprefix $(B)/,$(fuzzers))
 $(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libformats.a $(B)/libkernels.a
-	$(CC) $(base) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
+	$(call say,LINK,$@)$(CC) $(base) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
 
 # ---- lint -----------------------------------------------------------------------------
 may_kernels  := kernels
