@@ -91,7 +91,7 @@ bool qn_progress_tell(void *ctx, uint64_t done, uint64_t total)
     if (p->common->quiet || !total || done > total) return true;
     const double now = qn_seconds();
     if (p->terminal) {
-        if (now - p->last < REDRAW) return true;
+        if (now - p->last < REDRAW && done < total) return true;
         p->last = now;
         draw(p, done, total, now);
         return true;
