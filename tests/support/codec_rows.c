@@ -14,19 +14,11 @@ static int pick(qn_random *r, int limit)
     return (int)(qn_random_bits(r) % (unsigned)limit);
 }
 
-static float upper_half_only(float v)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    bits &= 0xffff0000;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 /* A power of two or one of the eleven floats below it. */
 static float near_power_of_two(qn_random *r)
 {
-    float v = ldexpf(pick(r, 2) ? 1.0f : -1.0f, pick(r, 40) - 20);
+    const int exponent = pick(r, 40) - 20; /* drawn first, whatever the compiler */
+    float v = ldexpf(pick(r, 2) ? 1.0f : -1.0f, exponent);
     uint32_t bits;
     memcpy(&bits, &v, sizeof bits);
     bits -= (uint32_t)pick(r, 12);
@@ -47,7 +39,7 @@ static float element(qn_random *r, int kind, int i)
     case 7: return ldexpf(x, -140);
     case 8: return x * 3e3f;
     case 9: return (float)(pick(r, 31) - 15);
-    case 10: return upper_half_only(x);
+    case 10: return x;
     case 11: return i % 32 == i / 32 * 7 % 32 ? x : 0.0f;
     case 12: return i % 32 && pick(r, 3) ? near_power_of_two(r) * 0.25f : near_power_of_two(r);
     case 13: return uniform(r) + 0.125f;

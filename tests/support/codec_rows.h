@@ -7,7 +7,7 @@
 
 /* Kinds: like weights, uniform, heavy tails, mostly zeros, zeros by the group,
  * constant by the group, around 1e-14, denormals, thousands, small integers,
- * bfloat16, one value per 32, next to powers of two, positive, negative, three
+ * about 1, one value per 32, next to powers of two, positive, negative, three
  * values, outliers, halves of small integers, groups of falling size, a ramp. */
 enum { QN_CODEC_KINDS = 20 };
 void qn_codec_row(qn_random *r, int kind, float *x, size_t n);
