@@ -43,10 +43,10 @@ static bool undefined_there(const char *table, unsigned row, const char *type)
 
 START_TEST(awkward_rows_have_ggmls_bytes)
 {
-    const size_t n_types = sizeof types / sizeof types[0], t = (unsigned)_i % n_types;
+    const size_t n_types = sizeof types / sizeof types[0], t = (size_t)_i % n_types;
     qn_kernels k;
     bool runs;
-    if (!qn_kernels_level((unsigned)_i / n_types, &k, &runs) || !runs) return;
+    if (!qn_kernels_level((unsigned)((size_t)_i / n_types), &k, &runs) || !runs) return;
     size_t n_x, n_want, n_table;
     char file[32];
     uint64_t bytes;

@@ -28,9 +28,9 @@ static float scale_of(float d, unsigned code)
 }
 
 /* The 32 bits behind the four indices of a group: 4 x 7 signs and the scale. */
-static uint32_t upper_word(const uint16_t *q)
+static uint32_t upper_word(const qn_block_iq2_xxs *b, int group)
 {
-    return q[2] | (uint32_t)q[3] << 16;
+    return b->q[group * 4 + 2] | (uint32_t)b->q[group * 4 + 3] << 16;
 }
 
 static void decode_iq2_xxs(const void *blocks, float *out, size_t n)
@@ -38,9 +38,8 @@ static void decode_iq2_xxs(const void *blocks, float *out, size_t n)
     const qn_block_iq2_xxs *b = blocks;
     for (size_t i = 0; i < n; i += QN_SUPER, b++)
         for (int v = 0; v < VECTORS; v++) {
-            const uint16_t *q = b->q + v / 4 * 4;
-            const uint32_t word = upper_word(q);
-            const unsigned index = q[v % 4 / 2] >> (v % 2 * 8) & 255;
+            const uint32_t word = upper_word(b, v / 4);
+            const unsigned index = b->q[v / 4 * 4 + v % 4 / 2] >> (v % 2 * 8) & 255;
             decode_vector(qn_grid_iq2_xxs[index], qn_even_signs(word >> (v % 4 * 7) & 127),
                           scale_of(qn_half_value(b->d), word >> 28), out + i + v * VECTOR);
         }
@@ -109,14 +108,16 @@ void qn_finish_iq2_xxs(const qn_lattice_groups *g, qn_block_iq2_xxs *b)
     b->d = qn_half_of(d);
     for (int i = 0; i < VECTORS / 4; i++) {
         uint32_t word = (uint32_t)scale[i] << 28;
-        uint16_t *q = b->q + i * 4;
+        uint16_t q[2] = {0};
         for (int v = 0; v < 4; v++) {
             const unsigned point = qn_lattice_point(l, g, i * 4 + v);
             q[v / 2] = (uint16_t)(q[v / 2] | point << (v % 2 * 8));
             word |= (uint32_t)g->signs[i * 4 + v] << (7 * v);
         }
-        q[2] = (uint16_t)word;
-        q[3] = (uint16_t)(word >> 16);
+        b->q[i * 4] = q[0];
+        b->q[i * 4 + 1] = q[1];
+        b->q[i * 4 + 2] = (uint16_t)word;
+        b->q[i * 4 + 3] = (uint16_t)(word >> 16);
     }
 }
 
