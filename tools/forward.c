@@ -7,7 +7,6 @@
 #include "formats/base/alloc.h"
 #include "formats/writer.h"
 #include "tools/commands.h"
-#include "tools/interrupt.h"
 #include "tools/progress.h"
 #include "tools/prompt.h"
 #include "tools/report.h"
@@ -110,7 +109,6 @@ static qn_status write_logits(job *j, qn_session *session, qn_error *err)
     const uint64_t row_bytes = j->n_vocab * sizeof *j->logits;
     for (size_t first = 0; first < j->n; first += BATCH) {
         const size_t left = j->n - first, count = left < BATCH ? left : BATCH;
-        if (qn_interrupted()) return qn_fail(err, QN_ERR_CANCELLED, "interrupted");
         qn_status status = qn_session_logits(session, 0, first, count, j->logits, err);
         if (!status)
             status =
@@ -218,7 +216,6 @@ static qn_exit run(const void *given, char **args, size_t n_args)
                          o->top, l.model->hparams.n_vocab);
     if (!status) {
         j.n_vocab = (size_t)l.model->hparams.n_vocab;
-        qn_interrupt_watched(o->output != NULL);
         status = forward(&j, &err);
     }
     qn_exit exit = QN_EXIT_FINE;

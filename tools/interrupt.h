@@ -1,9 +1,9 @@
 /* Ctrl-C and its kin (SIGTERM, SIGHUP).
  *
- * Where something is being written the first one is only remembered: the job
- * stops at its next watch point, removes its temporary file and gives status
- * 130.  A second one, or the first where nothing is being written, removes the
- * temporary files at once and ends the process. */
+ * While somebody watches, the first one is only remembered: the job stops at its
+ * next watch point, removes its temporary file and gives status 130.  A second
+ * one, or the first where nobody watches, removes the temporary files at once
+ * and ends the process with the same status. */
 #ifndef QN_TOOLS_INTERRUPT_H
 #define QN_TOOLS_INTERRUPT_H
 

@@ -57,8 +57,8 @@ static void rate_and_left(const qn_progress *p, uint64_t done, uint64_t total, d
         snprintf(out, n, "%s", rate);
 }
 
-/* As many of the columns as what and numbers leave free, 10 to 30, are a bar;
- * a name that is too long for the line loses its beginning. */
+/* As many of the columns as name and numbers leave free, 10 to 30, are a bar;
+ * where they leave fewer, only the numbers are shown. */
 static void draw(qn_progress *p, uint64_t done, uint64_t total, double now)
 {
     char right[192], rate[96], bar[32];
