@@ -268,7 +268,9 @@ qn_status qn_gemm_run(qn_gemm *g, const float *x, size_t ldx, size_t m, const qn
     if (status) return status;
 
     const uint64_t tasks = j.groups * j.chunks;
-#pragma omp parallel for schedule(dynamic) num_threads(g->threads)
+    /* Monotonic: a thread that has failed skips later tasks only, so the lowest
+     * failing one is always tried. */
+#pragma omp parallel for schedule(monotonic : dynamic) num_threads(g->threads)
     for (uint64_t t = 0; t < tasks; t++) {
         worker *s = &g->workers[omp_get_thread_num()];
         if (s->failed == UINT64_MAX && run_task(&j, s, t)) s->failed = t;
