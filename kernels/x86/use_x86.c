@@ -6,6 +6,7 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_math_avx2(k);
     qn_use_gemm_avx2(k);
     qn_use_encode_k_avx2(k);
+    qn_use_encode_groups_avx2(k);
     qn_use_encode_blocks32_avx2(k);
 }
 
@@ -15,5 +16,6 @@ void qn_use_avx512(qn_kernels *k)
     qn_use_math_avx512(k);
     qn_use_gemm_avx512(k);
     qn_use_encode_k_avx512(k);
+    qn_use_encode_groups_avx512(k);
     qn_use_encode_blocks32_avx512(k);
 }

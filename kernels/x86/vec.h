@@ -83,6 +83,12 @@ static inline vec vec_truncate(vec v)
     return _mm512_cvtepi32_ps(_mm512_cvttps_epi32(v));
 }
 
+/* table[trunc(i)] for 0 <= i < 16. */
+static inline vec vec_lookup16(const float table[16], vec i)
+{
+    return _mm512_permutexvar_ps(_mm512_cvttps_epi32(i), _mm512_loadu_ps(table));
+}
+
 /* qn_nearest and qn_clamp, lane by lane, for any v. */
 static inline vec vec_code(vec v, int low, int high)
 {
@@ -168,6 +174,14 @@ static inline vec vec_truncate_byte(vec v)
 static inline vec vec_truncate(vec v)
 {
     return _mm256_cvtepi32_ps(_mm256_cvttps_epi32(v));
+}
+
+static inline vec vec_lookup16(const float table[16], vec i)
+{
+    const __m256i at = _mm256_cvttps_epi32(i);
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), at);
+    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), at);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
 }
 
 static inline vec vec_code(vec v, int low, int high)
