@@ -62,6 +62,13 @@ typedef struct {
     float (*max)(const float *x, size_t n);
     /* gate[i] = silu(gate[i]) * up[i], with the same exponential. */
     void (*silu_mul)(float *gate, const float *up, size_t n);
+    /* gate[i] = gelu(gate[i]) * up[i], by its tanh form
+     * x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 sqrt(2/pi) ...)
+     * (Hendrycks and Gimpel, 2016), with the same exponential. */
+    void (*gelu_mul)(float *gate, const float *up, size_t n);
+    /* x[i] = cap tanh(x[i] / cap): a polynomial below 0.625, else by the same
+     * exponential; error below 3 ulp. */
+    void (*soft_cap)(float *x, float cap, size_t n);
     /* True when every value is finite. */
     bool (*finite)(const float *x, size_t n);
     /* For benchmarks, this level's multiply-add roof: QN_PEAK_SUMS independent

@@ -67,6 +67,16 @@ START_TEST(vector_maths_is_the_same_on_every_isa)
         scalar.silu_mul(a, w, n);
         other.silu_mul(b, w, n);
         same_floats("silu_mul", other.isa, a, b, n);
+
+        scalar.gelu_mul(a, w, n);
+        other.gelu_mul(b, w, n);
+        same_floats("gelu_mul", other.isa, a, b, n);
+
+        memcpy(a, x, n * sizeof *a);
+        memcpy(b, x, n * sizeof *b);
+        scalar.soft_cap(a, 3.0f, n);
+        other.soft_cap(b, 3.0f, n);
+        same_floats("soft_cap", other.isa, a, b, n);
     }
 }
 END_TEST

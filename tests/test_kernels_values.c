@@ -293,6 +293,42 @@ START_TEST(silu_mul_is_x_by_its_sigmoid_by_up)
 }
 END_TEST
 
+/* The argument's roundings grow with it in the exponential. */
+START_TEST(gelu_mul_is_gelus_tanh_form_by_up)
+{
+    static float gate[LONG];
+    two_rows v;
+    if (!random_rows(_i, &v)) return;
+    memcpy(gate, v.x, sizeof gate);
+    v.k.gelu_mul(gate, v.y, LONG);
+    for (size_t i = 0; i < LONG; i++) {
+        const double x = (double)v.x[i], up = (double)v.y[i];
+        const double z = 2.0 * sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+        const double want = x / (1.0 + exp(-z)) * up;
+        const double slack = fabs(want) * (4.0 + 2.0 * fabs(z)) * 0x1p-23 + fabs(x * up) * 0x1p-125;
+        ck_assert_msg(fabs((double)gate[i] - want) <= slack, "%s, seed %d: [%zu] is %a, not %a",
+                      v.k.isa, SEED, i, (double)gate[i], want);
+    }
+}
+END_TEST
+
+START_TEST(soft_cap_is_the_cap_by_a_hyperbolic_tangent)
+{
+    static float x[LONG];
+    two_rows v;
+    if (!random_rows(_i, &v)) return;
+    for (float cap = 0.5F; cap < 100.0F; cap *= 3.0F) {
+        memcpy(x, v.x, sizeof x);
+        v.k.soft_cap(x, cap, LONG);
+        for (size_t i = 0; i < LONG; i++) {
+            const double want = (double)cap * tanh((double)v.x[i] / (double)cap);
+            ck_assert_msg(fabs((double)x[i] - want) <= 3.0 * 0x1p-23 * fabs(want),
+                          "%s, seed %d: [%zu] is %a, not %a", v.k.isa, SEED, i, (double)x[i], want);
+        }
+    }
+}
+END_TEST
+
 START_TEST(the_largest_element_is_found_wherever_it_is)
 {
     qn_kernels k;
@@ -341,6 +377,8 @@ int main(void)
     tcase_add_loop_test(c, axpy_rounds_once, 0, LEVELS);
     tcase_add_loop_test(c, exp_sum_gives_exponentials_and_their_sum, 0, LEVELS);
     tcase_add_loop_test(c, silu_mul_is_x_by_its_sigmoid_by_up, 0, LEVELS);
+    tcase_add_loop_test(c, gelu_mul_is_gelus_tanh_form_by_up, 0, LEVELS);
+    tcase_add_loop_test(c, soft_cap_is_the_cap_by_a_hyperbolic_tangent, 0, LEVELS);
     tcase_add_loop_test(c, the_largest_element_is_found_wherever_it_is, 0, LEVELS);
     tcase_add_test(c, a_cap_names_a_level_that_runs_here);
     tcase_add_test(c, there_is_no_level_past_the_last);

@@ -82,13 +82,43 @@ static float largest(const float *x, size_t n)
     return most;
 }
 
-/* x / (1 + e^-x), by e^-|x| so that nothing overflows. */
+/* 1 / (1 + e^-x), by e^-|x| so that nothing overflows. */
+static float sigmoid(float x)
+{
+    const float e = qn_exp_scalar(-fabsf(x));
+    return (x >= 0.0f ? 1.0f : e) / (1.0f + e);
+}
+
 static void silu_mul(float *gate, const float *up, size_t n)
 {
+    for (size_t i = 0; i < n; i++) gate[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+static void gelu_mul(float *gate, const float *up, size_t n)
+{
     for (size_t i = 0; i < n; i++) {
-        const float x = gate[i], e = qn_exp_scalar(-fabsf(x));
-        gate[i] = x * ((x >= 0.0f ? 1.0f : e) / (1.0f + e)) * up[i];
+        const float x = gate[i];
+        gate[i] = x * sigmoid(x * fmaf(x * x, QN_GELU_C3, QN_GELU_C1)) * up[i];
     }
+}
+
+static float hyperbolic_tangent(float y)
+{
+    const float a = fabsf(y), square = y * y;
+    if (a < QN_TANH_NEAR) {
+        float p = fmaf(square, QN_TANH_P4, QN_TANH_P3);
+        p = fmaf(p, square, QN_TANH_P2);
+        p = fmaf(p, square, QN_TANH_P1);
+        p = fmaf(p, square, QN_TANH_P0);
+        return fmaf(p * square, y, y);
+    }
+    const float e = qn_exp_scalar(-2.0f * a);
+    return copysignf((1.0f - e) / (1.0f + e), y);
+}
+
+static void soft_cap(float *x, float cap, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = hyperbolic_tangent(x[i] / cap) * cap;
 }
 
 static bool all_finite(const float *x, size_t n)
@@ -117,6 +147,8 @@ void qn_use_scalar_math(qn_kernels *k)
     k->exp_sum = exp_sum;
     k->max = largest;
     k->silu_mul = silu_mul;
+    k->gelu_mul = gelu_mul;
+    k->soft_cap = soft_cap;
     k->finite = all_finite;
     k->fma_peak = fma_peak;
     k->vector_floats = 1;

@@ -78,26 +78,73 @@ static float exp_sum(float *x, float shift, size_t n)
     return fold(low, exp_rest(x + i, s, high, n - i));
 }
 
-static inline __m256 silu_times(__m256 x, __m256 up)
+static inline __m256 sigmoid(__m256 x)
 {
     const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
     const __m256 e = exponential(_mm256_or_ps(x, _mm256_set1_ps(-0.0f)));
     const __m256 top = _mm256_blendv_ps(e, one, _mm256_cmp_ps(x, zero, _CMP_GE_OQ));
-    const __m256 share = _mm256_div_ps(top, _mm256_add_ps(one, e));
-    return _mm256_mul_ps(_mm256_mul_ps(x, share), up);
+    return _mm256_div_ps(top, _mm256_add_ps(one, e));
+}
+
+static inline __m256 silu_times(__m256 x, __m256 up)
+{
+    return _mm256_mul_ps(_mm256_mul_ps(x, sigmoid(x)), up);
+}
+
+static inline __m256 gelu_times(__m256 x, __m256 up)
+{
+    const __m256 c3 = _mm256_set1_ps(QN_GELU_C3), c1 = _mm256_set1_ps(QN_GELU_C1);
+    const __m256 z = _mm256_mul_ps(x, _mm256_fmadd_ps(_mm256_mul_ps(x, x), c3, c1));
+    return _mm256_mul_ps(_mm256_mul_ps(x, sigmoid(z)), up);
+}
+
+/* Of y's sign, which tanh has, too. */
+static inline __m256 capped(__m256 x, __m256 cap)
+{
+    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+    const __m256 y = _mm256_div_ps(x, cap), a = _mm256_andnot_ps(sign, y);
+    const __m256 square = _mm256_mul_ps(y, y);
+    __m256 p = _mm256_fmadd_ps(square, _mm256_set1_ps(QN_TANH_P4), _mm256_set1_ps(QN_TANH_P3));
+    p = _mm256_fmadd_ps(p, square, _mm256_set1_ps(QN_TANH_P2));
+    p = _mm256_fmadd_ps(p, square, _mm256_set1_ps(QN_TANH_P1));
+    p = _mm256_fmadd_ps(p, square, _mm256_set1_ps(QN_TANH_P0));
+    const __m256 near = _mm256_fmadd_ps(_mm256_mul_ps(p, square), y, y);
+    const __m256 e = exponential(_mm256_mul_ps(_mm256_set1_ps(-2.0f), a));
+    const __m256 share = _mm256_div_ps(_mm256_sub_ps(one, e), _mm256_add_ps(one, e));
+    const __m256 far = _mm256_or_ps(_mm256_andnot_ps(sign, share), _mm256_and_ps(sign, y));
+    const __m256 is_near = _mm256_cmp_ps(a, _mm256_set1_ps(QN_TANH_NEAR), _CMP_LT_OQ);
+    return _mm256_mul_ps(_mm256_blendv_ps(far, near, is_near), cap);
+}
+
+static inline void multiply(float *gate, const float *up, size_t n, __m256 (*times)(__m256, __m256))
+{
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        _mm256_storeu_ps(gate + i, times(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i)));
+    if (i == n) return;
+    const __m256i lanes = first_lanes(n - i);
+    const __m256 x = _mm256_maskload_ps(gate + i, lanes), u = _mm256_maskload_ps(up + i, lanes);
+    _mm256_maskstore_ps(gate + i, lanes, times(x, u));
 }
 
 static void silu_mul(float *gate, const float *up, size_t n)
 {
+    multiply(gate, up, n, silu_times);
+}
+
+static void gelu_mul(float *gate, const float *up, size_t n)
+{
+    multiply(gate, up, n, gelu_times);
+}
+
+static void soft_cap(float *x, float cap, size_t n)
+{
+    const __m256 c = _mm256_set1_ps(cap);
     size_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH) {
-        const __m256 y = silu_times(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i));
-        _mm256_storeu_ps(gate + i, y);
-    }
+    for (; i + WIDTH <= n; i += WIDTH) _mm256_storeu_ps(x + i, capped(_mm256_loadu_ps(x + i), c));
     if (i == n) return;
     const __m256i lanes = first_lanes(n - i);
-    const __m256 x = _mm256_maskload_ps(gate + i, lanes), u = _mm256_maskload_ps(up + i, lanes);
-    _mm256_maskstore_ps(gate + i, lanes, silu_times(x, u));
+    _mm256_maskstore_ps(x + i, lanes, capped(_mm256_maskload_ps(x + i, lanes), c));
 }
 
 static float dot(const float *x, const float *w, size_t n)
@@ -174,6 +221,8 @@ void qn_use_math_avx2(qn_kernels *k)
 {
     k->exp_sum = exp_sum;
     k->silu_mul = silu_mul;
+    k->gelu_mul = gelu_mul;
+    k->soft_cap = soft_cap;
     k->dot = dot;
     k->axpy = axpy;
     k->max = largest;

@@ -58,18 +58,66 @@ static float exp_sum(float *x, float shift, size_t n)
     return fold(sum);
 }
 
-static void silu_mul(float *gate, const float *up, size_t n)
+static inline __m512 sigmoid(__m512 x)
 {
     const __m512 one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
+    const __m512 e = exponential(_mm512_or_ps(x, _mm512_set1_ps(-0.0f)));
+    const __m512 top = _mm512_mask_mov_ps(e, _mm512_cmp_ps_mask(x, zero, _CMP_GE_OQ), one);
+    return _mm512_div_ps(top, _mm512_add_ps(one, e));
+}
+
+static inline __m512 gelu_argument(__m512 x)
+{
+    const __m512 c3 = _mm512_set1_ps(QN_GELU_C3), c1 = _mm512_set1_ps(QN_GELU_C1);
+    return _mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), c3, c1));
+}
+
+static void silu_mul(float *gate, const float *up, size_t n)
+{
     for (size_t i = 0; i < n; i += WIDTH) {
         const __mmask16 lanes = mask16(n - i);
         const __m512 x = _mm512_maskz_loadu_ps(lanes, gate + i);
         const __m512 u = _mm512_maskz_loadu_ps(lanes, up + i);
-        const __m512 e = exponential(_mm512_or_ps(x, _mm512_set1_ps(-0.0f)));
-        const __m512 top = _mm512_mask_mov_ps(e, _mm512_cmp_ps_mask(x, zero, _CMP_GE_OQ), one);
-        const __m512 share = _mm512_div_ps(top, _mm512_add_ps(one, e));
-        const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, share), u);
+        const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, sigmoid(x)), u);
         _mm512_mask_storeu_ps(gate + i, lanes, y);
+    }
+}
+
+static void gelu_mul(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i += WIDTH) {
+        const __mmask16 lanes = mask16(n - i);
+        const __m512 x = _mm512_maskz_loadu_ps(lanes, gate + i);
+        const __m512 u = _mm512_maskz_loadu_ps(lanes, up + i);
+        const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, sigmoid(gelu_argument(x))), u);
+        _mm512_mask_storeu_ps(gate + i, lanes, y);
+    }
+}
+
+/* Of y's sign, which tanh has, too. */
+static inline __m512 capped(__m512 x, __m512 cap)
+{
+    const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
+    const __m512 y = _mm512_div_ps(x, cap), a = _mm512_andnot_ps(sign, y);
+    const __m512 square = _mm512_mul_ps(y, y);
+    __m512 p = _mm512_fmadd_ps(square, _mm512_set1_ps(QN_TANH_P4), _mm512_set1_ps(QN_TANH_P3));
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(QN_TANH_P2));
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(QN_TANH_P1));
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(QN_TANH_P0));
+    const __m512 near = _mm512_fmadd_ps(_mm512_mul_ps(p, square), y, y);
+    const __m512 e = exponential(_mm512_mul_ps(_mm512_set1_ps(-2.0f), a));
+    const __m512 share = _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e));
+    const __m512 far = _mm512_or_ps(_mm512_andnot_ps(sign, share), _mm512_and_ps(sign, y));
+    const __mmask16 is_near = _mm512_cmp_ps_mask(a, _mm512_set1_ps(QN_TANH_NEAR), _CMP_LT_OQ);
+    return _mm512_mul_ps(_mm512_mask_mov_ps(far, is_near, near), cap);
+}
+
+static void soft_cap(float *x, float cap, size_t n)
+{
+    const __m512 c = _mm512_set1_ps(cap);
+    for (size_t i = 0; i < n; i += WIDTH) {
+        const __mmask16 lanes = mask16(n - i);
+        _mm512_mask_storeu_ps(x + i, lanes, capped(_mm512_maskz_loadu_ps(lanes, x + i), c));
     }
 }
 
@@ -123,6 +171,8 @@ void qn_use_math_avx512(qn_kernels *k)
 {
     k->exp_sum = exp_sum;
     k->silu_mul = silu_mul;
+    k->gelu_mul = gelu_mul;
+    k->soft_cap = soft_cap;
     k->dot = dot;
     k->axpy = axpy;
     k->max = largest;

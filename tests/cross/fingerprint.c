@@ -71,6 +71,10 @@ static void print_math(const qn_kernels *k)
     print("axpy", "F32", hash(START, y, N * sizeof *y));
     k->silu_mul(x, y, N - 3);
     print("silu_mul", "F32", hash(START, x, N * sizeof *x));
+    k->gelu_mul(x, y, N - 3);
+    print("gelu_mul", "F32", hash(START, x, N * sizeof *x));
+    k->soft_cap(x, 2.0F, N - 3);
+    print("soft_cap", "F32", hash(START, x, N * sizeof *x));
     one = k->max(x, N - 3);
     print("max", "F32", hash(START, &one, sizeof one));
     one = k->exp_sum(x, one, N - 3);
