@@ -4,7 +4,6 @@
  *   ggml-codecs compare SEED N  N rows of each kind through ggml and through
  *                               every level of our kernels, and random blocks
  *                               through the decoders: prints what differs
- *   ggml-codecs speed           MB/s of float32, ours at each level and ggml's
  *
  * Not part of the build, since it needs ggml's headers and libggml-base.a from a
  * default build (which contracts no multiplications and additions):
@@ -18,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <zlib.h>
 
 #include "kernels/kernels.h"
@@ -123,73 +121,6 @@ static void compare(qn_dtype t, unsigned level, uint64_t seed, int rows)
            qn_dtype_facts(t)->name, k->isa, each, differ[0], differ[1], decoded);
 }
 
-/* ---- speed -------------------------------------------------------------------------- */
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-typedef enum { ENCODE, WEIGHTED, DECODE } job;
-
-static void run(const qn_kernels *k, qn_dtype t, job what, float *x, const float *w,
-                uint8_t *blocks, size_t n)
-{
-    if (what == DECODE) {
-        if (k)
-            k->decode[t](blocks, x, n);
-        else
-            ggml_get_type_traits(ggml_type_of(t))->to_float(blocks, x, (int64_t)n);
-    } else if (k) {
-        k->encode[t](x, what == WEIGHTED ? w : NULL, blocks, n);
-    } else {
-        ggml_quantize_chunk(ggml_type_of(t), x, blocks, 0, 1, (int64_t)n,
-                            what == WEIGHTED ? w : NULL);
-    }
-}
-
-/* MB/s of float32, the best of some rounds; k NULL: ggml's. */
-static double speed_of(const qn_kernels *k, qn_dtype t, job what)
-{
-    enum { N = 4096 };
-    static float x[N], w[N];
-    static uint8_t blocks[N * 4];
-    qn_random r = {1};
-    double best = 0.0;
-    if (!k && what == ENCODE && ggml_quantize_requires_imatrix(ggml_type_of(t))) return 0.0;
-    for (int i = 0; i < N; i++) w[i] = qn_random_normal(&r) * qn_random_normal(&r);
-    for (int i = 0; i < N; i++) w[i] = w[i] * w[i] + 1e-3f;
-    qn_codec_row(&r, 0, x, N);
-    levels[0].encode[t](x, w, blocks, N);
-    for (int round = 0; round < 5; round++) {
-        size_t rows = 0;
-        const double start = seconds();
-        double took;
-        do {
-            run(k, t, what, x, w, blocks, N);
-            rows++;
-            took = seconds() - start;
-        } while (took < 0.05);
-        const double speed = (double)(rows * N * sizeof *x) / took * 1e-6;
-        if (speed > best) best = speed;
-    }
-    return best;
-}
-
-static void print_speeds(qn_dtype t)
-{
-    static const char *const jobs[] = {"encode", "encode, importance", "decode"};
-    for (job what = ENCODE; what <= DECODE; what++) {
-        printf("%-8s %-18s", qn_dtype_facts(t)->name, jobs[what]);
-        for (unsigned i = 0; i < n_levels; i++)
-            printf("  %s %.0f", levels[i].isa, speed_of(&levels[i], t, what));
-        printf("  ggml %.0f\n", speed_of(NULL, t, what));
-        fflush(stdout);
-    }
-}
-
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -201,7 +132,6 @@ int main(int argc, char **argv)
         if (!is_codec(t)) continue;
         for (unsigned i = 0; !strcmp(what, "compare") && argc > 3 && i < n_levels; i++)
             compare(t, i, strtoull(argv[2], NULL, 10), atoi(argv[3]));
-        if (!strcmp(what, "speed")) print_speeds(t);
     }
     return EXIT_SUCCESS;
 }
