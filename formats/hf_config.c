@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "formats/base/alloc.h"
 
@@ -50,6 +51,10 @@ qn_status qn_hf_config_open(qn_hf_config **out, const char *dir, qn_error *err)
     if (!c->text) c->text = c->root;
     c->rope = rope_of(c->text);
     if (!c->rope) c->rope = rope_of(c->root);
+    if (object(c->rope, "full_attention") || object(c->rope, "sliding_attention")) {
+        c->sliding_rope = object(c->rope, "sliding_attention");
+        c->rope = object(c->rope, "full_attention");
+    }
     if ((status = refuse_packed(c, err))) goto out;
     *out = c;
     c = NULL;
@@ -102,11 +107,49 @@ static bool has(const json_t *o, const char *key)
 }
 
 /* The object that has key, or NULL. */
-static const json_t *holder(const qn_hf_config *c, const char *key, bool in_rope)
+static const json_t *holder(const qn_hf_config *c, const char *key, qn_rope_place in_rope)
 {
+    if (in_rope == QN_IN_SLIDING_ROPE) return has(c->sliding_rope, key) ? c->sliding_rope : NULL;
     if (in_rope && has(c->rope, key)) return c->rope;
     if (has(c->text, key)) return c->text;
     return has(c->root, key) ? c->root : NULL;
+}
+
+/* One element of a list: a number, or the kind of a layer. */
+static bool read_element(const json_t *v, uint32_t *out)
+{
+    const char *word = json_string_value(v);
+    if (word) {
+        *out = !strcmp(word, "sliding_attention");
+        return *out || !strcmp(word, "full_attention");
+    }
+    const json_int_t n = json_integer_value(v);
+    *out = (uint32_t)n;
+    return json_is_integer(v) && n >= 0 && n <= INT32_MAX;
+}
+
+static qn_status read_counts(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
+                             const char *key, qn_hparams *h, qn_error *err)
+{
+    const json_t *v = json_object_get(o, key);
+    const size_t n = json_array_size(v);
+    qn_layer_counts *list = qn_parameter_list(p, h);
+    if (!json_is_array(v))
+        return qn_json_u64(o, key, c->path, (void *)((char *)h + p->field), NULL, err);
+    if (n < 1 || n > QN_MAX_LAYERS)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" lists %zu layers, not 1 to %d", c->path, key,
+                       n, QN_MAX_LAYERS);
+    for (size_t i = 0; i < n; i++)
+        if (!read_element(json_array_get(v, i), &list->of[i])) {
+            char *said = json_dumps(json_array_get(v, i), JSON_ENCODE_ANY | JSON_COMPACT);
+            const qn_status status =
+                qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\"[%zu] is %.80s, which is not known",
+                        c->path, key, i, said ? said : "?");
+            free(said); /* jansson's own */
+            return status;
+        }
+    list->n = (uint32_t)n;
+    return QN_OK;
 }
 
 static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
@@ -126,6 +169,11 @@ static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const 
     case QN_FIELD_SCALING:
         status = qn_json_str(o, key, c->path, &text, NULL, err);
         return status ? status : qn_rope_scaling_by_name(text, c->path, field, err);
+    case QN_FIELD_ACTIVATION:
+        status = qn_json_str(o, key, c->path, &text, NULL, err);
+        return status ? status : qn_activation_by_name(text, c->path, field, err);
+    case QN_FIELD_COUNTS:
+    case QN_FIELD_SLIDES: return read_counts(c, p, o, key, h, err);
     }
     return status;
 }
@@ -133,26 +181,107 @@ static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const 
 static qn_status read_parameter(const qn_hf_config *c, const qn_parameter *p, qn_hparams *h,
                                 qn_error *err)
 {
-    if (!p->config[0]) return QN_OK;
     for (size_t i = 0; i < QN_CONFIG_NAMES && p->config[i]; i++) {
         const json_t *o = holder(c, p->config[i], p->in_rope);
         if (!o) continue;
         const qn_status status = read_value(c, p, o, p->config[i], h, err);
         if (status) return status;
         /* 0 would be taken for "not said" */
-        if (p->kind == QN_FIELD_COUNT && !qn_parameter_count(p, h))
+        const bool counts = p->kind == QN_FIELD_COUNT ||
+                            (p->kind == QN_FIELD_COUNTS && !qn_parameter_list(p, h)->n);
+        if (counts && !p->may_be_zero && !qn_parameter_count(p, h))
             return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is 0", c->path, p->config[i]);
         return QN_OK;
     }
     if (p->config_else == QN_REQUIRED)
         return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is missing", c->path, p->config[0]);
-    qn_parameter_set(p, p->config_else, h);
+    if (p->config_else != 0) qn_parameter_set(p, p->config_else, h);
     return QN_OK;
+}
+
+/* ---- per_layer_config -------------------------------------------------------------------- */
+
+/* The list that an override goes to, each layer in it first as it is without:
+ * 0 for the head size, which the kind of layer decides. */
+static qn_layer_counts *list_of(const char *key, qn_hparams *h)
+{
+    static const struct {
+        const char *key;
+        size_t list, base;
+    } known[] = {
+        {"head_dim", offsetof(qn_hparams, head_dim_of), 0},
+        {"num_key_value_heads", offsetof(qn_hparams, n_kv_heads_of),
+         offsetof(qn_hparams, n_kv_heads)},
+        {"intermediate_size", offsetof(qn_hparams, feed_forward_of),
+         offsetof(qn_hparams, feed_forward)},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(known[i].key, key) != 0) continue;
+        qn_layer_counts *list = (qn_layer_counts *)(void *)((char *)h + known[i].list);
+        const uint64_t base =
+            known[i].base ? *(const uint64_t *)(const void *)((char *)h + known[i].base) : 0;
+        while (list->n < h->n_layers) list->of[list->n++] = (uint32_t)base;
+        return list;
+    }
+    return NULL;
+}
+
+static qn_status read_override(const qn_hf_config *c, const char *layer, const json_t *o,
+                               qn_hparams *h, qn_error *err)
+{
+    const char *key;
+    json_t *v;
+    char *end;
+    const unsigned long long number = strtoull(layer, &end, 10);
+    if (end == layer || *end || number >= h->n_layers || !json_is_object(o))
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: \"per_layer_config\": \"%.20s\" is none of %llu layers", c->path, layer,
+                       (unsigned long long)h->n_layers);
+    json_object_foreach((json_t *)o, key, v)
+    {
+        qn_layer_counts *list = list_of(key, h);
+        const json_int_t n = json_integer_value(v);
+        if (!list)
+            return qn_fail(err, QN_ERR_UNSUPPORTED,
+                           "%s: \"per_layer_config\": \"%.40s\" of layer %llu is not known",
+                           c->path, key, number);
+        if (!json_is_integer(v) || n < 1 || n > INT32_MAX)
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: \"per_layer_config\": \"%.40s\" of layer %llu is not a size",
+                           c->path, key, number);
+        list->of[number] = (uint32_t)n;
+    }
+    return QN_OK;
+}
+
+static qn_status read_overrides(const qn_hf_config *c, qn_hparams *h, qn_error *err)
+{
+    const char *layer;
+    json_t *o;
+    if (!has(c->text, "per_layer_config") || h->n_layers > QN_MAX_LAYERS) return QN_OK;
+    json_object_foreach(json_object_get(c->text, "per_layer_config"), layer, o)
+    {
+        const qn_status status = read_override(c, layer, o, h, err);
+        if (status) return status;
+    }
+    return QN_OK;
+}
+
+/* ---- conditions --------------------------------------------------------------------------- */
+
+/* Sliding layers of a rope of their own rotate plainly. */
+static qn_status check_sliding_rope(const qn_hf_config *c, qn_error *err)
+{
+    const char *type = json_string_value(json_object_get(c->sliding_rope, "rope_type"));
+    if (!type || !strcmp(type, "default")) return QN_OK;
+    return qn_fail(err, QN_ERR_UNSUPPORTED,
+                   "%s: sliding layers have rope type \"%.40s\"; only \"default\" is supported",
+                   c->path, type);
 }
 
 static qn_status check_condition(const qn_hf_config *c, const qn_condition *k, qn_error *err)
 {
-    const json_t *o = holder(c, k->key, true);
+    const json_t *o = holder(c, k->key, QN_IN_ROPE);
     if (!o) return QN_OK;
     const json_t *v = json_object_get(o, k->key);
     if (k->text) {
@@ -181,7 +310,9 @@ qn_status qn_hf_config_hparams(const qn_hf_config *c, const qn_family *family, q
         if ((status = check_condition(c, &family->conditions[i], err))) return status;
     for (size_t i = 0; i < qn_family_n_parameters(family); i++)
         if ((status = read_parameter(c, qn_family_parameter(family, i), &h, err))) return status;
-    if ((status = qn_hparams_complete(&h, c->path, err))) return status;
+    if ((status = check_sliding_rope(c, err)) || (status = read_overrides(c, &h, err)) ||
+        (status = qn_hparams_complete(&h, c->path, err)))
+        return status;
     *out = h;
     return QN_OK;
 }
@@ -200,6 +331,19 @@ static double shortest(double v)
     return strtod(text, NULL);
 }
 
+static json_t *list_value(const qn_parameter *p, const qn_hparams *h)
+{
+    const qn_layer_counts *list = qn_parameter_list(p, (qn_hparams *)h);
+    const bool words = p->kind == QN_FIELD_SLIDES;
+    if (!list->n) return json_integer((json_int_t)qn_parameter_count(p, h));
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < list->n; i++)
+        json_array_append_new(
+            array, words ? json_string(list->of[i] ? "sliding_attention" : "full_attention")
+                         : json_integer(list->of[i]));
+    return array;
+}
+
 static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
 {
     switch (p->kind) {
@@ -207,14 +351,20 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
     case QN_FIELD_REAL: return json_real(shortest(qn_parameter_real(p, h)));
     case QN_FIELD_FLAG: return json_boolean(qn_parameter_flag(p, h));
     case QN_FIELD_SCALING: return json_string(qn_rope_scaling_name(h->rope_scaling));
+    case QN_FIELD_ACTIVATION: return json_string(qn_activation_name(h->activation));
+    case QN_FIELD_COUNTS:
+    case QN_FIELD_SLIDES: return list_value(p, h);
     }
     return NULL;
 }
 
-/* Rope's own keys are left out where they say nothing. */
+/* Rope's own keys are left out where they say nothing, and so is what has 0 for
+ * "none". */
 static bool is_said(const qn_parameter *p, const qn_hparams *h)
 {
-    if (!p->config[0]) return false;
+    if (!p->config[0] || p->in_rope == QN_IN_SLIDING_ROPE) return false;
+    if (p->kind == QN_FIELD_SLIDES && !qn_parameter_list(p, (qn_hparams *)h)->n) return false;
+    if (!p->in_rope && p->kind == QN_FIELD_REAL) return qn_parameter_real(p, h) != 0;
     if (!p->in_rope) return true;
     if (p->kind == QN_FIELD_COUNT) return qn_parameter_count(p, h) != 0;
     return p->kind == QN_FIELD_SCALING || qn_parameter_real(p, h) != 0;

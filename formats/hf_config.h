@@ -2,7 +2,8 @@
  *
  * A key is looked for in text_config before the root, rope's keys before both
  * in rope_parameters (transformers 5) or rope_scaling (before).  null is as
- * good as absent. */
+ * good as absent.  per_layer_config (transformers 5) may give layers a head
+ * size, KV heads and an MLP width of their own. */
 #ifndef QN_FORMATS_HF_CONFIG_H
 #define QN_FORMATS_HF_CONFIG_H
 
@@ -13,7 +14,8 @@ typedef struct {
     char *path; /* of config.json, for messages */
     json_t *root;
     const json_t *text; /* text_config, or root */
-    const json_t *rope; /* NULL: none */
+    const json_t *rope; /* of full layers, and of all where nothing else is said; NULL: none */
+    const json_t *sliding_rope; /* NULL: none of their own */
 } qn_hf_config;
 
 /* dir: the checkpoint's.  Refuses a quantization_config: packed weights are no

@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/families/family.h"
-
 /* ---- completing and checking ---------------------------------------------------- */
 
 /* GGUF keeps sizes as u32 and llama.cpp reads them as int32. */
@@ -19,6 +17,13 @@ static qn_status check_size(uint64_t v, const char *what, const char *where, qn_
     return QN_ERR_DATA;
 }
 
+/* 0 and absence are the same to these. */
+static qn_status check_optional_real(double v, const char *what, const char *where, qn_error *err)
+{
+    if (isfinite(v) && v >= 0) return QN_OK;
+    return qn_fail(err, QN_ERR_DATA, "%s: %s is %g, not a number from 0 up", where, what, v);
+}
+
 static qn_status check_real(double v, const char *what, const char *where, qn_error *err)
 {
     if (isfinite(v) && v > 0) return QN_OK;
@@ -29,8 +34,7 @@ static qn_status check_real(double v, const char *what, const char *where, qn_er
 static qn_status complete_sizes(qn_hparams *h, const char *where, qn_error *err)
 {
     qn_status status;
-    if ((status = check_size(h->n_layers, "the number of layers", where, err)) ||
-        (status = check_size(h->n_ctx_train, "the context length", where, err)) ||
+    if ((status = check_size(h->n_ctx_train, "the context length", where, err)) ||
         (status = check_size(h->hidden, "the hidden size", where, err)) ||
         (status = check_size(h->feed_forward, "the feed-forward size", where, err)) ||
         (status = check_size(h->n_vocab, "the vocabulary's size", where, err)) ||
@@ -45,14 +49,12 @@ static qn_status complete_sizes(qn_hparams *h, const char *where, qn_error *err)
     if (!h->head_dim) h->head_dim = h->hidden / h->n_heads;
     if (!h->value_dim) h->value_dim = h->head_dim;
     if (!h->rope_dims) h->rope_dims = h->head_dim;
+    if (h->head_dim_swa && !h->value_dim_swa) h->value_dim_swa = h->head_dim_swa;
+    if (h->head_dim_swa && !h->rope_dims_swa) h->rope_dims_swa = h->head_dim_swa;
     if ((status = check_size(h->n_kv_heads, "the number of KV heads", where, err)) ||
         (status = check_size(h->head_dim, "the head size", where, err)) ||
         (status = check_size(h->value_dim, "the size of a head's values", where, err)))
         return status;
-    if (h->n_heads % h->n_kv_heads)
-        return qn_fail(err, QN_ERR_DATA,
-                       "%s: %llu attention heads cannot share %llu KV heads evenly", where,
-                       (unsigned long long)h->n_heads, (unsigned long long)h->n_kv_heads);
     return QN_OK;
 }
 
@@ -62,14 +64,6 @@ static qn_status complete_rope(qn_hparams *h, const char *where, qn_error *err)
     if ((status = check_real(h->rms_eps, "the norms' epsilon", where, err)) ||
         (status = check_real(h->rope_theta, "rope theta", where, err)))
         return status;
-    if (h->head_dim % 2)
-        return qn_fail(err, QN_ERR_DATA, "%s: head size %llu is odd: rope turns pairs", where,
-                       (unsigned long long)h->head_dim);
-    if (h->rope_dims % 2 || h->rope_dims > h->head_dim)
-        return qn_fail(err, QN_ERR_DATA,
-                       "%s: %llu rotated elements of a head of %llu: an even number up to the "
-                       "head size is needed",
-                       where, (unsigned long long)h->rope_dims, (unsigned long long)h->head_dim);
     if (h->rope_scaling == QN_ROPE_NONE) return QN_OK;
     if ((status = check_real(h->rope_factor, "the rope scaling factor", where, err))) return status;
     if (h->rope_scaling == QN_ROPE_LLAMA3 &&
@@ -87,13 +81,178 @@ static qn_status complete_rope(qn_hparams *h, const char *where, qn_error *err)
     return check_size(h->rope_original_ctx, "rope scaling's original context length", where, err);
 }
 
-qn_status qn_hparams_complete(qn_hparams *h, const char *where, qn_error *err)
+/* ---- layers that differ ----------------------------------------------------------- */
+
+static qn_status check_list(const qn_layer_counts *list, const qn_hparams *h, const char *what,
+                            const char *where, qn_error *err)
 {
-    const qn_status status = complete_sizes(h, where, err);
-    return status ? status : complete_rope(h, where, err);
+    if (list->n == 0 || list->n == h->n_layers) return QN_OK;
+    return qn_fail(err, QN_ERR_DATA, "%s: %s are listed for %u layers, but there are %llu", where,
+                   what, list->n, (unsigned long long)h->n_layers);
 }
 
-/* ---- rope scaling by name ----------------------------------------------------------- */
+/* The sizes in per_layer_config belong to the kinds of layers, since GGUF has
+ * one for each kind. */
+static qn_status settle_head_sizes(qn_hparams *h, const char *where, qn_error *err)
+{
+    if (!h->head_dim_of.n) return QN_OK;
+    uint64_t of_kind[2] = {0, 0}; /* full, sliding */
+    for (uint64_t i = 0; i < h->n_layers; i++) {
+        const uint32_t slides = h->window && h->slides.of[i], said = h->head_dim_of.of[i];
+        const uint64_t base = slides && h->head_dim_swa ? h->head_dim_swa : h->head_dim;
+        const uint64_t mine = said ? said : base;
+        if (of_kind[slides] && of_kind[slides] != mine)
+            return qn_fail(err, QN_ERR_UNSUPPORTED,
+                           "%s: layer %llu has heads of %llu elements, another %s layer of %llu",
+                           where, (unsigned long long)i, (unsigned long long)mine,
+                           slides ? "sliding" : "full", (unsigned long long)of_kind[slides]);
+        of_kind[slides] = mine;
+    }
+    if (of_kind[0]) h->head_dim = of_kind[0];
+    if (of_kind[1]) h->head_dim_swa = of_kind[1];
+    if (!of_kind[0]) h->head_dim = of_kind[1];
+    h->head_dim_of.n = 0;
+    return QN_OK;
+}
+
+static qn_status settle_windows(qn_hparams *h, const char *where, qn_error *err)
+{
+    if (h->window > most)
+        return qn_fail(err, QN_ERR_DATA, "%s: the sliding window is %llu, not 0 to %llu", where,
+                       (unsigned long long)h->window, (unsigned long long)most);
+    if (!h->slides.n && h->window) {
+        h->slides.n = (uint32_t)h->n_layers;
+        for (uint64_t i = 0; i < h->n_layers; i++)
+            h->slides.of[i] = !h->window_period || (i + 1) % h->window_period != 0;
+    }
+    const qn_status status = check_list(&h->slides, h, "sliding layers", where, err);
+    if (status) return status;
+    for (uint32_t i = 0; i < h->slides.n; i++)
+        if (h->slides.of[i] && !h->window)
+            return qn_fail(err, QN_ERR_DATA, "%s: layer %u slides, but the window is 0", where, i);
+    return QN_OK;
+}
+
+static qn_status check_layer(const qn_hparams *h, uint64_t i, const char *where, qn_error *err)
+{
+    const qn_layer_sizes l = qn_hparams_layer(h, i);
+    qn_status status;
+    if ((status = check_size(l.feed_forward, "a layer's feed-forward size", where, err)) ||
+        (status = check_size(l.n_kv_heads, "a layer's number of KV heads", where, err)) ||
+        (status = check_size(l.head_dim, "the head size", where, err)) ||
+        (status = check_size(l.value_dim, "the size of a head's values", where, err)))
+        return status;
+    if (qn_hparams_kv_layer(h, i) == h->n_layers)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: of %llu layers the last %llu share keys and values, but layer %llu has "
+                       "none of its kind to share with",
+                       where, (unsigned long long)h->n_layers, (unsigned long long)h->n_shared_kv,
+                       (unsigned long long)i);
+    if (h->n_heads % l.n_kv_heads)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: %llu attention heads cannot share %llu KV heads evenly", where,
+                       (unsigned long long)h->n_heads, (unsigned long long)l.n_kv_heads);
+    if (l.head_dim % 2)
+        return qn_fail(err, QN_ERR_DATA, "%s: head size %llu is odd: rope turns pairs", where,
+                       (unsigned long long)l.head_dim);
+    if (l.rope_dims % 2 || l.rope_dims > l.head_dim)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: %llu rotated elements of a head of %llu: an even number up to the "
+                       "head size is needed",
+                       where, (unsigned long long)l.rope_dims, (unsigned long long)l.head_dim);
+    return QN_OK;
+}
+
+static qn_status complete_layers(qn_hparams *h, const char *where, qn_error *err)
+{
+    qn_status status;
+    if (h->n_layers < 1 || h->n_layers > QN_MAX_LAYERS)
+        return qn_fail(err, QN_ERR_DATA, "%s: the number of layers is %llu, not 1 to %d", where,
+                       (unsigned long long)h->n_layers, QN_MAX_LAYERS);
+    if ((status = check_list(&h->feed_forward_of, h, "feed-forward sizes", where, err)) ||
+        (status = check_list(&h->n_kv_heads_of, h, "KV heads", where, err)) ||
+        (status = settle_windows(h, where, err)))
+        return status;
+    if (h->feed_forward_of.n && !h->feed_forward) h->feed_forward = h->feed_forward_of.of[0];
+    if (h->n_kv_heads_of.n && !h->n_kv_heads) h->n_kv_heads = h->n_kv_heads_of.of[0];
+    return settle_head_sizes(h, where, err);
+}
+
+double qn_hparams_usual_scale(const qn_hparams *h)
+{
+    const uint64_t size =
+        h->n_layers == h->scale_by_hidden_at ? h->hidden / h->n_heads : h->head_dim;
+    return (double)(float)(1.0 / sqrt((double)size));
+}
+
+static qn_status check_scales(qn_hparams *h, const char *where, qn_error *err)
+{
+    qn_status status;
+    if ((status = check_optional_real(h->query_scalar, "query_pre_attn_scalar", where, err)))
+        return status;
+    if (!h->attention_scale && h->query_scalar > 0)
+        h->attention_scale = (double)(float)(1.0 / sqrt(h->query_scalar));
+    if (!h->attention_scale && h->n_layers == h->scale_by_hidden_at)
+        h->attention_scale = qn_hparams_usual_scale(h);
+    if (h->embedding_by_size) h->embedding_scale = (double)(float)sqrt((double)h->hidden);
+    if ((status = check_optional_real(h->embedding_scale, "the embeddings' scale", where, err)) ||
+        (status = check_optional_real(h->attention_scale, "the attention scale", where, err)) ||
+        (status = check_optional_real(h->attention_cap, "the attention scores' cap", where, err)) ||
+        (status = check_optional_real(h->rope_theta_swa, "sliding layers' rope theta", where, err)))
+        return status;
+    return check_optional_real(h->final_cap, "the logits' cap", where, err);
+}
+
+qn_status qn_hparams_complete(qn_hparams *h, const char *where, qn_error *err)
+{
+    qn_status status;
+    if ((status = complete_layers(h, where, err)) || (status = complete_sizes(h, where, err)) ||
+        (status = complete_rope(h, where, err)) || (status = check_scales(h, where, err)))
+        return status;
+    for (uint64_t i = 0; i < h->n_layers; i++)
+        if ((status = check_layer(h, i, where, err))) return status;
+    return QN_OK;
+}
+
+static uint64_t listed(const qn_layer_counts *list, uint64_t layer, uint64_t otherwise)
+{
+    return layer < list->n ? list->of[layer] : otherwise;
+}
+
+static uint64_t or_else(uint64_t v, uint64_t otherwise)
+{
+    return v ? v : otherwise;
+}
+
+static bool slides(const qn_hparams *h, uint64_t layer)
+{
+    return h->window && listed(&h->slides, layer, 0);
+}
+
+uint64_t qn_hparams_kv_layer(const qn_hparams *h, uint64_t layer)
+{
+    const uint64_t own = h->n_shared_kv < h->n_layers ? h->n_layers - h->n_shared_kv : 0;
+    if (layer < own) return layer;
+    for (uint64_t i = own; i-- > 0;)
+        if (slides(h, i) == slides(h, layer)) return i;
+    return h->n_layers;
+}
+
+qn_layer_sizes qn_hparams_layer(const qn_hparams *h, uint64_t layer)
+{
+    const bool slide = slides(h, layer);
+    return (qn_layer_sizes){
+        .slides = slide,
+        .window = slide ? h->window : 0,
+        .n_kv_heads = listed(&h->n_kv_heads_of, layer, h->n_kv_heads),
+        .head_dim = slide ? or_else(h->head_dim_swa, h->head_dim) : h->head_dim,
+        .value_dim = slide ? or_else(h->value_dim_swa, h->value_dim) : h->value_dim,
+        .rope_dims = slide ? or_else(h->rope_dims_swa, h->rope_dims) : h->rope_dims,
+        .feed_forward = listed(&h->feed_forward_of, layer, h->feed_forward),
+    };
+}
+
+/* ---- names ---------------------------------------------------------------------------- */
 
 static const char *const scaling_names[] = {
     [QN_ROPE_NONE] = "none", [QN_ROPE_LINEAR] = "linear",   [QN_ROPE_LLAMA3] = "llama3",
@@ -104,6 +263,29 @@ static const char *const scaling_names[] = {
 const char *qn_rope_scaling_name(qn_rope_scaling s)
 {
     return (size_t)s < N_SCALINGS ? scaling_names[s] : "unknown";
+}
+
+static const char *const activation_names[] = {
+    [QN_SILU] = "silu",
+    [QN_GELU_TANH] = "gelu_pytorch_tanh",
+};
+#define N_ACTIVATIONS (sizeof activation_names / sizeof *activation_names)
+
+const char *qn_activation_name(qn_activation a)
+{
+    return (size_t)a < N_ACTIVATIONS ? activation_names[a] : "unknown";
+}
+
+qn_status qn_activation_by_name(qn_str name, const char *where, qn_activation *out, qn_error *err)
+{
+    for (size_t i = 0; i < N_ACTIVATIONS; i++)
+        if (qn_str_is(name, activation_names[i])) {
+            *out = (qn_activation)i;
+            return QN_OK;
+        }
+    return qn_fail(err, QN_ERR_UNSUPPORTED,
+                   "%s: the activation is \"%.*s\"; silu and gelu_pytorch_tanh are supported",
+                   where, (int)name.n, name.s);
 }
 
 qn_status qn_rope_scaling_by_name(qn_str name, const char *where, qn_rope_scaling *out,
@@ -121,117 +303,4 @@ qn_status qn_rope_scaling_by_name(qn_str name, const char *where, qn_rope_scalin
     return qn_fail(err, QN_ERR_UNSUPPORTED,
                    "%s: rope scaling \"%.*s\" is not one of default, linear, dynamic, llama3, yarn",
                    where, (int)name.n, name.s);
-}
-
-/* ---- GGUF's keys ----------------------------------------------------------------------- */
-
-static const char *full_key(const qn_family *f, const char *key, char *buf, size_t n)
-{
-    snprintf(buf, n, "%s.%s", f->architecture, key);
-    return buf;
-}
-
-static qn_status read_parameter(const qn_family *f, const qn_parameter *p, const qn_metadata *m,
-                                const char *where, qn_hparams *h, qn_error *err)
-{
-    void *field = (char *)h + p->field;
-    char key[128] = "";
-    bool found = false;
-    double real = 0;
-    qn_status status = QN_OK;
-    for (size_t i = 0; i < 2 && p->gguf[i] && !found && !status; i++) {
-        full_key(f, p->gguf[i], key, sizeof key);
-        qn_str text;
-        switch (p->kind) {
-        case QN_FIELD_COUNT: status = qn_metadata_u64(m, key, field, &found, err); break;
-        case QN_FIELD_REAL:
-            status = qn_metadata_f64(m, key, &real, &found, err);
-            if (!status && found) qn_parameter_set(p, real, h);
-            break;
-        case QN_FIELD_FLAG: status = qn_metadata_bool(m, key, field, &found, err); break;
-        case QN_FIELD_SCALING:
-            status = qn_metadata_str(m, key, &text, &found, err);
-            if (!status && found) status = qn_rope_scaling_by_name(text, where, field, err);
-        }
-    }
-    if (status || found || !p->gguf[0]) return status;
-    if (p->gguf_else == QN_REQUIRED)
-        return qn_fail(err, QN_ERR_DATA, "%s: key \"%s\" is missing", where,
-                       full_key(f, p->gguf[0], key, sizeof key));
-    qn_parameter_set(p, p->gguf_else, h);
-    return QN_OK;
-}
-
-/* llama.cpp takes a factor without a type as linear scaling, and linear
- * scaling without a factor as none. */
-static void settle_scaling(const qn_family *f, const qn_metadata *m, qn_hparams *h)
-{
-    char key[128];
-    const bool typed = qn_metadata_find(m, full_key(f, "rope.scaling.type", key, sizeof key));
-    if (!typed && h->rope_factor != 0) h->rope_scaling = QN_ROPE_LINEAR;
-    if (h->rope_scaling == QN_ROPE_LINEAR && (h->rope_factor == 0 || h->rope_factor == 1))
-        h->rope_scaling = QN_ROPE_NONE;
-    if (h->rope_scaling == QN_ROPE_NONE) h->rope_factor = 0;
-}
-
-qn_status qn_hparams_from_metadata(const qn_family *family, const qn_metadata *m, const char *where,
-                                   uint64_t embedding_rows, qn_hparams *out, qn_error *err)
-{
-    qn_hparams h = {0};
-    for (size_t i = 0; i < qn_family_n_parameters(family); i++) {
-        const qn_status status =
-            read_parameter(family, qn_family_parameter(family, i), m, where, &h, err);
-        if (status) return status;
-    }
-    if (!h.n_vocab) {
-        const qn_meta_value *tokens = qn_metadata_find(m, "tokenizer.ggml.tokens");
-        h.n_vocab = tokens ? tokens->count : embedding_rows;
-    }
-    settle_scaling(family, m, &h);
-    const qn_status status = qn_hparams_complete(&h, where, err);
-    if (!status) *out = h;
-    return status;
-}
-
-static bool is_written(const qn_parameter *p, const qn_hparams *h)
-{
-    const bool yarn = h->rope_scaling == QN_ROPE_YARN;
-    switch (p->write) {
-    case QN_WRITE_NEVER: return false;
-    case QN_WRITE_ALWAYS: return true;
-    case QN_WRITE_SCALED: return yarn || h->rope_scaling == QN_ROPE_LINEAR;
-    case QN_WRITE_YARN: return yarn;
-    case QN_WRITE_YARN_SET: return yarn && qn_parameter_real(p, h) != 0;
-    }
-    return false;
-}
-
-static qn_status write_parameter(const qn_family *f, const qn_parameter *p, const qn_hparams *h,
-                                 qn_metadata *m, qn_error *err)
-{
-    char key[128];
-    if (!is_written(p, h)) return QN_OK;
-    full_key(f, p->gguf[0], key, sizeof key);
-    switch (p->kind) {
-    case QN_FIELD_COUNT:
-        return qn_metadata_set_u32(m, key, (uint32_t)qn_parameter_count(p, h), err);
-    case QN_FIELD_REAL: return qn_metadata_set_f32(m, key, (float)qn_parameter_real(p, h), err);
-    case QN_FIELD_FLAG: return qn_metadata_set_bool(m, key, qn_parameter_flag(p, h), err);
-    case QN_FIELD_SCALING:
-        return qn_metadata_set_str(m, key, qn_str_z(qn_rope_scaling_name(h->rope_scaling)), err);
-    }
-    return QN_OK;
-}
-
-qn_status qn_hparams_to_metadata(const qn_family *family, const qn_hparams *h, uint32_t file_type,
-                                 qn_metadata *m, qn_error *err)
-{
-    for (size_t i = 0; i < qn_family_n_parameters(family); i++) {
-        qn_status status = QN_OK;
-        if (i == qn_n_common_parameters)
-            status = qn_metadata_set_u32(m, "general.file_type", file_type, err);
-        if (!status) status = write_parameter(family, qn_family_parameter(family, i), h, m, err);
-        if (status) return status;
-    }
-    return QN_OK;
 }

@@ -22,14 +22,52 @@ typedef enum {
     QN_ROPE_DYNAMIC /* NTK by length: only up to the trained length is it plain */
 } qn_rope_scaling;
 
+typedef enum { QN_SILU = 0, QN_GELU_TANH } qn_activation;
+
+/* Twice what llama.cpp takes. */
+#define QN_MAX_LAYERS 1024
+
+/* A number for each of the first n layers; n is 0 where nobody listed them. */
+typedef struct {
+    uint32_t n;
+    uint32_t of[QN_MAX_LAYERS];
+} qn_layer_counts;
+
 typedef struct {
     uint64_t n_vocab, n_ctx_train, n_layers;
     uint64_t hidden;       /* embedding length */
-    uint64_t feed_forward; /* width of the MLP */
+    uint64_t feed_forward; /* width of the MLP where feed_forward_of lists nothing */
     uint64_t n_heads, n_kv_heads;
     uint64_t head_dim;  /* of queries and keys */
     uint64_t value_dim; /* of values; equal to head_dim for this project's families so far */
+    qn_layer_counts feed_forward_of, n_kv_heads_of;
     double rms_eps;
+
+    /* Sliding layers: a token sees the last `window` positions, its own among
+     * them.  slides.of is 1 or 0; complete() fills it where no list says it:
+     * every layer but each window_period-th slides, 0: all do. */
+    uint64_t window; /* 0: no layer slides */
+    uint64_t window_period;
+    qn_layer_counts slides;
+    /* What is different in sliding layers; 0: nothing, these sizes are the
+     * others', and they rotate as the others. */
+    uint64_t head_dim_swa, value_dim_swa, rope_dims_swa;
+    double rope_theta_swa; /* plain rope of this theta */
+    /* The last so many layers have no keys and values of their own: they read
+     * those of the last layer of their kind before them. */
+    uint64_t n_shared_kv;
+    /* config.json's per_layer_config as read; complete() gives it to the two
+     * kinds of layers. */
+    qn_layer_counts head_dim_of;
+
+    qn_activation activation;
+    double embedding_scale;      /* the residual stream begins with embedding * this; 0: as it is */
+    bool embedding_by_size;      /* that is sqrt(hidden) */
+    double attention_scale;      /* of query . key; 0: 1 / sqrt(head size) */
+    double query_scalar;         /* config.json's way to say it: its -1/2nd power; 0: not said */
+    uint64_t scale_by_hidden_at; /* with this many layers 1 / sqrt(hidden / heads) is the usual */
+    double attention_cap, final_cap; /* cap tanh(x / cap) of scores, of logits; 0: none */
+    bool rope_halves; /* rope turns elements j and j + rope_dims / 2, else 2j and 2j + 1 */
 
     uint64_t rope_dims; /* rotated elements of a head */
     double rope_theta;
@@ -41,12 +79,32 @@ typedef struct {
     /* yarn; 0: not given, which means 32, 1 and 0.1 ln(factor) + 1 */
     double yarn_beta_fast, yarn_beta_slow, yarn_attn_factor;
 
+    bool value_is_key; /* layers without a value matrix take the key's projection */
+    bool value_norm;   /* each head's values are normed, without weights */
+
     bool tied; /* the head is the token embedding */
     bool attention_bias, mlp_bias;
 } qn_hparams;
 
+/* What one layer's attention and MLP are made of. */
+typedef struct {
+    bool slides;
+    uint64_t window; /* positions that a token sees; 0: all up to its own */
+    uint64_t n_kv_heads, head_dim, value_dim, rope_dims, feed_forward;
+} qn_layer_sizes;
+
+qn_layer_sizes qn_hparams_layer(const qn_hparams *h, uint64_t layer);
+
+/* The layer whose keys and values it reads: itself, or for one of the last
+ * n_shared_kv the last of its kind (sliding or full) before them; n_layers
+ * when there is none (complete() refuses that). */
+uint64_t qn_hparams_kv_layer(const qn_hparams *h, uint64_t layer);
+
+/* The attention scale that runtimes take when a GGUF file says none. */
+double qn_hparams_usual_scale(const qn_hparams *h);
+
 /* What nobody said is filled from the rest (KV heads, head size, rotated
- * elements), then everything is checked: sizes from 1 to 2^31 - 1, heads that
+ * elements, which layers slide), then everything is checked: sizes from 1 to 2^31 - 1, heads that
  * divide, positive finite reals.  where: the file's name, for messages. */
 qn_status qn_hparams_complete(qn_hparams *h, const char *where, qn_error *err);
 
@@ -63,5 +121,8 @@ qn_status qn_hparams_to_metadata(const qn_family *family, const qn_hparams *h, u
 const char *qn_rope_scaling_name(qn_rope_scaling s); /* as GGUF and config.json spell it */
 qn_status qn_rope_scaling_by_name(qn_str name, const char *where, qn_rope_scaling *out,
                                   qn_error *err);
+
+const char *qn_activation_name(qn_activation a); /* as config.json spells it */
+qn_status qn_activation_by_name(qn_str name, const char *where, qn_activation *out, qn_error *err);
 
 #endif

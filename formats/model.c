@@ -93,12 +93,12 @@ qn_model_tensor qn_model_tensor_of(const qn_tensor *t, const char *name, const q
     return r;
 }
 
-qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_tensor *t,
-                               const char *source, qn_error *err)
+qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, uint64_t layer,
+                               const qn_tensor *t, const char *source, qn_error *err)
 {
     char has[96], wants[96], words[96];
     uint64_t dims[QN_ROLE_RANK];
-    const unsigned rank = qn_role_shape(role, &m->hparams, dims);
+    const unsigned rank = qn_role_shape(role, &m->hparams, layer, dims);
     if (t->rank == rank && !memcmp(t->dims, dims, rank * sizeof *dims)) return QN_OK;
     return qn_fail(err, QN_ERR_DATA, "%s: \"%s\": shape %s, but %s says %s (%s)",
                    m->reader->files[t->file].path, t->name,
@@ -107,22 +107,51 @@ qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_
                    qn_role_shape_words(role, words, sizeof words));
 }
 
-/* A bias is one row, whose elements are permuted in memory. */
-static qn_status permute_bias(qn_model *m, const qn_rows *below, uint64_t heads, bool undo,
-                              const qn_rows **out, qn_error *err)
+/* Writes what the transform makes of a row of n elements. */
+typedef void (*vector_fn)(const float *from, uint64_t n, uint64_t number, float *to);
+
+static void interleave(const float *from, uint64_t n, uint64_t heads, float *to)
 {
-    const uint64_t n = below->columns, group = n / heads;
+    const uint64_t group = n / heads;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t j = i % group;
+        to[i] = from[i - j + j / 2 + j % 2 * (group / 2)];
+    }
+}
+
+static void deinterleave(const float *from, uint64_t n, uint64_t heads, float *to)
+{
+    const uint64_t group = n / heads;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t j = i % group;
+        to[i - j + j / 2 + j % 2 * (group / 2)] = from[i];
+    }
+}
+
+static void add_one(const float *from, uint64_t n, uint64_t unused, float *to)
+{
+    (void)unused;
+    for (uint64_t i = 0; i < n; i++) to[i] = from[i] + 1.0F;
+}
+
+static void subtract_one(const float *from, uint64_t n, uint64_t unused, float *to)
+{
+    (void)unused;
+    for (uint64_t i = 0; i < n; i++) to[i] = from[i] - 1.0F;
+}
+
+static qn_status make_vector(qn_model *m, const qn_rows *below, vector_fn make, uint64_t number,
+                             const qn_rows **out, qn_error *err)
+{
+    const uint64_t n = below->columns;
     qn_status status = QN_OK;
     float *from = qn_alloc(n, sizeof *from), *to = qn_alloc(n, sizeof *to);
     if (!from || !to) {
-        status = qn_fail_memory(err, "a bias");
+        status = qn_fail_memory(err, "a vector");
         goto out;
     }
     if ((status = below->decode(below, qn_kernels_best(), 0, 1, from, err))) goto out;
-    for (uint64_t i = 0; i < n; i++) {
-        const uint64_t j = i % group, halves = i - j + j / 2 + j % 2 * (group / 2);
-        to[undo ? halves : i] = from[undo ? i : halves];
-    }
+    make(from, n, number, to);
     *out = qn_rows_values(m->arena, to, 1, n);
 out:
     qn_free(from);
@@ -130,17 +159,27 @@ out:
     return status;
 }
 
+static qn_status permute(qn_model *m, uint64_t heads, unsigned rank, const qn_rows *below,
+                         bool undo, const qn_rows **out, qn_error *err)
+{
+    if (rank == 1) return make_vector(m, below, undo ? deinterleave : interleave, heads, out, err);
+    *out =
+        undo ? qn_rows_unpermute(m->arena, below, heads) : qn_rows_permute(m->arena, below, heads);
+    return QN_OK;
+}
+
 qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, const qn_rows *below,
                              bool undo, const qn_rows **out, qn_error *err)
 {
-    uint64_t heads = 0;
-    if (role->transform == QN_PERMUTE_Q) heads = m->hparams.n_heads;
-    if (role->transform == QN_PERMUTE_K) heads = m->hparams.n_kv_heads;
     *out = below;
-    if (!heads || !below) return QN_OK;
-    if (rank == 1) return permute_bias(m, below, heads, undo, out, err);
-    *out =
-        undo ? qn_rows_unpermute(m->arena, below, heads) : qn_rows_permute(m->arena, below, heads);
+    if (!below) return QN_OK;
+    switch (role->transform) {
+    case QN_PERMUTE_Q: return permute(m, m->hparams.n_heads, rank, below, undo, out, err);
+    case QN_PERMUTE_K: return permute(m, m->hparams.n_kv_heads, rank, below, undo, out, err);
+    case QN_PLUS_ONE: return make_vector(m, below, undo ? subtract_one : add_one, 0, out, err);
+    case QN_AS_IS:
+    case QN_ROPE_DIVISORS: break;
+    }
     return QN_OK;
 }
 

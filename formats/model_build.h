@@ -19,12 +19,13 @@ qn_status qn_model_add(qn_model *m, const qn_model_tensor *t, qn_error *err);
 /* t's shape, its name as source_name, and these. */
 qn_model_tensor qn_model_tensor_of(const qn_tensor *t, const char *name, const qn_rows *rows);
 
-/* t has the shape that m's hyperparameters ask of the role.  source:
- * "config.json" or "the metadata", whose word that is. */
-qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, const qn_tensor *t,
-                               const char *source, qn_error *err);
+/* t has the shape that m's hyperparameters ask of the role in that layer.
+ * source: "config.json" or "the metadata", whose word that is. */
+qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, uint64_t layer,
+                               const qn_tensor *t, const char *source, qn_error *err);
 
-/* The role's transform of these rows (of a tensor of that rank), or undone.
+/* The role's transform of these rows (of a tensor of that rank), or undone; what
+ * it makes of a vector is made at once, in memory.
  * *out is NULL, with QN_OK, when memory ran out: qn_model_add reports it. */
 qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, const qn_rows *below,
                              bool undo, const qn_rows **out, qn_error *err);

@@ -72,7 +72,7 @@ static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
                        "%s: \"%s\" has no place in a %s model of %llu layers as config.json "
                        "describes it",
                        file, t->name, m->family->name, (unsigned long long)m->hparams.n_layers);
-    if ((status = qn_model_check_shape(m, role, t, "config.json", err))) return status;
+    if ((status = qn_model_check_shape(m, role, layer, t, "config.json", err))) return status;
     if (!qn_dtype_facts(t->dtype)->is_float)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, not real numbers", file, t->name,
                        qn_dtype_facts(t->dtype)->name);

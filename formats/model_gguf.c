@@ -85,7 +85,7 @@ static qn_status check_known(const qn_model *m, const qn_family *f, qn_error *er
             return qn_fail(err, QN_ERR_UNSUPPORTED,
                            "%s: \"%s\" has no place in a %s model of %llu layers", m->path, t->name,
                            f->name, (unsigned long long)m->hparams.n_layers);
-        const qn_status status = qn_model_check_shape(m, role, t, "the metadata", err);
+        const qn_status status = qn_model_check_shape(m, role, layer, t, "the metadata", err);
         if (status) return status;
     }
     return QN_OK;

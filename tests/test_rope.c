@@ -144,7 +144,7 @@ START_TEST(pairs_turn_by_position_times_frequency)
     for (size_t i = 0; i < N; i++) {
         qn_random_row(&r, 0, x, HEADS * HEAD);
         for (size_t e = 0; e < HEADS * HEAD; e++) turned[e] = x[e];
-        qn_rope_rotate(turns + i * DIMS, DIMS, turned, HEADS, HEAD);
+        qn_rope_rotate(turns + i * DIMS, DIMS, turned, HEADS, HEAD, false);
         for (size_t e = 0; e < HEADS * HEAD; e++) {
             const size_t d = e % HEAD, j = d / 2;
             if (d >= DIMS) {

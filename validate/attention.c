@@ -23,17 +23,26 @@ typedef struct {
     float *sums;    /* [value_groups][QN_TILE_MAX][QN_PANEL] */
 } worker;
 
+typedef struct {
+    size_t window; /* SIZE_MAX: none */
+    size_t n_kv_heads, head_dim, value_dim;
+    size_t group;        /* query heads of a KV head */
+    size_t value_groups; /* of QN_PANEL elements, the last one filled up with zeros */
+    float scale;
+    float *keys;   /* [sequence][kv head][panel][head_dim][QN_PANEL] */
+    float *values; /* [sequence][kv head][value group][position][QN_PANEL] */
+} cache;
+
 struct qn_attention {
     const qn_kernels *k;
     int threads;
-    size_t n_heads, n_kv_heads, head_dim, value_dim;
-    size_t group;        /* query heads of a KV head */
-    size_t value_groups; /* of QN_PANEL elements, the last one filled up with zeros */
-    size_t positions;    /* n_ctx rounded up to whole panels */
+    size_t n_heads;
+    size_t positions; /* n_ctx rounded up to whole panels */
     size_t score_stride;
     size_t sequences;
-    float *keys;   /* [layer][sequence][kv head][panel][head_dim][QN_PANEL] */
-    float *values; /* [layer][sequence][kv head][value group][position][QN_PANEL] */
+    float cap;     /* of scores; 0: none */
+    cache *caches; /* [layer] */
+    size_t n_layers;
     float *scratch;
     worker *workers;
 };
@@ -48,22 +57,65 @@ static size_t product(const uint64_t *factors, size_t n)
     return (size_t)result;
 }
 
-static bool allocate(qn_attention *a, uint64_t layers)
+static cache cache_of(const qn_hparams *h, uint64_t layer)
 {
-    const uint64_t heads[] = {layers, a->sequences, a->n_kv_heads, a->positions};
-    const uint64_t all_heads = product(heads, 4);
-    const uint64_t keys[] = {all_heads, a->head_dim};
-    const uint64_t values[] = {all_heads, a->value_groups, QN_PANEL};
-    a->keys = qn_alloc(product(keys, 2), sizeof *a->keys);
-    a->values = qn_alloc(product(values, 3), sizeof *a->values);
+    const qn_layer_sizes l = qn_hparams_layer(h, layer);
+    const double usual = 1.0 / sqrt((double)l.head_dim);
+    return (cache){
+        .window = l.window ? (size_t)l.window : SIZE_MAX,
+        .n_kv_heads = (size_t)l.n_kv_heads,
+        .head_dim = (size_t)l.head_dim,
+        .value_dim = (size_t)l.value_dim,
+        .group = (size_t)(h->n_heads / l.n_kv_heads),
+        .value_groups = (size_t)(l.value_dim + QN_PANEL - 1) / QN_PANEL,
+        .scale = (float)(h->attention_scale != 0.0 ? h->attention_scale : usual),
+    };
+}
 
-    const size_t queries = QN_TILE_MAX * (a->head_dim + PAD);
+/* One for each layer, those that share pointing to their donor's. */
+static bool allocate_caches(qn_attention *a, const qn_hparams *h)
+{
+    a->caches = qn_alloc((size_t)h->n_layers, sizeof *a->caches);
+    if (!a->caches) return false;
+    for (; a->n_layers < h->n_layers; a->n_layers++) {
+        const uint64_t layer = a->n_layers, donor = qn_hparams_kv_layer(h, layer);
+        cache c = cache_of(h, layer);
+        if (donor != layer) {
+            c.keys = a->caches[donor].keys;
+            c.values = a->caches[donor].values;
+            a->caches[layer] = c;
+            continue;
+        }
+        const uint64_t heads[] = {a->sequences, c.n_kv_heads, a->positions};
+        const uint64_t all_heads = product(heads, 3);
+        const uint64_t keys[] = {all_heads, c.head_dim};
+        const uint64_t values[] = {all_heads, c.value_groups, QN_PANEL};
+        c.keys = qn_alloc(product(keys, 2), sizeof *c.keys);
+        c.values = qn_alloc(product(values, 3), sizeof *c.values);
+        a->caches[layer] = c;
+        if (!c.keys || !c.values) {
+            qn_free(c.keys);
+            qn_free(c.values);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool allocate_workers(qn_attention *a)
+{
+    size_t head_dim = 0, groups = 0;
+    for (size_t i = 0; i < a->n_layers; i++) {
+        if (a->caches[i].head_dim > head_dim) head_dim = a->caches[i].head_dim;
+        if (a->caches[i].value_groups > groups) groups = a->caches[i].value_groups;
+    }
+    const size_t queries = QN_TILE_MAX * (head_dim + PAD);
     const size_t scores = QN_TILE_MAX * a->score_stride;
-    const size_t sums = QN_TILE_MAX * QN_PANEL * a->value_groups;
+    const size_t sums = QN_TILE_MAX * QN_PANEL * groups;
     const size_t each = queries + scores + sums;
     a->scratch = qn_alloc((size_t)a->threads * each, sizeof *a->scratch);
     a->workers = qn_alloc((size_t)a->threads, sizeof *a->workers);
-    if (!a->keys || !a->values || !a->scratch || !a->workers) return false;
+    if (!a->scratch || !a->workers) return false;
     for (int i = 0; i < a->threads; i++) {
         worker *w = &a->workers[i];
         w->queries = a->scratch + (size_t)i * each;
@@ -81,15 +133,11 @@ qn_status qn_attention_new(qn_attention **out, const qn_hparams *h, const qn_ker
     a->k = k;
     a->threads = threads;
     a->n_heads = (size_t)h->n_heads;
-    a->n_kv_heads = (size_t)h->n_kv_heads;
-    a->head_dim = (size_t)h->head_dim;
-    a->value_dim = (size_t)h->value_dim;
-    a->group = a->n_heads / a->n_kv_heads;
-    a->value_groups = (a->value_dim + QN_PANEL - 1) / QN_PANEL;
     a->positions = (n_ctx + QN_PANEL - 1) / QN_PANEL * QN_PANEL;
     a->score_stride = a->positions + PAD;
     a->sequences = sequences;
-    if (!allocate(a, h->n_layers)) {
+    a->cap = (float)h->attention_cap;
+    if (!allocate_caches(a, h) || !allocate_workers(a)) {
         qn_attention_free(a);
         return qn_fail(err, QN_ERR_MEMORY, "no memory for a cache of %zu x %zu positions",
                        sequences, n_ctx);
@@ -98,39 +146,51 @@ qn_status qn_attention_new(qn_attention **out, const qn_hparams *h, const qn_ker
     return QN_OK;
 }
 
+/* A cache that shares has its donor before it. */
+static bool shares(const qn_attention *a, size_t layer)
+{
+    for (size_t i = 0; i < layer; i++)
+        if (a->caches[i].keys == a->caches[layer].keys) return true;
+    return false;
+}
+
 void qn_attention_free(qn_attention *a)
 {
     if (!a) return;
+    for (size_t i = a->n_layers; i-- > 0;) {
+        if (shares(a, i)) continue;
+        qn_free(a->caches[i].keys);
+        qn_free(a->caches[i].values);
+    }
+    qn_free(a->caches);
     qn_free(a->workers);
     qn_free(a->scratch);
-    qn_free(a->values);
-    qn_free(a->keys);
     qn_free(a);
 }
 
-static float *keys_of(const qn_attention *a, size_t layer, size_t sequence, size_t head)
+static float *keys_of(const qn_attention *a, const cache *c, size_t sequence, size_t head)
 {
-    const size_t index = (layer * a->sequences + sequence) * a->n_kv_heads + head;
-    return a->keys + index * a->positions * a->head_dim;
+    return c->keys + (sequence * c->n_kv_heads + head) * a->positions * c->head_dim;
 }
 
-static float *values_of(const qn_attention *a, size_t layer, size_t sequence, size_t head)
+static float *values_of(const qn_attention *a, const cache *c, size_t sequence, size_t head)
 {
-    const size_t index = (layer * a->sequences + sequence) * a->n_kv_heads + head;
-    return a->values + index * a->positions * a->value_groups * QN_PANEL;
+    return c->values +
+           (sequence * c->n_kv_heads + head) * a->positions * c->value_groups * QN_PANEL;
 }
 
-static void store_key(const qn_attention *a, float *panels, size_t position, const float *key)
+static void store_key(const cache *c, float *panels, size_t position, const float *key)
 {
-    float *column = panels + position / QN_PANEL * a->head_dim * QN_PANEL + position % QN_PANEL;
-    for (size_t d = 0; d < a->head_dim; d++) column[d * QN_PANEL] = key[d];
+    float *column = panels + position / QN_PANEL * c->head_dim * QN_PANEL + position % QN_PANEL;
+    for (size_t d = 0; d < c->head_dim; d++) column[d * QN_PANEL] = key[d];
 }
 
-static void store_value(const qn_attention *a, float *groups, size_t position, const float *value)
+static void store_value(const cache *c, size_t positions, float *groups, size_t position,
+                        const float *value)
 {
-    for (size_t d = 0; d < a->value_dim; d += QN_PANEL) {
-        const size_t n = (size_t)qn_min_u64(QN_PANEL, a->value_dim - d);
-        memcpy(groups + (d / QN_PANEL * a->positions + position) * QN_PANEL, value + d,
+    for (size_t d = 0; d < c->value_dim; d += QN_PANEL) {
+        const size_t n = (size_t)qn_min_u64(QN_PANEL, c->value_dim - d);
+        memcpy(groups + (d / QN_PANEL * positions + position) * QN_PANEL, value + d,
                n * sizeof *value);
     }
 }
@@ -138,14 +198,16 @@ static void store_value(const qn_attention *a, float *groups, size_t position, c
 void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, const float *keys,
                         const float *values)
 {
+    const cache *c = &a->caches[layer];
 #pragma omp parallel for num_threads(a->threads)
-    for (size_t head = 0; head < a->n_kv_heads; head++) {
-        float *key_panels = keys_of(a, layer, span->sequence, head);
-        float *value_columns = values_of(a, layer, span->sequence, head);
+    for (size_t head = 0; head < c->n_kv_heads; head++) {
+        float *key_panels = keys_of(a, c, span->sequence, head);
+        float *value_columns = values_of(a, c, span->sequence, head);
         for (size_t i = 0; i < span->n; i++) {
-            const size_t from = (span->row + i) * a->n_kv_heads + head;
-            store_key(a, key_panels, span->first + i, keys + from * a->head_dim);
-            store_value(a, value_columns, span->first + i, values + from * a->value_dim);
+            const size_t from = (span->row + i) * c->n_kv_heads + head;
+            store_key(c, key_panels, span->first + i, keys + from * c->head_dim);
+            store_value(c, a->positions, value_columns, span->first + i,
+                        values + from * c->value_dim);
         }
     }
 }
@@ -161,76 +223,106 @@ static double exponentials(const qn_kernels *k, float *x, size_t n)
     return sum;
 }
 
-/* m weighted sums of values: row i over its first lengths[i] positions, which
- * ascend with i.  What all rows share is done as one tile. */
-static void sum_values(const qn_attention *a, const worker *w, const float *columns,
-                       const size_t *lengths, size_t m)
+/* What the rows of a tile read: positions start.. of row i up to ends[i], of
+ * which those before its own window have weight 0. */
+typedef struct {
+    size_t m, start;
+    size_t starts[QN_TILE_MAX], ends[QN_TILE_MAX]; /* both ascend */
+    size_t heads[QN_TILE_MAX]; /* row of the activations times heads, plus head */
+} tile;
+
+static tile tile_of(const qn_attention *a, const cache *c, const qn_span *span, size_t head,
+                    size_t r0, size_t r1)
 {
-    const size_t shared = lengths[0], stride = a->score_stride;
-    for (size_t u = 0; u < shared; u += K_BLOCK) {
-        const size_t n = (size_t)qn_min_u64(K_BLOCK, shared - u);
-        for (size_t g = 0; g < a->value_groups; g++)
-            a->k->gemm_tile(w->scores + u, stride, m, columns + (g * a->positions + u) * QN_PANEL,
-                            n, w->sums + g * QN_TILE_MAX * QN_PANEL, QN_PANEL, u > 0);
+    tile t = {.m = r1 - r0};
+    assert(t.m > 0 && t.m <= QN_TILE_MAX);
+    for (size_t i = 0; i < t.m; i++) {
+        const size_t token = (r0 + i) / c->group;
+        t.ends[i] = span->first + token + 1;
+        t.starts[i] = t.ends[i] > c->window ? t.ends[i] - c->window : 0;
+        t.heads[i] = (span->row + token) * a->n_heads + head * c->group + (r0 + i) % c->group;
     }
-    for (size_t i = 0; i < m; i++) {
-        for (size_t g = 0; g < a->value_groups && lengths[i] > shared; g++)
-            a->k->gemm_tile(w->scores + i * stride + shared, stride, 1,
-                            columns + (g * a->positions + shared) * QN_PANEL, lengths[i] - shared,
+    t.start = t.starts[0] / QN_PANEL * QN_PANEL;
+    return t;
+}
+
+/* Scores of positions t->start.. at w->scores. */
+static void score(const qn_attention *a, const worker *w, const cache *c, const tile *t,
+                  const float *panels, const float *queries)
+{
+    const size_t lda = c->head_dim + PAD;
+    for (size_t i = 0; i < t->m; i++) {
+        const float *query = queries + t->heads[i] * c->head_dim;
+        for (size_t d = 0; d < c->head_dim; d++) w->queries[i * lda + d] = query[d] * c->scale;
+    }
+    for (size_t u = t->start; u < t->ends[t->m - 1]; u += QN_PANEL)
+        a->k->gemm_tile(w->queries, lda, t->m, panels + u * c->head_dim, c->head_dim,
+                        w->scores + (u - t->start), a->score_stride, false);
+}
+
+/* Weighted sums of values, each over its positions in rising order.  What all
+ * rows share is done as one tile. */
+static void sum_values(const qn_attention *a, const worker *w, const cache *c, const tile *t,
+                       const float *columns)
+{
+    const size_t shared = t->ends[0], stride = a->score_stride;
+    for (size_t u = t->start; u < shared; u += K_BLOCK) {
+        const size_t n = (size_t)qn_min_u64(K_BLOCK, shared - u);
+        for (size_t g = 0; g < c->value_groups; g++)
+            a->k->gemm_tile(w->scores + (u - t->start), stride, t->m,
+                            columns + (g * a->positions + u) * QN_PANEL, n,
+                            w->sums + g * QN_TILE_MAX * QN_PANEL, QN_PANEL, u > t->start);
+    }
+    for (size_t i = 0; i < t->m; i++) {
+        for (size_t g = 0; g < c->value_groups && t->ends[i] > shared; g++)
+            a->k->gemm_tile(w->scores + i * stride + (shared - t->start), stride, 1,
+                            columns + (g * a->positions + shared) * QN_PANEL, t->ends[i] - shared,
                             w->sums + (g * QN_TILE_MAX + i) * QN_PANEL, QN_PANEL, true);
     }
 }
 
 /* Rows r0..r1 of a span's queries of one KV head; row = token * group + head. */
-static void run_tile(const qn_attention *a, const worker *w, size_t layer, const qn_span *span,
+static void run_tile(const qn_attention *a, const worker *w, const cache *c, const qn_span *span,
                      size_t head, size_t r0, size_t r1, const float *queries, float *out)
 {
-    const size_t m = r1 - r0, lda = a->head_dim + PAD;
-    const float scale = (float)(1.0 / sqrt((double)a->head_dim));
-    assert(m > 0 && m <= QN_TILE_MAX);
-    size_t lengths[QN_TILE_MAX];
-    size_t heads[QN_TILE_MAX]; /* row of the activations times heads, plus head */
-    for (size_t i = 0; i < m; i++) {
-        const size_t token = (r0 + i) / a->group;
-        lengths[i] = span->first + token + 1;
-        heads[i] = (span->row + token) * a->n_heads + head * a->group + (r0 + i) % a->group;
-        const float *query = queries + heads[i] * a->head_dim;
-        for (size_t d = 0; d < a->head_dim; d++) w->queries[i * lda + d] = query[d] * scale;
-    }
-    const float *panels = keys_of(a, layer, span->sequence, head);
-    for (size_t u = 0; u < lengths[m - 1]; u += QN_PANEL)
-        a->k->gemm_tile(w->queries, lda, m, panels + u * a->head_dim, a->head_dim, w->scores + u,
-                        a->score_stride, false);
+    const tile t = tile_of(a, c, span, head, r0, r1);
     double sums[QN_TILE_MAX];
-    for (size_t i = 0; i < m; i++)
-        sums[i] = exponentials(a->k, w->scores + i * a->score_stride, lengths[i]);
-    sum_values(a, w, values_of(a, layer, span->sequence, head), lengths, m);
-    for (size_t i = 0; i < m; i++) {
+    score(a, w, c, &t, keys_of(a, c, span->sequence, head), queries);
+    for (size_t i = 0; i < t.m; i++) {
+        float *row = w->scores + i * a->score_stride, *seen = row + (t.starts[i] - t.start);
+        const size_t n = t.ends[i] - t.starts[i];
+        if (a->cap > 0.0F) a->k->soft_cap(seen, a->cap, n);
+        sums[i] = exponentials(a->k, seen, n);
+        memset(row, 0, (t.starts[i] - t.start) * sizeof *row);
+    }
+    sum_values(a, w, c, &t, values_of(a, c, span->sequence, head));
+    for (size_t i = 0; i < t.m; i++) {
         const float divide = (float)(1.0 / sums[i]);
-        for (size_t d = 0; d < a->value_dim; d++)
-            out[heads[i] * a->value_dim + d] =
+        for (size_t d = 0; d < c->value_dim; d++)
+            out[t.heads[i] * c->value_dim + d] =
                 w->sums[(d / QN_PANEL * QN_TILE_MAX + i) * QN_PANEL + d % QN_PANEL] * divide;
     }
 }
 
-static size_t tiles_of(const qn_attention *a, const qn_span *span)
+static size_t tiles_of(const cache *c, const qn_span *span)
 {
-    return (span->n * a->group + QN_TILE_MAX - 1) / QN_TILE_MAX;
+    return (span->n * c->group + QN_TILE_MAX - 1) / QN_TILE_MAX;
 }
 
 void qn_attention_run(qn_attention *a, size_t layer, const qn_span *spans, size_t n_spans,
                       const float *queries, float *out)
 {
+    const cache *c = &a->caches[layer];
     size_t tasks = 0;
-    for (size_t s = 0; s < n_spans; s++) tasks += tiles_of(a, &spans[s]) * a->n_kv_heads;
+    for (size_t s = 0; s < n_spans; s++) tasks += tiles_of(c, &spans[s]) * c->n_kv_heads;
 #pragma omp parallel for schedule(dynamic) num_threads(a->threads)
     for (size_t t = 0; t < tasks; t++) {
         const qn_span *span = spans;
         size_t task = t;
-        for (; task >= tiles_of(a, span) * a->n_kv_heads; span++)
-            task -= tiles_of(a, span) * a->n_kv_heads;
-        const size_t tile = task / a->n_kv_heads, r0 = tile * QN_TILE_MAX;
-        run_tile(a, &a->workers[omp_get_thread_num()], layer, span, task % a->n_kv_heads, r0,
-                 (size_t)qn_min_u64(r0 + QN_TILE_MAX, span->n * a->group), queries, out);
+        for (; task >= tiles_of(c, span) * c->n_kv_heads; span++)
+            task -= tiles_of(c, span) * c->n_kv_heads;
+        const size_t r0 = task / c->n_kv_heads * QN_TILE_MAX;
+        run_tile(a, &a->workers[omp_get_thread_num()], c, span, task % c->n_kv_heads, r0,
+                 (size_t)qn_min_u64(r0 + QN_TILE_MAX, span->n * c->group), queries, out);
     }
 }

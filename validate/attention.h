@@ -1,9 +1,12 @@
 /* Causal grouped-query attention over a cache of keys and values:
  *
- *     out = sum over u <= t of p[u] value[u],
- *     p   = softmax over u <= t of (query . key[u]) / sqrt(head_dim)
+ *     out = sum over u of p[u] value[u],
+ *     p   = softmax over u of (query . key[u]) / sqrt(head_dim),   u <= t
  *
  * Query head j reads KV head j / (n_heads / n_kv_heads) (Ainslie et al., 2023).
+ * Layers may slide (t - window < u), have heads of their own size and number,
+ * scale the scores otherwise, cap them (cap tanh(score / cap)), and read the
+ * cache of an earlier layer (qn_hparams).
  *
  * Both products run on the GEMM's micro-kernel (kernels.h, gemm_tile): keys are
  * cached as panels of QN_PANEL positions, values as columns of QN_PANEL
@@ -32,7 +35,7 @@ qn_status qn_attention_new(qn_attention **out, const qn_hparams *h, const qn_ker
 void qn_attention_free(qn_attention *a); /* NULL is fine */
 
 /* Keys [row][n_kv_heads][head_dim] and values [row][n_kv_heads][value_dim] of a
- * span into the cache of a layer.  Positions are below n_ctx. */
+ * span into the cache of a layer that has its own.  Positions are below n_ctx. */
 void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, const float *keys,
                         const float *values);
 

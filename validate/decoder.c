@@ -69,37 +69,109 @@ static qn_status find_norm(const qn_decoder *d, uint64_t layer, const char *role
     return find_vector(d, name, d->hparams->hidden, out, err);
 }
 
-static qn_status bind_layer(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+/* The same where the model need not have it. */
+static qn_status find_optional_norm(const qn_decoder *d, uint64_t layer, const char *role,
+                                    const float **out, qn_error *err)
 {
-    const qn_hparams *h = d->hparams;
-    const uint64_t queries = h->n_heads * h->head_dim, keys = h->n_kv_heads * h->head_dim;
-    const uint64_t values = h->n_kv_heads * h->value_dim, heads = h->n_heads * h->value_dim;
+    char name[64];
+    snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)layer, role);
+    if (!qn_model_find(d->model, name)) return QN_OK;
+    return find_vector(d, name, d->hparams->hidden, out, err);
+}
+
+/* A norm of queries or keys, each head by itself or all together. */
+static qn_status find_head_norm(const qn_decoder *d, uint64_t layer, const char *role,
+                                uint64_t heads, uint64_t head_dim, const float **out, size_t *size,
+                                qn_error *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)layer, role);
+    const qn_model_tensor *t = qn_model_find(d->model, name);
+    if (!t) return QN_OK;
+    *size = (size_t)(t->rows->columns == heads * head_dim ? heads * head_dim : head_dim);
+    return find_vector(d, name, *size, out, err);
+}
+
+static qn_status bind_keys(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    char name[64];
+    const qn_layer_sizes *s = &l->sizes;
+    const uint64_t hidden = d->hparams->hidden;
+    qn_status status;
+    snprintf(name, sizeof name, "blk.%llu.attn_v.weight", (unsigned long long)i);
+    if ((status = find_linear(d, i, "attn_k", s->n_kv_heads * s->head_dim, hidden, &l->key, err)) ||
+        (status = find_head_norm(d, i, "attn_k_norm", s->n_kv_heads, s->head_dim, &l->key_norm,
+                                 &l->key_norm_size, err)))
+        return status;
+    if (d->hparams->value_is_key && !qn_model_find(d->model, name)) return QN_OK;
+    return find_linear(d, i, "attn_v", s->n_kv_heads * s->value_dim, hidden, &l->value, err);
+}
+
+static qn_status bind_attention(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    const qn_layer_sizes *s = &l->sizes;
+    const uint64_t hidden = d->hparams->hidden, heads = d->hparams->n_heads;
     qn_status status;
     if ((status = find_norm(d, i, "attn_norm", &l->attention_norm, err)) ||
-        (status = find_linear(d, i, "attn_q", queries, h->hidden, &l->query, err)) ||
-        (status = find_linear(d, i, "attn_k", keys, h->hidden, &l->key, err)) ||
-        (status = find_linear(d, i, "attn_v", values, h->hidden, &l->value, err)) ||
-        (status = find_linear(d, i, "attn_output", h->hidden, heads, &l->output, err)) ||
-        (status = find_norm(d, i, "ffn_norm", &l->mlp_norm, err)) ||
-        (status = find_linear(d, i, "ffn_gate", h->feed_forward, h->hidden, &l->gate, err)) ||
-        (status = find_linear(d, i, "ffn_up", h->feed_forward, h->hidden, &l->up, err)))
+        (status = find_linear(d, i, "attn_q", heads * s->head_dim, hidden, &l->query, err)) ||
+        (status = find_head_norm(d, i, "attn_q_norm", heads, s->head_dim, &l->query_norm,
+                                 &l->query_norm_size, err)) ||
+        (l->owns_kv && (status = bind_keys(d, i, l, err))) ||
+        (status = find_linear(d, i, "attn_output", hidden, heads * s->value_dim, &l->output, err)))
         return status;
-    return find_linear(d, i, "ffn_down", h->hidden, h->feed_forward, &l->down, err);
+    return find_optional_norm(d, i, "post_attention_norm", &l->post_attention_norm, err);
+}
+
+static qn_status bind_mlp(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    const uint64_t hidden = d->hparams->hidden, width = l->sizes.feed_forward;
+    qn_status status;
+    if ((status = find_norm(d, i, "ffn_norm", &l->mlp_norm, err)) ||
+        (status = find_linear(d, i, "ffn_gate", width, hidden, &l->gate, err)) ||
+        (status = find_linear(d, i, "ffn_up", width, hidden, &l->up, err)) ||
+        (status = find_linear(d, i, "ffn_down", hidden, width, &l->down, err)))
+        return status;
+    return find_optional_norm(d, i, "post_ffw_norm", &l->post_mlp_norm, err);
+}
+
+static qn_status bind_layer(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    l->sizes = qn_hparams_layer(d->hparams, i);
+    l->owns_kv = qn_hparams_kv_layer(d->hparams, i) == i;
+    const qn_status status = bind_attention(d, i, l, err);
+    return status ? status : bind_mlp(d, i, l, err);
+}
+
+static qn_status make_rope(const qn_decoder *d, const qn_hparams *h, const float *divisors,
+                           qn_rope *out, qn_error *err)
+{
+    out->dims = (size_t)h->rope_dims;
+    out->frequency = qn_arena_alloc(d->arena, out->dims / 2, sizeof *out->frequency);
+    if (!out->frequency) return qn_fail_memory(err, "rope frequencies");
+    qn_rope_frequencies(h, divisors, out->frequency, &out->factor);
+    return QN_OK;
+}
+
+/* Sliding layers with a theta or heads of their own rotate plainly. */
+static qn_status bind_sliding_rope(qn_decoder *d, qn_error *err)
+{
+    qn_hparams h = *d->hparams;
+    d->rope[1] = d->rope[0];
+    if (!h.window || (h.rope_theta_swa == 0.0 && !h.rope_dims_swa)) return QN_OK;
+    if (h.rope_theta_swa != 0.0) h.rope_theta = h.rope_theta_swa;
+    if (h.rope_dims_swa) h.rope_dims = h.rope_dims_swa;
+    h.rope_scaling = QN_ROPE_NONE;
+    return make_rope(d, &h, NULL, &d->rope[1], err);
 }
 
 static qn_status bind_rope(qn_decoder *d, qn_error *err)
 {
-    const uint64_t pairs = d->hparams->rope_dims / 2;
     const float *divisors = NULL;
-    if (qn_model_find(d->model, "rope_freqs.weight") ||
-        d->hparams->rope_scaling == QN_ROPE_LLAMA3) {
-        const qn_status status = find_vector(d, "rope_freqs.weight", pairs, &divisors, err);
-        if (status) return status;
-    }
-    d->rope_frequency = qn_arena_alloc(d->arena, (size_t)pairs, sizeof *d->rope_frequency);
-    if (!d->rope_frequency) return qn_fail_memory(err, "rope frequencies");
-    qn_rope_frequencies(d->hparams, divisors, d->rope_frequency, &d->rope_factor);
-    return QN_OK;
+    qn_status status = QN_OK;
+    if (qn_model_find(d->model, "rope_freqs.weight") || d->hparams->rope_scaling == QN_ROPE_LLAMA3)
+        status = find_vector(d, "rope_freqs.weight", d->hparams->rope_dims / 2, &divisors, err);
+    if (status || (status = make_rope(d, d->hparams, divisors, &d->rope[0], err))) return status;
+    return bind_sliding_rope(d, err);
 }
 
 static qn_status bind(qn_decoder *d, qn_error *err)

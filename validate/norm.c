@@ -19,5 +19,6 @@ static double sum_of_squares(const float *x, size_t n)
 void qn_rms_norm(const float *x, const float *weight, double eps, float *out, size_t n)
 {
     const float scale = (float)(1.0 / sqrt(sum_of_squares(x, n) / (double)n + eps));
-    for (size_t i = 0; i < n; i++) out[i] = x[i] * scale * weight[i];
+    for (size_t i = 0; i < n; i++) out[i] = x[i] * scale;
+    for (size_t i = 0; i < n && weight; i++) out[i] *= weight[i];
 }

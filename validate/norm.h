@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-/* out may be x. */
+/* out may be x; weight NULL: 1 everywhere. */
 void qn_rms_norm(const float *x, const float *weight, double eps, float *out, size_t n);
 
 #endif

@@ -64,14 +64,16 @@ void qn_rope_turns(const float *frequency, size_t dims, float factor, uint64_t f
     }
 }
 
-void qn_rope_rotate(const float *turn, size_t dims, float *x, size_t n_heads, size_t head_dim)
+void qn_rope_rotate(const float *turn, size_t dims, float *x, size_t n_heads, size_t head_dim,
+                    bool halves)
 {
+    const size_t step = halves ? 1 : 2, apart = halves ? dims / 2 : 1;
     for (size_t h = 0; h < n_heads; h++) {
-        float *head = x + h * head_dim;
-        for (size_t j = 0; j + 1 < dims; j += 2) {
-            const float cosine = turn[j], sine = turn[j + 1], a = head[j], b = head[j + 1];
-            head[j] = a * cosine - b * sine;
-            head[j + 1] = a * sine + b * cosine;
+        float *first = x + h * head_dim;
+        for (size_t j = 0; j + 1 < dims; j += 2, first += step) {
+            const float cosine = turn[j], sine = turn[j + 1], a = first[0], b = first[apart];
+            first[0] = a * cosine - b * sine;
+            first[apart] = a * sine + b * cosine;
         }
     }
 }

@@ -1,9 +1,10 @@
-/* Rotary position embedding (Su et al., 2021) on adjacent pairs, as GGUF's
- * llama architecture lays heads out: elements 2j and 2j+1 of a head turn by
+/* Rotary position embedding (Su et al., 2021) on pairs of a head's elements: of
+ * the d that rotate, 2j and 2j+1, as GGUF's llama architecture lays heads out,
+ * or j and j + d/2, as most do, turn by
  *
  *     position * frequency[j],   frequency[j] = theta^(-2j/d)
  *
- * where d is the number of rotated elements; the rest of the head stays.
+ * The rest of the head stays.
  *
  * Scalings (transformers, modeling_rope_utils.py):
  *   linear   frequency / factor
@@ -34,7 +35,9 @@ void qn_rope_frequencies(const qn_hparams *h, const float *divisors, float *freq
 void qn_rope_turns(const float *frequency, size_t dims, float factor, uint64_t first, size_t n,
                    float *turns);
 
-/* Turns the first dims elements of each of n_heads heads, head_dim apart. */
-void qn_rope_rotate(const float *turn, size_t dims, float *x, size_t n_heads, size_t head_dim);
+/* Turns the first dims elements of each of n_heads heads, head_dim apart; halves:
+ * the pairs are j and j + dims/2. */
+void qn_rope_rotate(const float *turn, size_t dims, float *x, size_t n_heads, size_t head_dim,
+                    bool halves);
 
 #endif

@@ -8,15 +8,27 @@
 #include "validate/decoder.h"
 
 typedef struct {
-    const qn_rows *rows; /* [output][input] */
+    const qn_rows *rows; /* [output][input]; NULL: the model has none */
     const float *bias;   /* [output], or NULL */
 } qn_linear;
 
 typedef struct {
-    const float *attention_norm, *mlp_norm; /* [hidden] */
-    qn_linear query, key, value, output;
+    qn_layer_sizes sizes;
+    bool owns_kv;                                     /* else it reads an earlier layer's */
+    const float *attention_norm, *mlp_norm;           /* [hidden] */
+    const float *post_attention_norm, *post_mlp_norm; /* [hidden], or NULL */
+    const float *query_norm, *key_norm;               /* or NULL */
+    size_t query_norm_size, key_norm_size;            /* a head's elements, or all heads' */
+    qn_linear query, key, value, output;              /* no value: it is the key as projected */
     qn_linear gate, up, down;
 } qn_layer;
+
+/* How the heads of one kind of layer turn. */
+typedef struct {
+    size_t dims;      /* rotated elements of a head */
+    float *frequency; /* [dims / 2] */
+    float factor;
+} qn_rope;
 
 struct qn_decoder {
     const qn_model *model;
@@ -27,8 +39,7 @@ struct qn_decoder {
     const qn_rows *head;      /* the embedding itself when tied */
     const float *final_norm;
     qn_layer *layers;
-    float *rope_frequency; /* [rope_dims / 2] */
-    float rope_factor;
+    qn_rope rope[2]; /* of layers that do not slide, and that do */
     qn_arena *arena; /* layers and vectors */
 };
 

@@ -11,6 +11,10 @@
 #define FIELD(name) offsetof(qn_hparams, name)
 
 const qn_parameter qn_common_parameters[] = {
+    {.config = {"rope_theta"},
+     .in_rope = QN_IN_SLIDING_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta_swa)},
     {.config = {"num_hidden_layers", "n_layers", "n_layer", "num_layers"},
      .field = FIELD(n_layers),
      .config_else = QN_REQUIRED,
@@ -30,7 +34,9 @@ const qn_parameter qn_common_parameters[] = {
      .gguf_else = QN_REQUIRED,
      .write = QN_WRITE_ALWAYS},
     {.config = {"intermediate_size", "n_inner", "hidden_dim"},
+     .kind = QN_FIELD_COUNTS,
      .field = FIELD(feed_forward),
+     .list = FIELD(feed_forward_of),
      .config_else = QN_REQUIRED,
      .gguf = {"feed_forward_length"},
      .gguf_else = QN_REQUIRED,
@@ -42,60 +48,67 @@ const qn_parameter qn_common_parameters[] = {
      .gguf_else = QN_REQUIRED,
      .write = QN_WRITE_ALWAYS},
     {.config = {"num_key_value_heads", "n_kv_heads"},
+     .kind = QN_FIELD_COUNTS,
      .field = FIELD(n_kv_heads),
+     .list = FIELD(n_kv_heads_of),
      .gguf = {"attention.head_count_kv"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"rope_type", "type"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_SCALING,
      .field = FIELD(rope_scaling),
      .gguf = {"rope.scaling.type"},
      .write = QN_WRITE_SCALED},
     {.config = {"factor"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = FIELD(rope_factor),
      .gguf = {"rope.scaling.factor", "rope.scale_linear"},
      .write = QN_WRITE_SCALED},
     {.config = {"original_max_position_embeddings"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .field = FIELD(rope_original_ctx),
      .gguf = {"rope.scaling.original_context_length"},
      .write = QN_WRITE_YARN},
     {.config = {"attention_factor", "attn_factor"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = FIELD(yarn_attn_factor),
      .gguf = {"rope.scaling.yarn_attn_factor"},
      .write = QN_WRITE_YARN_SET},
     {.config = {"beta_fast"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = FIELD(yarn_beta_fast),
      .gguf = {"rope.scaling.yarn_beta_fast"},
      .write = QN_WRITE_YARN_SET},
     {.config = {"beta_slow"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = FIELD(yarn_beta_slow),
      .gguf = {"rope.scaling.yarn_beta_slow"},
      .write = QN_WRITE_YARN_SET},
     {.config = {"low_freq_factor"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = FIELD(rope_low_freq)},
     {.config = {"high_freq_factor"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = FIELD(rope_high_freq)},
     {.config = {"rope_theta", "rotary_emb_base"},
-     .in_rope = true,
+     .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = FIELD(rope_theta),
      .config_else = 10000,
      .gguf = {"rope.freq_base"},
      .gguf_else = 10000,
      .write = QN_WRITE_ALWAYS},
+    {.config = {"rope_local_base_freq"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta_swa),
+     .gguf = {"rope.freq_base_swa"},
+     .write = QN_WRITE_SET},
     {.config = {"rms_norm_eps", "norm_eps"},
      .kind = QN_FIELD_REAL,
      .field = FIELD(rms_eps),
@@ -144,17 +157,26 @@ bool qn_parameter_flag(const qn_parameter *p, const qn_hparams *h)
     return v;
 }
 
+qn_layer_counts *qn_parameter_list(const qn_parameter *p, qn_hparams *h)
+{
+    return (qn_layer_counts *)(void *)((char *)h + p->list);
+}
+
 void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h)
 {
     const uint64_t count = (uint64_t)value;
     const double real = (double)(float)value;
     const bool flag = value != 0;
     const qn_rope_scaling scaling = (qn_rope_scaling)count;
+    const qn_activation activation = (qn_activation)count;
     void *field = (char *)h + p->field;
     switch (p->kind) {
-    case QN_FIELD_COUNT: memcpy(field, &count, sizeof count); break;
+    case QN_FIELD_COUNT:
+    case QN_FIELD_COUNTS:
+    case QN_FIELD_SLIDES: memcpy(field, &count, sizeof count); break;
     case QN_FIELD_REAL: memcpy(field, &real, sizeof real); break;
     case QN_FIELD_FLAG: memcpy(field, &flag, sizeof flag); break;
     case QN_FIELD_SCALING: memcpy(field, &scaling, sizeof scaling); break;
+    case QN_FIELD_ACTIVATION: memcpy(field, &activation, sizeof activation); break;
     }
 }

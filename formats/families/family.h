@@ -18,19 +18,21 @@ typedef enum {
     QN_VOCAB,
     QN_HIDDEN,
     QN_FEED_FORWARD,
-    QN_QUERIES,   /* heads x head size */
-    QN_KEYS,      /* KV heads x head size */
-    QN_VALUES,    /* KV heads x value size */
-    QN_ATTENTION, /* heads x value size */
-    QN_ROPE_PAIRS /* rotated elements of a head / 2 */
+    QN_QUERIES,    /* heads x head size */
+    QN_KEYS,       /* KV heads x head size */
+    QN_VALUES,     /* KV heads x value size */
+    QN_ATTENTION,  /* heads x value size */
+    QN_ROPE_PAIRS, /* rotated elements of a head / 2 */
+    QN_HEAD        /* elements of a head */
 } qn_dim;
 
 /* What becomes of a tensor's rows on the way from checkpoint to GGUF. */
 typedef enum {
     QN_AS_IS = 0,
-    QN_PERMUTE_Q,    /* qn_rows_permute by the number of heads */
-    QN_PERMUTE_K,    /* by the number of KV heads */
-    QN_ROPE_DIVISORS /* not in the checkpoint: the llama3 divisors */
+    QN_PERMUTE_Q,     /* qn_rows_permute by the number of heads */
+    QN_PERMUTE_K,     /* by the number of KV heads */
+    QN_ROPE_DIVISORS, /* not in the checkpoint: the llama3 divisors */
+    QN_PLUS_ONE       /* a norm's weights, stored as their distance from 1 */
 } qn_transform;
 
 typedef enum {
@@ -51,14 +53,32 @@ typedef struct {
     qn_need need;
 } qn_role;
 
-typedef enum { QN_FIELD_COUNT = 0, QN_FIELD_REAL, QN_FIELD_FLAG, QN_FIELD_SCALING } qn_field_kind;
+typedef enum {
+    QN_FIELD_COUNT = 0,
+    QN_FIELD_REAL,
+    QN_FIELD_FLAG,
+    QN_FIELD_SCALING,
+    QN_FIELD_ACTIVATION,
+    QN_FIELD_COUNTS, /* one number, or a list with one for each layer */
+    QN_FIELD_SLIDES  /* config.json: "sliding_attention" or "full_attention" for each layer;
+                      * GGUF: flags, or the one number of a period */
+} qn_field_kind;
+
+/* Where config.json may have a key besides text_config and the root. */
+typedef enum {
+    QN_NO_ROPE = 0,
+    QN_IN_ROPE,        /* rope_parameters or rope_scaling, or full_attention in it, first */
+    QN_IN_SLIDING_ROPE /* sliding_attention in it, and nowhere else */
+} qn_rope_place;
 
 typedef enum {
     QN_WRITE_NEVER = 0,
     QN_WRITE_ALWAYS,
-    QN_WRITE_SCALED,  /* only under linear or yarn scaling */
-    QN_WRITE_YARN,    /* only under yarn */
-    QN_WRITE_YARN_SET /* under yarn and when config.json says something */
+    QN_WRITE_SCALED,       /* only under linear or yarn scaling */
+    QN_WRITE_YARN,         /* only under yarn */
+    QN_WRITE_YARN_SET,     /* under yarn and when config.json says something */
+    QN_WRITE_SET,          /* when it is not 0 */
+    QN_WRITE_UNUSUAL_SCALE /* an attention scale that runtimes do not take by themselves */
 } qn_write_when;
 
 /* A default: what an absent key means. */
@@ -67,17 +87,27 @@ typedef enum {
 #define QN_CONFIG_NAMES 4
 
 /* One hyperparameter: where config.json has it, where GGUF has it, which
- * member of qn_hparams it is. */
+ * member of qn_hparams it is.  A row without names says what the family always
+ * is (QN_ALWAYS). */
 typedef struct {
     const char *config[QN_CONFIG_NAMES]; /* the first that is there and not null */
-    bool in_rope; /* rope_parameters or rope_scaling is asked before the root */
+    qn_rope_place in_rope;
     qn_field_kind kind;
-    size_t field;        /* offsetof(qn_hparams, ...): uint64_t, double, bool, qn_rope_scaling */
-    double config_else;  /* what transformers takes when there is none; or QN_REQUIRED */
+    bool may_be_zero;    /* a count that says "none" */
+    size_t field;        /* offsetof(qn_hparams, ...): uint64_t, double, bool, an enum */
+    size_t list;         /* offsetof the qn_layer_counts of QN_FIELD_COUNTS, QN_FIELD_SLIDES */
+    double config_else;  /* what transformers takes when there is none; or QN_REQUIRED;
+                          * 0 leaves what an earlier row said */
     const char *gguf[2]; /* behind "<architecture>.", newest first; {NULL}: GGUF has none */
     double gguf_else;    /* what llama.cpp takes; or QN_REQUIRED */
     qn_write_when write;
 } qn_parameter;
+
+#define QN_ALWAYS(of_kind, member, value)                                                 \
+    {                                                                                     \
+        .kind = (of_kind), .field = offsetof(qn_hparams, member), .config_else = (value), \
+        .gguf_else = (value)                                                              \
+    }
 
 /* A key of config.json that would make the forward pass another one: must be
  * absent, null, or this. */
@@ -97,6 +127,9 @@ struct qn_family {
     const char *const *ignored;     /* ends of checkpoint names nobody needs, NULL at the end */
     const qn_parameter *parameters; /* besides the common ones; written behind them */
     size_t n_parameters;
+    /* Which of the common keys are written, and in which order, NULL at the end;
+     * NULL: all, in the table's. */
+    const char *const *common_keys;
     const qn_condition *conditions;
     size_t n_conditions;
 };
@@ -114,6 +147,7 @@ uint64_t qn_parameter_count(const qn_parameter *p, const qn_hparams *h);
 double qn_parameter_real(const qn_parameter *p, const qn_hparams *h);
 bool qn_parameter_flag(const qn_parameter *p, const qn_hparams *h);
 void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h);
+qn_layer_counts *qn_parameter_list(const qn_parameter *p, qn_hparams *h);
 
 extern const qn_family qn_family_llama;
 
@@ -134,8 +168,9 @@ bool qn_family_ignores(const qn_family *f, const char *name);
 /* pattern with layer for its '%', into buf, which is returned. */
 const char *qn_role_name(const char *pattern, uint64_t layer, char *buf, size_t n);
 
-/* The shape h asks for, outermost first; returns the rank. */
-unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t dims[QN_ROLE_RANK]);
+/* The shape h asks for in that layer, outermost first; returns the rank. */
+unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
+                       uint64_t dims[QN_ROLE_RANK]);
 
 /* "[num_attention_heads x head_dim, hidden_size]": where the shape comes from. */
 const char *qn_role_shape_words(const qn_role *role, char *buf, size_t n);

@@ -119,18 +119,20 @@ bool qn_role_is_layered(const qn_role *role)
 
 /* The products cannot overflow: qn_hparams_complete keeps each factor below
  * 2^31. */
-static uint64_t dim_size(qn_dim d, const qn_hparams *h)
+static uint64_t dim_size(qn_dim d, const qn_hparams *h, uint64_t layer)
 {
+    const qn_layer_sizes l = qn_hparams_layer(h, layer);
     switch (d) {
     case QN_NO_DIM: return 0;
     case QN_VOCAB: return h->n_vocab;
     case QN_HIDDEN: return h->hidden;
-    case QN_FEED_FORWARD: return h->feed_forward;
-    case QN_QUERIES: return h->n_heads * h->head_dim;
-    case QN_KEYS: return h->n_kv_heads * h->head_dim;
-    case QN_VALUES: return h->n_kv_heads * h->value_dim;
-    case QN_ATTENTION: return h->n_heads * h->value_dim;
+    case QN_FEED_FORWARD: return l.feed_forward;
+    case QN_QUERIES: return h->n_heads * l.head_dim;
+    case QN_KEYS: return l.n_kv_heads * l.head_dim;
+    case QN_VALUES: return l.n_kv_heads * l.value_dim;
+    case QN_ATTENTION: return h->n_heads * l.value_dim;
     case QN_ROPE_PAIRS: return h->rope_dims / 2;
+    case QN_HEAD: return l.head_dim;
     }
     return 0;
 }
@@ -147,15 +149,17 @@ static const char *dim_words(qn_dim d)
     case QN_VALUES: return "KV heads x value size";
     case QN_ATTENTION: return "heads x value size";
     case QN_ROPE_PAIRS: return "rotated elements / 2";
+    case QN_HEAD: return "head size";
     }
     return "";
 }
 
-unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t dims[QN_ROLE_RANK])
+unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
+                       uint64_t dims[QN_ROLE_RANK])
 {
     unsigned rank = 0;
     while (rank < QN_ROLE_RANK && role->shape[rank] != QN_NO_DIM) {
-        dims[rank] = dim_size(role->shape[rank], h);
+        dims[rank] = dim_size(role->shape[rank], h, layer);
         rank++;
     }
     return rank;

@@ -1,0 +1,136 @@
+/* What a layer adds to the residual stream: attention, then the MLP. */
+#include <string.h>
+
+#include "formats/base/sizes.h"
+#include "validate/norm.h"
+#include "validate/rope.h"
+#include "validate/session.h"
+
+void qn_norm_rows(const qn_session *s, const float *x, const float *weight, size_t rows, float *out)
+{
+    const size_t n = (size_t)s->d->hparams->hidden;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++)
+        qn_rms_norm(x + i * n, weight, s->d->hparams->rms_eps, out + i * n, n);
+}
+
+void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x)
+{
+    const size_t n = (size_t)s->d->hparams->hidden;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = i * n; j < (i + 1) * n; j++) x[j] += what[j];
+}
+
+qn_status qn_apply(qn_session *s, const qn_linear *l, const float *x, size_t rows, float *out,
+                   qn_error *err)
+{
+    const size_t n = (size_t)l->rows->rows;
+    const qn_status status =
+        qn_gemm_run(s->gemm, x, (size_t)l->rows->columns, rows, l->rows, 0, n, out, n, err);
+    if (status || !l->bias) return status;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < n; j++) out[i * n + j] += l->bias[j];
+    return QN_OK;
+}
+
+void qn_activate(const qn_session *s, float *gate, const float *up, size_t rows, size_t width)
+{
+    const qn_kernels *k = s->d->k;
+    void (*const multiply)(float *, const float *, size_t) =
+        s->d->hparams->activation == QN_GELU_TANH ? k->gelu_mul : k->silu_mul;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++) multiply(gate + i * width, up + i * width, width);
+}
+
+/* Adds s->h, normed first where the model has a norm for that. */
+static void add_branch(const qn_session *s, const float *norm, size_t rows, float *x)
+{
+    if (norm) qn_norm_rows(s, s->h, norm, rows, s->h);
+    qn_add_rows(s, s->h, rows, x);
+}
+
+/* ---- attention ---------------------------------------------------------------------- */
+
+/* Cuts tokens t0..t1 of the batch into pieces of one sequence each. */
+static size_t cut_spans(const qn_session *s, const qn_block *b)
+{
+    size_t n_spans = 0;
+    for (size_t t = b->t0; t < b->t1;) {
+        const size_t in_sequence = t % b->n;
+        const size_t count = (size_t)qn_min_u64(b->n - in_sequence, b->t1 - t);
+        s->spans[n_spans++] = (qn_span){
+            .sequence = t / b->n, .row = t - b->t0, .first = s->cached + in_sequence, .n = count};
+        t += count;
+    }
+    return n_spans;
+}
+
+static void norm_heads(const qn_session *s, const float *weight, size_t size, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += size)
+        qn_rms_norm(x + i, weight, s->d->hparams->rms_eps, x + i, size);
+}
+
+/* One token's queries, keys and values: norms, then rope. */
+static void finish_heads(const qn_session *s, const qn_layer *l, const float *turn, size_t row)
+{
+    const qn_hparams *hp = s->d->hparams;
+    const qn_layer_sizes *z = &l->sizes;
+    const size_t dims = (size_t)z->rope_dims, head = (size_t)z->head_dim;
+    const size_t queries = (size_t)hp->n_heads * head, keys = (size_t)z->n_kv_heads * head;
+    const size_t values = (size_t)(z->n_kv_heads * z->value_dim);
+    float *q = s->query + row * queries, *k = s->key + row * keys, *v = s->value + row * values;
+    if (l->query_norm) norm_heads(s, l->query_norm, l->query_norm_size, q, queries);
+    qn_rope_rotate(turn, dims, q, (size_t)hp->n_heads, head, hp->rope_halves);
+    if (!l->owns_kv) return;
+    if (!l->value.rows) memcpy(v, k, values * sizeof *v);
+    if (hp->value_norm) norm_heads(s, NULL, (size_t)z->value_dim, v, values);
+    if (l->key_norm) norm_heads(s, l->key_norm, l->key_norm_size, k, keys);
+    qn_rope_rotate(turn, dims, k, (size_t)z->n_kv_heads, head, hp->rope_halves);
+}
+
+static qn_status project(qn_session *s, const qn_layer *l, size_t rows, qn_error *err)
+{
+    qn_status status = qn_apply(s, &l->query, s->h, rows, s->query, err);
+    if (status || !l->owns_kv) return status;
+    if ((status = qn_apply(s, &l->key, s->h, rows, s->key, err)) || !l->value.rows) return status;
+    return qn_apply(s, &l->value, s->h, rows, s->value, err);
+}
+
+qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+{
+    const qn_layer *l = &s->d->layers[layer];
+    const size_t rows = b->t1 - b->t0, dims = (size_t)l->sizes.rope_dims;
+    const float *turns = s->turns[l->sizes.slides];
+    qn_status status;
+    qn_norm_rows(s, b->x, l->attention_norm, rows, s->h);
+    if ((status = project(s, l, rows, err))) return status;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++) finish_heads(s, l, turns + (b->t0 + i) % b->n * dims, i);
+    const size_t n_spans = cut_spans(s, b);
+    for (size_t i = 0; i < n_spans && l->owns_kv; i++)
+        qn_attention_store(s->attention, layer, &s->spans[i], s->key, s->value);
+    qn_attention_run(s->attention, layer, s->spans, n_spans, s->query, s->mixed);
+    if ((status = qn_apply(s, &l->output, s->mixed, rows, s->h, err))) return status;
+    add_branch(s, l->post_attention_norm, rows, b->x);
+    return QN_OK;
+}
+
+/* ---- the MLP -------------------------------------------------------------------------- */
+
+qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+{
+    const qn_layer *l = &s->d->layers[layer];
+    const size_t rows = b->t1 - b->t0;
+    qn_status status;
+    qn_norm_rows(s, b->x, l->mlp_norm, rows, s->h);
+    if ((status = qn_apply(s, &l->gate, s->h, rows, s->gate, err)) ||
+        (status = qn_apply(s, &l->up, s->h, rows, s->up, err)))
+        return status;
+    qn_activate(s, s->gate, s->up, rows, (size_t)l->sizes.feed_forward);
+    if ((status = qn_apply(s, &l->down, s->gate, rows, s->h, err))) return status;
+    add_branch(s, l->post_mlp_norm, rows, b->x);
+    return QN_OK;
+}

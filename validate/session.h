@@ -1,0 +1,55 @@
+/* What a session is made of, for the files that do its layers' work. */
+#ifndef QN_VALIDATE_SESSION_H
+#define QN_VALIDATE_SESSION_H
+
+#include "validate/attention.h"
+#include "validate/weights.h"
+
+struct qn_session {
+    const qn_decoder *d;
+    qn_gemm *gemm;
+    qn_attention *attention;
+    size_t sequences, n_ctx;
+    size_t cached; /* positions of each sequence */
+    size_t last_n; /* tokens of each sequence in the last run */
+
+    size_t tokens;   /* there is room for: sequences * n */
+    float *x;        /* [tokens][hidden]: the residual stream, at the end normed */
+    float *turns[2]; /* [n][dims], by kind of layer as in qn_decoder.rope */
+    qn_span *spans;  /* [sequences] */
+
+    size_t block; /* tokens there is room for in all of these */
+    float *h;     /* [block][hidden]: normed input, then what is added to x */
+    float *query; /* [block][n_heads][head_dim], of the widest layer, as all below */
+    float *key;   /* [block][n_kv_heads][head_dim] */
+    float *value; /* [block][n_kv_heads][value_dim] */
+    float *mixed; /* [block][n_heads][value_dim] */
+    float *gate;  /* [block][feed_forward] */
+    float *up;    /* [block][feed_forward] */
+};
+
+/* Tokens t0..t1 of a run of n tokens a sequence: x, which stands at token t0,
+ * gets what attention (first) and then the MLP add to it. */
+typedef struct {
+    size_t n, t0, t1;
+    float *x;
+} qn_block;
+
+qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_error *err);
+qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, qn_error *err);
+
+/* ---- what they are made of ---- */
+
+/* rows of hidden elements; out may be x. */
+void qn_norm_rows(const qn_session *s, const float *x, const float *weight, size_t rows,
+                  float *out);
+void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x);
+
+/* rows of x through a matrix and its bias. */
+qn_status qn_apply(qn_session *s, const qn_linear *l, const float *x, size_t rows, float *out,
+                   qn_error *err);
+
+/* gate[rows][width] becomes activation(gate) * up. */
+void qn_activate(const qn_session *s, float *gate, const float *up, size_t rows, size_t width);
+
+#endif
