@@ -6,7 +6,8 @@
 #include "formats/base/sizes.h"
 #include "formats/shards.h"
 
-static const qn_format *const formats[] = {&qn_format_gguf, &qn_format_safetensors, NULL};
+static const qn_format *const formats[] = {&qn_format_gguf, &qn_format_safetensors,
+                                           &qn_format_torch, NULL};
 
 /* ---- what a file is ----------------------------------------------------------------- */
 
@@ -18,8 +19,8 @@ static const struct {
 } foreign[] = {
     {"version https://git-lfs", 23,
      "a Git LFS pointer, not the file itself (git lfs pull fetches it)"},
-    {"PK\3\4", 4, "a zip archive; PyTorch checkpoints are not read yet"},
-    {"\x80\2", 2, "a Python pickle; PyTorch checkpoints are not read yet"},
+    {"\x80\2", 2, "a Python pickle, but not one of torch.save's files"},
+    {"\x80\4", 2, "a Python pickle, but not one of torch.save's files"},
     {"lmgg", 4, "a GGML file from before GGUF; llama.cpp's converters make GGUF of it"},
     {"fmgg", 4, "a GGMF file from before GGUF; llama.cpp's converters make GGUF of it"},
     {"tjgg", 4, "a GGJT file from before GGUF; llama.cpp's converters make GGUF of it"},
@@ -57,7 +58,8 @@ static qn_status recognize(const qn_map *m, const qn_format **out, qn_error *err
     const qn_status status = best_bid < CONTENT_BID ? refuse_foreign(m, err) : QN_OK;
     if (status) return status;
     if (!best)
-        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: is neither GGUF nor safetensors", m->path);
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: is neither GGUF, safetensors nor a PyTorch checkpoint", m->path);
     *out = best;
     return QN_OK;
 }
@@ -72,7 +74,7 @@ static bool is_utf8(const char *s)
     return true;
 }
 
-static qn_status check_tensor(const qn_reader *r, const qn_tensor *t, qn_error *err)
+static qn_status check_facts(const qn_reader *r, const qn_tensor *t, qn_error *err)
 {
     const qn_map *m = &r->files[t->file];
     uint64_t bytes;
@@ -90,20 +92,26 @@ static qn_status check_tensor(const qn_reader *r, const qn_tensor *t, qn_error *
                        qn_shape_text(t->dims, t->rank, shape, sizeof shape),
                        (unsigned long long)bytes, (unsigned long long)t->bytes);
     }
-    if (t->offset > m->size || bytes > m->size - t->offset)
-        return qn_fail(err, QN_ERR_DATA,
-                       "%s: tensor %s: its %llu bytes at %llu end behind the file's %llu (is the "
-                       "file truncated?)",
-                       m->path, t->name, (unsigned long long)bytes, (unsigned long long)t->offset,
-                       (unsigned long long)m->size);
     return QN_OK;
 }
 
-qn_status qn_reader_add(qn_reader *r, const qn_tensor *t, qn_error *err)
+static qn_status check_tensor(const qn_reader *r, const qn_tensor *t, qn_error *err)
+{
+    const qn_map *m = &r->files[t->file];
+    const qn_status status = check_facts(r, t, err);
+    if (status) return status;
+    if (t->offset > m->size || t->bytes > m->size - t->offset)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: tensor %s: its %llu bytes at %llu end behind the file's %llu (is the "
+                       "file truncated?)",
+                       m->path, t->name, (unsigned long long)t->bytes,
+                       (unsigned long long)t->offset, (unsigned long long)m->size);
+    return QN_OK;
+}
+
+static qn_status append(qn_reader *r, const qn_tensor *t, qn_error *err)
 {
     const char *path = r->files[t->file].path;
-    const qn_status status = check_tensor(r, t, err);
-    if (status) return status;
     const uint32_t other = qn_names_find(r->by_name, qn_str_z(t->name));
     if (other != UINT32_MAX)
         return qn_fail(err, QN_ERR_DATA, "%s: tensor %s is there twice; the other one is in %s",
@@ -117,10 +125,23 @@ qn_status qn_reader_add(qn_reader *r, const qn_tensor *t, qn_error *err)
     }
     if (qn_names_add(r->by_name, qn_str_z(t->name), (uint32_t)r->n_tensors, NULL))
         return qn_fail_memory(err, path);
-    qn_tensor *mine = &r->tensors[r->n_tensors++];
-    *mine = *t;
-    mine->data = t->bytes ? r->files[t->file].data + t->offset : NULL;
+    r->tensors[r->n_tensors++] = *t;
     return QN_OK;
+}
+
+qn_status qn_reader_add(qn_reader *r, const qn_tensor *t, qn_error *err)
+{
+    qn_tensor mapped = *t;
+    const qn_status status = check_tensor(r, t, err);
+    if (status) return status;
+    mapped.data = t->bytes ? r->files[t->file].data + t->offset : NULL;
+    return append(r, &mapped, err);
+}
+
+qn_status qn_reader_add_at(qn_reader *r, const qn_tensor *t, qn_error *err)
+{
+    const qn_status status = check_facts(r, t, err);
+    return status ? status : append(r, t, err);
 }
 
 const qn_tensor *qn_reader_find(const qn_reader *r, const char *name)
@@ -220,22 +241,30 @@ static qn_status open_shards(qn_reader **out, const char *directory, const char 
     return status;
 }
 
-static qn_status open_directory(qn_reader **out, const char *path, qn_error *err)
+/* What a directory holds, in transformers' order of preference. */
+static const struct {
+    const char *name;
+    bool is_index;
+} checkpoints[] = {
+    {"model.safetensors", false},
+    {"model.safetensors.index.json", true},
+    {"pytorch_model.bin", false},
+    {"pytorch_model.bin.index.json", true},
+};
+
+static qn_status open_directory(qn_reader **out, const char *directory, qn_error *err)
 {
-    qn_status status = QN_OK;
-    char *single = qn_path_join(path, "model.safetensors");
-    char *index = qn_path_join(path, "model.safetensors.index.json");
-    if (!single || !index)
-        status = qn_fail_memory(err, path);
-    else if (qn_path_exists(single))
-        status = open_file(out, single, err);
-    else if (qn_path_exists(index))
-        status = open_shards(out, path, index, err);
-    else
-        status = qn_shards_missing(path, err);
-    qn_free(index);
-    qn_free(single);
-    return status;
+    for (size_t i = 0; i < sizeof checkpoints / sizeof *checkpoints; i++) {
+        char *path = qn_path_join(directory, checkpoints[i].name);
+        if (!path) return qn_fail_memory(err, directory);
+        const bool there = qn_path_exists(path);
+        const qn_status status = !there                    ? QN_OK
+                                 : checkpoints[i].is_index ? open_shards(out, directory, path, err)
+                                                           : open_file(out, path, err);
+        qn_free(path);
+        if (there) return status;
+    }
+    return qn_shards_missing(directory, err);
 }
 
 qn_status qn_reader_open(qn_reader **out, const char *path, qn_error *err)

@@ -24,9 +24,10 @@ typedef struct {
     qn_arena *arena;       /* tensors' names */
 } qn_reader;
 
-/* path: a .gguf or .safetensors file (found by content, not by suffix), or a
- * directory with model.safetensors, or else with model.safetensors.index.json
- * and its shards (transformers' order of preference). */
+/* path: a GGUF, safetensors or PyTorch file (found by content, not by suffix),
+ * or a directory with model.safetensors, or else model.safetensors.index.json
+ * and its shards, or else the same of pytorch_model.bin (transformers' order of
+ * preference). */
 qn_status qn_reader_open(qn_reader **out, const char *path, qn_error *err);
 
 /* The same of one file's bytes, which stay the caller's and outlive the
@@ -48,10 +49,14 @@ struct qn_format {
     const struct qn_writer_ops *writer; /* NULL: read only */
 };
 
-extern const qn_format qn_format_gguf, qn_format_safetensors;
+extern const qn_format qn_format_gguf, qn_format_safetensors, qn_format_torch;
 
 /* For formats: checks the name, that dtype, shape and bytes agree and that the
  * data lies inside the file; then sets data and appends. */
 qn_status qn_reader_add(qn_reader *r, const qn_tensor *t, qn_error *err);
+
+/* The same of a tensor whose data is set: a place that the format has checked,
+ * in the mapped file or, with an offset of the file's size, in r's arena. */
+qn_status qn_reader_add_at(qn_reader *r, const qn_tensor *t, qn_error *err);
 
 #endif

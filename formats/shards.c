@@ -223,9 +223,9 @@ static const struct {
 } instead[] = {
     {".gguf", "give the file itself"},
     {".safetensors", "give the file itself"},
-    {".bin", "PyTorch checkpoints are not read yet"},
-    {".pt", "PyTorch checkpoints are not read yet"},
-    {".pth", "PyTorch checkpoints are not read yet"},
+    {".bin", "give the file itself"},
+    {".pt", "give the file itself"},
+    {".pth", "give the file itself"},
     {".h5", "TensorFlow checkpoints are not read"},
     {".msgpack", "Flax checkpoints are not read"},
 };
@@ -251,10 +251,12 @@ qn_status qn_shards_missing(const char *directory, qn_error *err)
     look_around(directory, names);
     for (int i = 0; i < N_INSTEAD; i++)
         if (*names[i])
-            return qn_fail(err, QN_ERR_UNSUPPORTED,
-                           "%s: holds no model.safetensors or model.safetensors.index.json, only "
-                           "%s (%s)",
-                           directory, names[i], instead[i].words);
+            return qn_fail(
+                err, QN_ERR_UNSUPPORTED,
+                "%s: holds no model.safetensors, pytorch_model.bin or index of shards, only "
+                "%s (%s)",
+                directory, names[i], instead[i].words);
     return qn_fail(err, QN_ERR_DATA,
-                   "%s: holds no model.safetensors or model.safetensors.index.json", directory);
+                   "%s: holds no model.safetensors, pytorch_model.bin or index of shards",
+                   directory);
 }

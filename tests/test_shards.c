@@ -197,16 +197,16 @@ START_TEST(an_empty_directory_says_what_was_looked_for)
 {
     qn_test_subdirectory("e");
     refused(qn_test_path("e"), QN_ERR_DATA,
-            "/e: holds no model.safetensors or model.safetensors.index.json");
+            "/e: holds no model.safetensors, pytorch_model.bin or index of shards");
 }
 END_TEST
 
 START_TEST(what_stands_there_instead_is_named)
 {
     qn_test_subdirectory("d");
-    qn_test_file("d/pytorch_model.bin", "x", 1);
+    qn_test_file("d/consolidated.00.pth", "x", 1);
     refused(qn_test_path("d"), QN_ERR_UNSUPPORTED,
-            "only pytorch_model.bin (PyTorch checkpoints are not read yet)");
+            "only consolidated.00.pth (give the file itself)");
     qn_test_file("d/b.gguf", "x", 1);
     qn_test_file("d/a.gguf", "x", 1);
     refused(qn_test_path("d"), QN_ERR_UNSUPPORTED, "only a.gguf (give the file itself)");
@@ -219,15 +219,15 @@ START_TEST(files_of_other_kinds_are_named)
         const char *bytes, *words;
     } kinds[] = {
         {"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"},
-        {"PK\3\4abcdefghij", "is a zip archive; PyTorch checkpoints are not read yet"},
         {"\x80\2}q\1abc", "is a Python pickle"},
         {"<!DOCTYPE html><html>", "is a web page"},
-        {"just some text, a model it is not", "is neither GGUF nor safetensors"},
+        {"just some text, a model it is not", "is neither GGUF, safetensors nor"},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         refused(qn_test_file("f", kinds[i].bytes, strlen(kinds[i].bytes)), QN_ERR_UNSUPPORTED,
                 kinds[i].words);
     refused(qn_test_file("f", "", 0), QN_ERR_DATA, "/f: is empty");
+    refused(qn_test_file("f", "PK\3\4abcdefghij", 14), QN_ERR_DATA, "is no whole zip archive");
     refused(qn_test_path("absent"), QN_ERR_SYSTEM, "/absent: cannot open: No such file");
 }
 END_TEST
