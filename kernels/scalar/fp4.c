@@ -7,6 +7,7 @@
 
 #include "kernels/half.h"
 #include "kernels/levels.h"
+#include "kernels/scalar/fp4.h"
 #include "kernels/scalar/scalar.h"
 #include "kernels/scalar/search.h"
 
@@ -45,9 +46,8 @@ static void unpack(const uint8_t *in, float d, int half, float *out)
 
 /* ---- MXFP4 --------------------------------------------------------------------------- */
 
-/* 2^(e - 128), half of E8M0's value since the levels are doubled; e < 2 gives
- * subnormals, and 255 is no number in E8M0. */
-static float mxfp4_scale(uint8_t e)
+/* e < 2 gives subnormals, and 255 is no number in E8M0. */
+float qn_mxfp4_scale(uint8_t e)
 {
     return qn_float_of_bits(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);
 }
@@ -73,28 +73,33 @@ static int floor_log2(float v)
     return exponent + (0x800000 - (bits & 0x7fffff) <= most_m[s]);
 }
 
+/* Of a subnormal block e wraps around, as ggml's does on x86; its codes are 0. */
+uint8_t qn_mxfp4_exponent(float most)
+{
+    return most > 0.0f ? (uint8_t)(floor_log2(most) - 2 + 127) : 0;
+}
+
 static void decode_mxfp4(const void *blocks, float *out, size_t n)
 {
     const qn_block_mxfp4 *b = blocks;
-    for (size_t i = 0; i < n; i += MX, b++) unpack(b->q, mxfp4_scale(b->e), MX / 2, out + i);
+    for (size_t i = 0; i < n; i += MX, b++) unpack(b->q, qn_mxfp4_scale(b->e), MX / 2, out + i);
 }
 
-/* Of a subnormal block e wraps around, as ggml's does on x86; its codes are 0. */
 static void encode_mxfp4(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_mxfp4 *b = blocks;
     (void)weights;
     for (size_t i = 0; i < n; i += MX, b++) {
         const float most = fabsf(qn_signed_max(x + i, MX));
-        b->e = most > 0.0f ? (uint8_t)(floor_log2(most) - 2 + 127) : 0;
-        pack(x + i, mxfp4_scale(b->e), MX / 2, b->q);
+        b->e = qn_mxfp4_exponent(most);
+        pack(x + i, qn_mxfp4_scale(b->e), MX / 2, b->q);
     }
 }
 
 /* ---- NVFP4 --------------------------------------------------------------------------- */
 
-/* Unsigned E4M3, halved since the levels are doubled; 0x7f is no number. */
-static float nvfp4_scale(uint8_t bits)
+/* 0x7f is no number. */
+float qn_nvfp4_scale(uint8_t bits)
 {
     const int exponent = bits >> 3 & 15, mantissa = bits & 7;
     if (bits == 0x7f) return 0.0f;
@@ -102,9 +107,7 @@ static float nvfp4_scale(uint8_t bits)
     return qn_float_of_bits((uint32_t)(exponent + 127 - 8) << 23 | (uint32_t)mantissa << 20);
 }
 
-/* The nearest unsigned E4M3 of v >= 0, halves up.  The format goes on to 448;
- * ggml makes that of everything that rounds to 256 and more. */
-static uint8_t e4m3_of(float v)
+uint8_t qn_nvfp4_scale_of(float v)
 {
     enum { MOST = 0x7e, TOO_LARGE = 15 << 3 };
     if (!(v > 0.0f)) return 0;
@@ -125,7 +128,7 @@ static void decode_nvfp4(const void *blocks, float *out, size_t n)
     const qn_block_nvfp4 *b = blocks;
     for (size_t i = 0; i < n; i += NV, b++)
         for (int g = 0; g < NV / NV_GROUP; g++)
-            unpack(b->q + g * NV_GROUP / 2, nvfp4_scale(b->scale[g]), NV_GROUP / 2,
+            unpack(b->q + g * NV_GROUP / 2, qn_nvfp4_scale(b->scale[g]), NV_GROUP / 2,
                    out + i + g * NV_GROUP);
 }
 
@@ -136,8 +139,8 @@ static void encode_nvfp4(const float *x, const float *weights, void *blocks, siz
     for (size_t i = 0; i < n; i += NV, b++)
         for (int g = 0; g < NV / NV_GROUP; g++) {
             const float *group = x + i + g * NV_GROUP;
-            b->scale[g] = e4m3_of(fabsf(qn_signed_max(group, NV_GROUP)) / 6.0f);
-            pack(group, nvfp4_scale(b->scale[g]), NV_GROUP / 2, b->q + g * NV_GROUP / 2);
+            b->scale[g] = qn_nvfp4_scale_of(fabsf(qn_signed_max(group, NV_GROUP)) / 6.0f);
+            pack(group, qn_nvfp4_scale(b->scale[g]), NV_GROUP / 2, b->q + g * NV_GROUP / 2);
         }
 }
 

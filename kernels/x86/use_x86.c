@@ -2,7 +2,8 @@
 
 void qn_use_avx2(qn_kernels *k)
 {
-    qn_use_decode_avx2(k);
+    qn_use_decode_blocks_avx2(k);
+    qn_use_decode_lattice_avx2(k);
     qn_use_math_avx2(k);
     qn_use_gemm_avx2(k);
     qn_use_encode_k_avx2(k);
@@ -12,7 +13,8 @@ void qn_use_avx2(qn_kernels *k)
 
 void qn_use_avx512(qn_kernels *k)
 {
-    qn_use_decode_avx512(k);
+    qn_use_decode_blocks_avx512(k);
+    qn_use_decode_lattice_avx512(k);
     qn_use_math_avx512(k);
     qn_use_gemm_avx512(k);
     qn_use_encode_k_avx512(k);

@@ -89,6 +89,18 @@ static inline vec vec_lookup16(const float table[16], vec i)
     return _mm512_permutexvar_ps(_mm512_cvttps_epi32(i), _mm512_loadu_ps(table));
 }
 
+/* LANES float16 and bfloat16 numbers at p. */
+static inline vec vec_of_halves(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+
+static inline vec vec_of_bfloat16s(const void *p)
+{
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
 /* qn_nearest and qn_clamp, lane by lane, for any v. */
 static inline vec vec_code(vec v, int low, int high)
 {
@@ -182,6 +194,17 @@ static inline vec vec_lookup16(const float table[16], vec i)
     const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), at);
     const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), at);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
+}
+
+static inline vec vec_of_halves(const void *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
+}
+
+static inline vec vec_of_bfloat16s(const void *p)
+{
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
 static inline vec vec_code(vec v, int low, int high)

@@ -9,13 +9,15 @@ void qn_use_avx2(qn_kernels *k);   /* AVX2, FMA, F16C */
 void qn_use_avx512(qn_kernels *k); /* and AVX-512 F, DQ, BW, VL */
 
 /* Their parts, a file each. */
-void qn_use_decode_avx2(qn_kernels *k);
+void qn_use_decode_blocks_avx2(qn_kernels *k);
+void qn_use_decode_lattice_avx2(qn_kernels *k);
 void qn_use_math_avx2(qn_kernels *k);
 void qn_use_gemm_avx2(qn_kernels *k);
 void qn_use_encode_k_avx2(qn_kernels *k);
 void qn_use_encode_groups_avx2(qn_kernels *k);
 void qn_use_encode_blocks32_avx2(qn_kernels *k);
-void qn_use_decode_avx512(qn_kernels *k);
+void qn_use_decode_blocks_avx512(qn_kernels *k);
+void qn_use_decode_lattice_avx512(qn_kernels *k);
 void qn_use_math_avx512(qn_kernels *k);
 void qn_use_gemm_avx512(qn_kernels *k);
 void qn_use_encode_k_avx512(qn_kernels *k);

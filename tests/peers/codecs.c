@@ -36,6 +36,7 @@ static struct {
     double seconds;    /* for a figure */
     double copy[2];    /* bytes copied a second: on one thread, on all */
     const char *types; /* comma separated; NULL: all */
+    const char *jobs;  /* letters of e, w, d; NULL: all */
 } g = {.seconds = 0.2};
 
 /* ---- the two sides ------------------------------------------------------------------ */
@@ -281,7 +282,7 @@ static void fill_rows(void)
 
 static void help(void)
 {
-    printf("usage: codecs [--types Q4_K,Q6_K] [--threads N] [--seconds S]\n"
+    printf("usage: codecs [--types Q4_K,Q6_K] [--jobs ewd] [--threads N] [--seconds S]\n"
            "Prints MB/s of float32 for quern's quantizers and ggml's, on one thread and on N\n"
            "(all), S seconds (0.2) for each figure; \"of copy\" is the share of memcpy's rate.\n");
 }
@@ -289,12 +290,15 @@ static void help(void)
 static bool read_options(int argc, char **argv)
 {
     static const struct option options[] = {{"types", required_argument, NULL, 't'},
+                                            {"jobs", required_argument, NULL, 'j'},
                                             {"threads", required_argument, NULL, 'n'},
                                             {"seconds", required_argument, NULL, 's'},
                                             {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
         if (c == 't')
             g.types = optarg;
+        else if (c == 'j')
+            g.jobs = optarg;
         else if (c == 'n')
             g.threads = atoi(optarg);
         else if (c == 's')
@@ -317,6 +321,7 @@ int main(int argc, char **argv)
     g.copy[1] = qn_speed_copy(g.threads);
     printf("MB/s of float32, rows of %d. memcpy: %.0f on one thread, %.0f on %d.\n", COLUMNS,
            g.copy[0] * 1e-6, g.copy[1] * 1e-6, g.threads);
-    for (job what = ENCODE; what < JOBS; what++) table(what);
+    for (job what = ENCODE; what < JOBS; what++)
+        if (!g.jobs || strchr(g.jobs, "ewd"[what])) table(what);
     return EXIT_SUCCESS;
 }

@@ -17,6 +17,7 @@ source package of llama-cpp-python:
     pip download --no-deps --no-binary :all: llama-cpp-python && tar xf llama_cpp_python-*
 
   --types Q4_K,Q6_K   these types only
+  --jobs ewd          encoding, encoding with importance (weighted), decoding
   --threads N         what "all" is (the number of processors)
   --seconds S         for each figure (0.2); a busy machine needs more
 
