@@ -101,7 +101,7 @@ static bool grow(value ***array, size_t *capacity, size_t n)
 {
     if (n < *capacity) return true;
     const size_t wanted = qn_grow(*capacity, n + 32);
-    value **grown = qn_resize(*array, wanted, sizeof *grown);
+    value **grown = qn_resize(*array, wanted, sizeof(value *));
     if (!grown) return false;
     *array = grown;
     *capacity = wanted;
@@ -160,13 +160,13 @@ static qn_status append(machine *m, value *to, value *const *items, size_t n)
     if (to->capacity - to->n_items < n) {
         const size_t capacity =
             to->n_items + n > 2 * to->capacity ? to->n_items + n : 2 * to->capacity;
-        value **grown = qn_arena_alloc(m->arena, capacity, sizeof *grown);
+        value **grown = qn_arena_alloc(m->arena, capacity, sizeof(value *));
         if (!grown) return fail_memory(m);
-        if (to->n_items) memcpy(grown, to->items, to->n_items * sizeof *grown);
+        if (to->n_items) memcpy(grown, to->items, to->n_items * sizeof(value *));
         to->items = grown;
         to->capacity = capacity;
     }
-    if (n) memcpy(to->items + to->n_items, items, n * sizeof *items);
+    if (n) memcpy(to->items + to->n_items, items, n * sizeof(value *));
     to->n_items += n;
     return QN_OK;
 }
