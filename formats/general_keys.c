@@ -149,8 +149,27 @@ out:
     return status;
 }
 
+/* "models--ORG--NAME/snapshots/COMMIT", as the Hub's cache has it: NAME. */
+static qn_str hub_cache_name(const char *path)
+{
+    static const char below[] = "/snapshots/", prefix[] = "models--";
+    qn_str name = {0};
+    for (const char *s = strstr(path, prefix), *next; s; s = next) {
+        next = strstr(s + 1, prefix);
+        const char *end = strchr(s, '/');
+        if (!end || strncmp(end, below, sizeof below - 1) != 0) continue;
+        const size_t commit = strcspn(end + sizeof below - 1, "/");
+        if (end[sizeof below - 1 + commit] && end[sizeof below + commit]) continue; /* deeper */
+        for (const char *dash = s; (dash = strstr(dash, "--")) && dash < end; dash += 2)
+            name = qn_str_of(dash + 2, (size_t)(end - dash - 2));
+    }
+    return name;
+}
+
 const char *qn_directory_name(qn_arena *a, const char *path)
 {
+    const qn_str cached = hub_cache_name(path);
+    if (cached.n) return qn_arena_strndup(a, cached.s, cached.n);
     char *base = qn_path_base(path), *real = NULL;
     const char *name = NULL;
     if (!base) return NULL;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "formats/base/alloc.h"
+#include "tools/hub.h"
 #include "kernels/kernels.h"
 #include "tools/interrupt.h"
 #include "tools/version.h"
@@ -357,6 +358,18 @@ static void free_texts(const qn_command *c, void *options)
     }
 }
 
+/* Names of the Hub become paths in its cache; those are to be freed. */
+static qn_exit find_models(const qn_command *c, const qn_common *o, char **args, size_t n)
+{
+    qn_error err;
+    for (size_t i = 0; i < n && i < c->models; i++) {
+        char *path;
+        if (qn_hub_resolve(args[i], &path, &err)) return qn_complain(o, &err);
+        if (path) args[i] = path;
+    }
+    return QN_EXIT_FINE;
+}
+
 /* What was printed may not have arrived (a full disk behind a redirection). */
 static qn_exit finish_output(const qn_common *o, qn_exit status)
 {
@@ -365,6 +378,20 @@ static qn_exit finish_output(const qn_common *o, qn_exit status)
     qn_error err;
     qn_fail_errno(&err, "standard output");
     return qn_complain(o, &err);
+}
+
+static qn_exit run_on_models(const qn_command *c, const qn_common *o, char **args, size_t n)
+{
+    const size_t models = n < c->models ? n : c->models;
+    char **given = qn_alloc(models, sizeof(char *));
+    if (!given) return QN_EXIT_SYSTEM;
+    for (size_t i = 0; i < models; i++) given[i] = args[i];
+    qn_exit status = find_models(c, o, args, models);
+    if (!status) status = c->run(o, args, n);
+    for (size_t i = 0; i < models; i++)
+        if (args[i] != given[i]) qn_free(args[i]);
+    qn_free(given);
+    return status;
 }
 
 qn_exit qn_cli_run(const qn_command *c, int argc, char **argv)
@@ -385,7 +412,7 @@ qn_exit qn_cli_run(const qn_command *c, int argc, char **argv)
         status = QN_EXIT_USAGE;
         if (!count_fits(c, options, argv + 1, n) || !apply_common(c, options)) goto out;
         qn_interrupt_install();
-        status = c->run(options, argv + 1, n);
+        status = run_on_models(c, options, argv + 1, n);
     }
     status = finish_output(options, status);
 out:

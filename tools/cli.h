@@ -72,6 +72,7 @@ typedef struct {
     const void *defaults; /* options_bytes of them */
     size_t options_bytes;
     size_t least, most; /* positional arguments */
+    size_t models;      /* how many of the first ones name models, perhaps by the Hub's names */
     qn_exit (*run)(const void *options, char **args, size_t n);
 } qn_command;
 

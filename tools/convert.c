@@ -225,5 +225,6 @@ const qn_command qn_command_convert = {
     .options_bytes = sizeof defaults,
     .least = 1,
     .most = 2,
+    .models = 1,
     .run = run,
 };

@@ -249,5 +249,6 @@ const qn_command qn_command_forward = {
     .defaults = &defaults,
     .options_bytes = sizeof defaults,
     .most = 1,
+    .models = 1,
     .run = run,
 };

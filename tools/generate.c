@@ -237,5 +237,6 @@ const qn_command qn_command_generate = {
     .defaults = &defaults,
     .options_bytes = sizeof defaults,
     .most = 1,
+    .models = 1,
     .run = run,
 };

@@ -275,5 +275,6 @@ const qn_command qn_command_inspect = {
     .options_bytes = sizeof defaults,
     .least = 1,
     .most = 1,
+    .models = 1,
     .run = run,
 };

@@ -205,5 +205,6 @@ const qn_command qn_command_perplexity = {
     .defaults = &defaults,
     .options_bytes = sizeof defaults,
     .most = SIZE_MAX,
+    .models = 1,
     .run = run,
 };

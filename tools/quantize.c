@@ -235,5 +235,6 @@ const qn_command qn_command_quantize = {
     .options_bytes = sizeof defaults,
     .least = 2,
     .most = SIZE_MAX,
+    .models = 1,
     .run = run,
 };

@@ -137,5 +137,6 @@ const qn_command qn_command_tokenize = {
     .defaults = &defaults,
     .options_bytes = sizeof defaults,
     .most = 1,
+    .models = 1,
     .run = run,
 };
