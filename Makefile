@@ -147,6 +147,10 @@ run-tests: $(program) $(tests) $(addprefix $(B)/tests/fuzz/,$(fuzzers))
 	@for f in $(fuzzers); do $(B)/tests/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
 	@QUERN=$(program) sh tests/cli/run
 
+# docs/families.md, with the figures of all golden checkpoints.
+families: $(B)/tests/test_families
+	QUERN_FAMILIES_TABLE=docs/families.md $<
+
 demo: deps
 	@$(MAKE) --no-print-directory config=$(config) B=$(B) all
 	@QUERN=$(program) sh tests/demo/demo
@@ -217,5 +221,5 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all check run-tests demo bench cross fuzz fuzz-binaries lint run-lint format install clean deps deps-lint deps-cross force
+.PHONY: all check run-tests families demo bench cross fuzz fuzz-binaries lint run-lint format install clean deps deps-lint deps-cross force
 .SECONDARY:

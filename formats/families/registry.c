@@ -5,8 +5,7 @@
 #include <string.h>
 
 static const qn_family *const families[] = {
-    &qn_family_llama,
-    NULL,
+    &qn_family_llama, &qn_family_gemma, &qn_family_gemma2, &qn_family_gemma3, NULL,
 };
 
 const qn_family *qn_family_by_name(const char *name)
@@ -81,14 +80,39 @@ static bool matches(const char *pattern, const char *name, uint64_t *layer)
     return rest && !strcmp(hole + 1, rest);
 }
 
+static bool begins(const char *name, const char *with)
+{
+    return !strncmp(name, with, strlen(with));
+}
+
+/* The name as the roles have it; buf for one that is put together. */
+static const char *plain_name(const qn_family *f, const char *name, char *buf, size_t n)
+{
+    for (size_t i = 0; i < f->n_prefixes; i++)
+        if (begins(name, f->prefixes[i].from)) {
+            snprintf(buf, n, "%s%s", f->prefixes[i].to, name + strlen(f->prefixes[i].from));
+            return buf;
+        }
+    return name;
+}
+
 const qn_role *qn_family_role(const qn_family *f, const char *name, bool is_gguf, uint64_t *layer)
 {
+    char buf[160];
+    if (!is_gguf) name = plain_name(f, name, buf, sizeof buf);
     for (size_t i = 0; i < f->n_roles; i++) {
         const qn_role *r = &f->roles[i];
         const char *pattern = is_gguf ? r->gguf : r->checkpoint;
         if (pattern && matches(pattern, name, layer)) return r;
     }
     return NULL;
+}
+
+bool qn_family_is_tower(const qn_family *f, const char *name)
+{
+    for (const char *const *tower = f->towers; tower && *tower; tower++)
+        if (begins(name, *tower)) return true;
+    return false;
 }
 
 bool qn_family_ignores(const qn_family *f, const char *name)
@@ -180,7 +204,8 @@ bool qn_role_needed(const qn_role *role, const qn_hparams *h)
     switch (role->need) {
     case QN_NEEDED: return true;
     case QN_OPTIONAL: return false;
-    case QN_IF_UNTIED: return !h->tied;
+    case QN_IF_UNTIED:
+    case QN_ONLY_UNTIED: return !h->tied;
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
     }
@@ -189,6 +214,7 @@ bool qn_role_needed(const qn_role *role, const qn_hparams *h)
 
 bool qn_role_allowed(const qn_role *role, const qn_hparams *h)
 {
+    if (role->need == QN_ONLY_UNTIED) return !h->tied;
     if (role->need == QN_IF_ATTENTION_BIAS) return h->attention_bias;
     if (role->need == QN_IF_MLP_BIAS) return h->mlp_bias;
     return true;

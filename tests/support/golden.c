@@ -9,12 +9,17 @@
 
 bool qn_test_golden_open(qn_test_golden *g, const char *folder)
 {
+    return qn_test_golden_open_as(g, folder, NULL);
+}
+
+bool qn_test_golden_open_as(qn_test_golden *g, const char *folder, const qn_model_options *options)
+{
     qn_error err = {0};
     char name[200];
     const char *path = qn_test_data(folder);
     *g = (qn_test_golden){0};
     if (!path) return false;
-    ck_assert_msg(!qn_model_open(&g->model, path, NULL, &err), "%s", err.message);
+    ck_assert_msg(!qn_model_open(&g->model, path, options, &err), "%s", err.message);
     snprintf(name, sizeof name, "%s/golden.json", path);
     g->json = qn_test_json(name);
     snprintf(name, sizeof name, "%s/golden.safetensors", path);

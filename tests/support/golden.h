@@ -15,6 +15,7 @@ typedef struct {
 
 /* folder: "models/golden/llama".  False where it is not there (and says so). */
 bool qn_test_golden_open(qn_test_golden *g, const char *folder);
+bool qn_test_golden_open_as(qn_test_golden *g, const char *folder, const qn_model_options *options);
 void qn_test_golden_close(qn_test_golden *g);
 
 /* A tensor's float32 or int32 elements, *n of them. */

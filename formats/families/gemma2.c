@@ -1,0 +1,110 @@
+/* Gemma 2: Gemma with norms behind each branch, every second layer sliding, and
+ * soft caps (conversion/gemma.py, transformers modeling_gemma2.py). */
+#include "formats/families/family.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes[] = {"Gemma2ForCausalLM", NULL};
+static const char *const model_types[] = {"gemma2", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
+    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.post_attention_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
+    {"model.layers.%.pre_feedforward_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
+    {"model.layers.%.post_feedforward_layernorm.weight", "blk.%.post_ffw_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
+    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
+    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
+    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_ONLY_UNTIED},
+};
+/* clang-format on */
+
+static const char *const ignored[] = {"lm_head.weight", ".rotary_emb.inv_freq", NULL};
+
+/* conversion/gemma.py, GemmaModel.set_gguf_parameters: no rope. */
+static const char *const common_keys[] = {"context_length",
+                                          "embedding_length",
+                                          "block_count",
+                                          "feed_forward_length",
+                                          "attention.head_count",
+                                          "attention.head_count_kv",
+                                          "attention.layer_norm_rms_epsilon",
+                                          "attention.key_length",
+                                          "attention.value_length",
+                                          NULL};
+
+static const qn_parameter parameters[] = {
+    {.config = {"attn_logit_softcapping"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(attention_cap),
+     .gguf = {"attn_logit_softcapping"},
+     .gguf_else = 50,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"final_logit_softcapping"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(final_cap),
+     .gguf = {"final_logit_softcapping"},
+     .gguf_else = 30,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"sliding_window"},
+     .field = FIELD(window),
+     .config_else = 4096,
+     .gguf = {"attention.sliding_window"},
+     .gguf_else = 4096,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"layer_types"},
+     .kind = QN_FIELD_SLIDES,
+     .field = FIELD(window_period),
+     .list = FIELD(slides),
+     .config_else = 2,
+     .gguf = {"attention.sliding_window_pattern"},
+     .gguf_else = 2,
+     .write = QN_WRITE_UNUSUAL_SLIDES},
+    {.config = {"query_pre_attn_scalar"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(query_scalar),
+     .config_else = 256},
+    {.kind = QN_FIELD_REAL,
+     .field = FIELD(attention_scale),
+     .gguf = {"attention.scale"},
+     .write = QN_WRITE_UNUSUAL_SCALE},
+    QN_ALWAYS(QN_FIELD_COUNT, scale_by_hidden_at, 46), /* 27B, for runtimes */
+    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 256},
+    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = QN_REQUIRED},
+    {.config = {"tie_word_embeddings"},
+     .kind = QN_FIELD_FLAG,
+     .field = FIELD(tied),
+     .config_else = 1},
+    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
+    QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
+    QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_activation", .text = "gelu_pytorch_tanh"},
+    {.key = "attention_bias", .number = 0},
+    {.key = "use_bidirectional_attention", .number = 0},
+};
+
+const qn_family qn_family_gemma2 = {
+    .name = "gemma2",
+    .architecture = "gemma2",
+    .classes = classes,
+    .model_types = model_types,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+    .common_keys = common_keys,
+};

@@ -1,0 +1,58 @@
+#include "tests/support/families.h"
+
+#include <check.h>
+#include <stdio.h>
+
+#include "tests/support/data.h"
+#include "tests/support/files.h"
+#include "tests/support/golden_gguf.h"
+#include "tests/support/vocab.h"
+#include "tests/support/write_model.h"
+
+const qn_test_family qn_test_families[] = {
+    {.title = "Llama 3", .model = "llama", .tokenizer = "llama3"},
+    {.title = "SmolLM 2", .model = "smollm2", .tokenizer = "smollm"},
+    {.title = "Gemma", .model = "gemma", .tokenizer = "gemma"},
+    {.title = "Gemma 2", .model = "gemma2", .tokenizer = "gemma"},
+    {.title = "Gemma 3", .model = "gemma3", .tokenizer = "gemma"},
+};
+const int qn_test_n_families = sizeof qn_test_families / sizeof *qn_test_families;
+
+bool qn_test_family_open(const qn_test_family *f, qn_test_golden *g)
+{
+    char folder[96];
+    const qn_model_options options = {.family = f->family};
+    snprintf(folder, sizeof folder, "models/golden/%s", f->model);
+    return qn_test_golden_open_as(g, folder, &options);
+}
+
+bool qn_test_family_check_gguf(const qn_test_family *f, size_t outtype)
+{
+    static const struct {
+        const char *name;
+        qn_outtype type;
+    } outtypes[QN_TEST_OUTTYPES] = {
+        {"f32", QN_OUT_F32}, {"f16", QN_OUT_F16}, {"bf16", QN_OUT_BF16}, {"q8_0", QN_OUT_Q8_0}};
+    char name[128];
+    qn_error err = {0};
+    qn_reader *r = NULL;
+    qn_model *m = NULL;
+    snprintf(name, sizeof name, "models/golden/%s/gguf-expected.json", f->model);
+    const char *expectation = qn_test_data(name);
+    snprintf(name, sizeof name, "models/golden/%s", f->model);
+    const char *directory = qn_test_data(name);
+    if (!expectation || !directory) return false;
+    json_t *expected = qn_test_json(expectation);
+    const qn_model_options options = {
+        .family = f->family,
+        .pre = json_string_value(json_object_get(expected, "tokenizer.ggml.pre"))};
+    ck_assert_msg(!qn_model_open(&m, directory, &options, &err), "%s", err.message);
+    const char *out = qn_test_path("golden.gguf");
+    write_model(m, outtypes[outtype].type, &qn_format_gguf, out);
+    ck_assert_msg(!qn_reader_open(&r, out, &err), "%s", err.message);
+    golden_gguf_check(expected, outtypes[outtype].name, r, f->added);
+    qn_reader_close(r);
+    qn_model_close(m);
+    json_decref(expected);
+    return true;
+}
