@@ -14,7 +14,8 @@ enum {
     MAX_POINTS = 2048,
     MAX_DIMS = 8,
     MAX_SQUARES = 32,
-    CHUNK = 64
+    CHUNK = 64,
+    OVERREAD = 16 /* readers take up to sixteen neighbours at once */
 };
 
 /* ---- tables ------------------------------------------------------------------------- */
@@ -31,8 +32,9 @@ enum {
 
 static int16_t point_8[4][NUMBERS_8], point_4[2][NUMBERS_4];
 static uint32_t first_8[4][NUMBERS_8 + 1], first_4[2][NUMBERS_4 + 1];
-static uint16_t near_iq2_xxs[NEAR_IQ2_XXS], near_iq2_xs[NEAR_IQ2_XS], near_iq2_s[NEAR_IQ2_S],
-    near_iq1[NEAR_IQ1], near_iq3_xxs[NEAR_IQ3_XXS], near_iq3_s[NEAR_IQ3_S];
+static uint16_t near_iq2_xxs[NEAR_IQ2_XXS + OVERREAD], near_iq2_xs[NEAR_IQ2_XS + OVERREAD],
+    near_iq2_s[NEAR_IQ2_S + OVERREAD], near_iq1[NEAR_IQ1 + OVERREAD],
+    near_iq3_xxs[NEAR_IQ3_XXS + OVERREAD], near_iq3_s[NEAR_IQ3_S + OVERREAD];
 
 /* shells: how many different distances count as near. */
 static const struct {

@@ -9,6 +9,7 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_encode_k_avx2(k);
     qn_use_encode_groups_avx2(k);
     qn_use_encode_blocks32_avx2(k);
+    qn_use_encode_lattice_avx2(k);
 }
 
 void qn_use_avx512(qn_kernels *k)
@@ -20,4 +21,5 @@ void qn_use_avx512(qn_kernels *k)
     qn_use_encode_k_avx512(k);
     qn_use_encode_groups_avx512(k);
     qn_use_encode_blocks32_avx512(k);
+    qn_use_encode_lattice_avx512(k);
 }

@@ -16,6 +16,7 @@ void qn_use_gemm_avx2(qn_kernels *k);
 void qn_use_encode_k_avx2(qn_kernels *k);
 void qn_use_encode_groups_avx2(qn_kernels *k);
 void qn_use_encode_blocks32_avx2(qn_kernels *k);
+void qn_use_encode_lattice_avx2(qn_kernels *k);
 void qn_use_decode_blocks_avx512(qn_kernels *k);
 void qn_use_decode_lattice_avx512(qn_kernels *k);
 void qn_use_math_avx512(qn_kernels *k);
@@ -23,5 +24,6 @@ void qn_use_gemm_avx512(qn_kernels *k);
 void qn_use_encode_k_avx512(qn_kernels *k);
 void qn_use_encode_groups_avx512(qn_kernels *k);
 void qn_use_encode_blocks32_avx512(qn_kernels *k);
+void qn_use_encode_lattice_avx512(qn_kernels *k);
 
 #endif

@@ -1,0 +1,353 @@
+/* IQ2 and IQ3 with a group in each lane: all steps of scalar/lattice_search.c in its
+ * order.  Only vectors that are no points leave the lanes, one by one, and have
+ * their neighbours in lanes instead (near_lanes.h).  Built twice. */
+#include <string.h>
+
+#include "kernels/scalar/lattice.h"
+#include "kernels/scalar/search.h"
+#include "kernels/x86/near_lanes.h"
+#include "kernels/x86/search_lanes.h"
+#include "kernels/x86/x86.h"
+
+enum { LATTICE_GROUP_MAX = 32, LATTICE_VECTORS_MAX = 8, MOVED = 1 << 16 };
+
+/* LANES groups: element j of lane's is [j * LANES + lane], vector v's codeword
+ * [v * LANES + lane], with MOVED set when it had to move to a point. */
+typedef struct {
+    float x[LATTICE_GROUP_MAX * LANES]; /* magnitudes, once signs are split off */
+    float w[LATTICE_GROUP_MAX * LANES], wx[LATTICE_GROUP_MAX * LANES];
+    float root[LATTICE_GROUP_MAX * LANES];                                       /* of w */
+    float row_x[LANES * LATTICE_GROUP_MAX], row_root[LANES * LATTICE_GROUP_MAX]; /* lane by lane */
+    uint32_t tried[LATTICE_VECTORS_MAX * LANES], best[LATTICE_VECTORS_MAX * LANES];
+    uint32_t negative[LATTICE_GROUP_MAX / 8 * LANES];
+    const qn_lattice_search *how;
+    const qn_lattice *lattice;
+} lattice_batch;
+
+/* What the compiler knows: functions that take one are inlined into one for each. */
+typedef struct {
+    int n, dims, levels, bits;
+} lattice_shape;
+
+static const lattice_shape shape_iq3 = {32, 4, 8, 3}, shape_iq2 = {16, 8, 3, 2};
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- weights and signs ------------------------------------------------------------- */
+
+INLINE void weigh_lattice(const lattice_shape *s, bool importance, vec spread, lattice_batch *b)
+{
+    for (int j = 0; j < s->n * LANES; j += LANES) {
+        const vec x = vec_load(b->x + j), square = vec_mul(x, x);
+        vec w = square;
+        if (importance)
+            w = vec_mul(vec_load(b->w + j), vec_sqrt(vec_add(spread, square)));
+        else if (b->how->plain == QN_PLAIN_SPREAD)
+            w = vec_add(vec_mul(vec_all_of(0.25f), spread), square);
+        else if (b->how->plain == QN_PLAIN_ONES)
+            w = vec_sqrt(vec_add(spread, square));
+        vec_store(b->w + j, w);
+        vec_store(b->root + j, vec_sqrt(w));
+    }
+}
+
+/* Eight magnitudes at x; their signs are returned. */
+INLINE vec_int split_eight(bool even, float *x, const float *w)
+{
+    const vec zero = vec_all_of(0.0f);
+    const vec_int sign = int_of_bits(vec_all_of(-0.0f)), none = int_all_of(0);
+    vec_int negative = none, odd = none, least = none;
+    vec least_cost = zero;
+    for (int i = 0; i < 8; i++) {
+        const vec v = vec_load(x + i * LANES);
+        const vec_mask below = vec_less(v, zero);
+        const vec cost = vec_mul(vec_mul(vec_load(w + i * LANES), v), v);
+        const vec_mask less = vec_less(cost, least_cost);
+        const vec_int flip = int_select(below, sign, none);
+        negative = int_or(negative, int_select(below, int_all_of(1 << i), none));
+        odd = int_xor(odd, flip);
+        least_cost = i == 0 ? cost : vec_select(less, cost, least_cost);
+        least = i == 0 ? none : int_select(less, int_all_of(i), least);
+        vec_store(x + i * LANES, vec_of_bits(int_xor(int_of_bits(v), flip)));
+    }
+    if (!even) return negative;
+    for (int i = 0; i < 8; i++) {
+        const vec_int here = int_select(int_equal(least, int_all_of(i)), odd, none);
+        vec_store(x + i * LANES, vec_of_bits(int_xor(int_of_bits(vec_load(x + i * LANES)), here)));
+        negative = int_xor(negative, int_right(here, 31u - (unsigned)i));
+    }
+    return int_and(negative, int_all_of(127));
+}
+
+/* x as magnitudes; the largest of each lane is returned. */
+INLINE vec split_lattice(const lattice_shape *s, lattice_batch *b)
+{
+    for (int v = 0; v < s->n / 8; v++)
+        int_store(b->negative + v * LANES,
+                  split_eight(b->how->even_signs, b->x + v * 8 * LANES, b->w + v * 8 * LANES));
+    vec most = vec_load(b->x);
+    for (int j = LANES; j < s->n * LANES; j += LANES) most = vec_max(vec_load(b->x + j), most);
+    for (int j = 0; j < s->n * LANES; j += LANES)
+        vec_store(b->wx + j, vec_mul(vec_load(b->w + j), vec_load(b->x + j)));
+    for (int lane = 0; lane < LANES; lane++)
+        for (int j = 0; j < s->n; j++) {
+            b->row_x[lane * s->n + j] = b->x[j * LANES + lane];
+            b->row_root[lane * s->n + j] = b->root[j * LANES + lane];
+        }
+    return most;
+}
+
+/* ---- candidates ---------------------------------------------------------------------- */
+
+/* The vectors in `tried` that are no points move to one. */
+INLINE void move_to_points(const lattice_shape *s, lattice_batch *b, const uint16_t *off, int n_off,
+                           const uint32_t *number, const float *unit)
+{
+    for (int k = 0; k < n_off; k++) {
+        const int at = off[k], lane = at % LANES, v = at / LANES;
+        vec cost[8];
+        if (s->dims == 4) {
+            cost_4(b->x + v * 4 * LANES + lane, LANES, b->root + v * 4 * LANES + lane, unit[lane],
+                   cost);
+        } else {
+            static const float odd[4] = {1.0f, 3.0f, 5.0f, 0.0f};
+            const int row = lane * s->n + v * 8;
+            cost_8(b->row_x + row, b->row_root + row,
+                   vec_mul(vec_all_of(unit[lane]), vec_repeat_4(odd)), cost);
+        }
+        b->tried[at] = MOVED | nearest_lanes(b->lattice, s->dims, number[at], cost);
+    }
+}
+
+/* All vectors at these scales, to `tried`. */
+INLINE void code_lattice(const lattice_shape *s, lattice_batch *b, vec inverse, vec unit)
+{
+    const vec half = vec_all_of(0.5f), one = vec_all_of(1.0f);
+    uint32_t number[LATTICE_VECTORS_MAX * LANES];
+    uint16_t off[LATTICE_VECTORS_MAX * LANES];
+    float units[LANES];
+    int n_off = 0;
+    for (int v = 0; v < s->n / s->dims; v++) {
+        vec_int word = int_all_of(0), digits = word;
+        for (int i = s->dims - 1; i >= 0; i--) {
+            const vec x = vec_load(b->x + (v * s->dims + i) * LANES);
+            const vec_int c =
+                int_code(vec_mul(half, vec_sub(vec_mul(inverse, x), one)), 0, s->levels - 1);
+            word = int_or(int_left(word, (unsigned)s->bits), c);
+            if (s->levels == 3) digits = int_add(int_add(digits, int_left(digits, 1)), c);
+        }
+        int_store(b->tried + v * LANES, word);
+        int_store(number + v * LANES, s->levels == 3 ? digits : word);
+        for (int at = v * LANES; at < (v + 1) * LANES; at++) {
+            off[n_off] = (uint16_t)at;
+            n_off += b->lattice->point[number[at]] < 0;
+        }
+    }
+    vec_store(units, unit);
+    move_to_points(s, b, off, n_off, number, units);
+}
+
+/* Sums of w*x*l and w*l*l with l = 2 * c + 1. */
+INLINE void sum_lattice(const lattice_shape *s, const lattice_batch *b, const uint32_t *words,
+                        vec *xl, vec *ll)
+{
+    static const float odd[8] = {1.0f, 3.0f, 5.0f, 7.0f, 9.0f, 11.0f, 13.0f, 15.0f};
+    const vec table = s->dims == 8 ? vec_repeat_4(odd) : vec_repeat_8(_mm256_loadu_ps(odd));
+    *xl = *ll = vec_all_of(0.0f);
+    for (int v = 0; v < s->n / s->dims; v++) {
+        const vec_int word = int_load(words + v * LANES);
+        for (int i = 0; i < s->dims; i++) {
+            const int j = (v * s->dims + i) * LANES;
+            const vec_int c = int_right(word, (unsigned)(i * s->bits));
+            const vec l = s->dims == 8 ? vec_lookup_4(table, c) : vec_lookup_8(table, c);
+            *xl = vec_add(*xl, vec_mul(vec_load(b->wx + j), l));
+            *ll = vec_add(*ll, vec_mul(vec_mul(vec_load(b->w + j), l), l));
+        }
+    }
+}
+
+/* ---- the search ---------------------------------------------------------------------- */
+
+INLINE vec try_lattice(const lattice_shape *s, lattice_batch *b, vec most, vec scale)
+{
+    const int vectors = s->n / s->dims;
+    const float top = (float)(2 * s->levels - 1);
+    vec score = vec_all_of(0.0f);
+    for (int v = 0; v < vectors; v++)
+        int_store(b->best + v * LANES, int_all_of(b->how->again == QN_AGAIN_IF_ANY ? MOVED : 0));
+    for (int k = -b->how->tries; k <= b->how->tries; k++) {
+        const vec inverse = vec_div(vec_all_of(top + (float)k * b->how->step), most);
+        vec xl, ll;
+        code_lattice(s, b, inverse, vec_div(vec_all_of(1.0f), inverse));
+        sum_lattice(s, b, b->tried, &xl, &ll);
+        const vec_mask better =
+            vec_and(vec_less(vec_all_of(0.0f), ll), vec_less(vec_mul(score, ll), vec_mul(xl, xl)));
+        scale = vec_select(better, vec_div(xl, ll), scale);
+        score = vec_select(better, vec_mul(scale, xl), score);
+        for (int v = 0; v < vectors * LANES; v += LANES)
+            int_store(b->best + v,
+                      int_select(better, int_load(b->tried + v), int_load(b->best + v)));
+    }
+    return scale;
+}
+
+INLINE vec try_lattice_again(const lattice_shape *s, lattice_batch *b, vec scale)
+{
+    const vec zero = vec_all_of(0.0f), one = vec_all_of(1.0f);
+    const vec_int moved = int_all_of(MOVED);
+    const int vectors = s->n / s->dims;
+    vec_int any = int_all_of(b->how->again == QN_AGAIN_ALWAYS ? MOVED : 0);
+    for (int v = 0; v < vectors * LANES; v += LANES)
+        any = int_or(any, int_and(int_load(b->best + v), moved));
+    const vec_mask again = vec_and(vec_less(zero, scale), int_equal(any, moved));
+    code_lattice(s, b, vec_div(one, scale), scale);
+    for (int v = 0; v < vectors * LANES; v += LANES) {
+        const vec_int word = int_load(b->best + v);
+        const vec_mask here = b->how->again == QN_AGAIN_OFF_GRID
+                                  ? vec_and(again, int_equal(int_and(word, moved), moved))
+                                  : again;
+        int_store(b->best + v, int_select(here, int_load(b->tried + v), word));
+    }
+    vec xl, ll;
+    sum_lattice(s, b, b->best, &xl, &ll);
+    return vec_select(vec_and(again, vec_less(zero, ll)), vec_div(xl, ll), scale);
+}
+
+/* LANES groups at x, the first of them group `at` of `found`. */
+INLINE void search_lattice(const lattice_shape *s, const qn_lattice_search *how, const float *x,
+                           const float *importance, const float *spread, int at,
+                           qn_lattice_groups *found)
+{
+    const int per_super = QN_SUPER / s->n;
+    lattice_batch b = {.how = how, .lattice = qn_lattice_get(how->id)};
+    float scales[LANES];
+    transpose_groups(x, (size_t)s->n, b.x);
+    if (importance) transpose_groups(importance, (size_t)s->n, b.w);
+    for (int lane = 0; lane < LANES; lane++) scales[lane] = spread[(at + lane) / per_super];
+    weigh_lattice(s, importance, vec_load(scales), &b);
+    vec most = split_lattice(s, &b);
+    vec scale = vec_div(most, vec_all_of((float)(2 * s->levels - 1)));
+    const vec zero = vec_all_of(0.0f), least = vec_all_of(how->least);
+    const vec_mask full =
+        vec_and(vec_less(zero, most), vec_or(vec_less(least, most), vec_equal(least, most)));
+    most = vec_select(full, most, vec_all_of(1.0f));
+    scale = try_lattice(s, &b, most, scale);
+    scale = vec_select(full, try_lattice_again(s, &b, scale), zero);
+    vec_store(scales, scale);
+    const unsigned is_full = vec_bits(full);
+    for (int lane = 0; lane < LANES; lane++) {
+        qn_lattice_groups *g = found + (at + lane) / per_super;
+        const int i = (at + lane) % per_super;
+        uint8_t *c = g->c + i * s->n, *signs = g->signs + i * s->n / 8;
+        g->scale[i] = fabsf(scales[lane]);
+        g->empty[i] = !(is_full >> lane & 1);
+        if (g->empty[i]) {
+            memset(c, 0, (size_t)s->n);
+            memset(signs, 0, (size_t)s->n / 8);
+            continue;
+        }
+        for (int v = 0; v < s->n / s->dims; v++)
+            for (int k = 0; k < s->dims; k++)
+                c[v * s->dims + k] =
+                    (uint8_t)(b.best[v * LANES + lane] >> (k * s->bits) & ((1u << s->bits) - 1));
+        const unsigned flip = !(scales[lane] < 0.0f) ? 0 : how->even_signs ? 127 : 255;
+        for (int v = 0; v < s->n / 8; v++)
+            signs[v] = (uint8_t)(b.negative[v * LANES + lane] ^ flip);
+    }
+}
+
+typedef void (*lattice_lanes)(const qn_lattice_search *how, const float *x, const float *importance,
+                              const float *spread, int at, qn_lattice_groups *found);
+
+static void search_iq3(const qn_lattice_search *how, const float *x, const float *importance,
+                       const float *spread, int at, qn_lattice_groups *found)
+{
+    search_lattice(&shape_iq3, how, x, importance, spread, at, found);
+}
+
+static void search_iq2(const qn_lattice_search *how, const float *x, const float *importance,
+                       const float *spread, int at, qn_lattice_groups *found)
+{
+    search_lattice(&shape_iq2, how, x, importance, spread, at, found);
+}
+
+enum { TOGETHER_MAX = LANES / 8 };
+
+/* The super-blocks whose groups fill the lanes, or one. */
+static size_t search_together(const qn_lattice_search *how, lattice_lanes search, const float *x,
+                              const float *importance, size_t supers, qn_lattice_groups *found)
+{
+    const int groups = QN_SUPER / how->n;
+    const size_t together = groups < LANES ? (size_t)(LANES / groups) : 1;
+    const size_t here = supers < together ? supers : together;
+    float padded[2][TOGETHER_MAX * QN_SUPER], spread[TOGETHER_MAX];
+    if (here < together) {
+        memset(padded, 0, sizeof padded);
+        memcpy(padded[0], x, here * QN_SUPER * sizeof *x);
+        if (importance) memcpy(padded[1], importance, here * QN_SUPER * sizeof *x);
+        x = padded[0];
+        if (importance) importance = padded[1];
+    }
+    for (size_t k = 0; k < together; k++)
+        spread[k] = how->spread * qn_sum_of_squares(x + k * QN_SUPER, QN_SUPER) / QN_SUPER;
+    for (int g = 0; g < groups * (int)together; g += LANES)
+        search(how, x + g * how->n, importance ? importance + g * how->n : NULL, spread, g, found);
+    return here;
+}
+
+/* ---- types --------------------------------------------------------------------------- */
+
+static void encode_iq3_s(const float *x, const float *weights, void *blocks, size_t n)
+{
+    qn_block_iq3_s *b = blocks;
+    for (size_t i = 0; i < n;) {
+        qn_lattice_groups g[TOGETHER_MAX];
+        const size_t done = search_together(&qn_search_iq3_s, search_iq3, x + i,
+                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < done; k++) qn_finish_iq3_s(g + k, b++);
+        i += done * QN_SUPER;
+    }
+}
+
+static void encode_iq3_xxs(const float *x, const float *weights, void *blocks, size_t n)
+{
+    qn_block_iq3_xxs *b = blocks;
+    for (size_t i = 0; i < n;) {
+        qn_lattice_groups g[TOGETHER_MAX];
+        const size_t done = search_together(&qn_search_iq3_xxs, search_iq3, x + i,
+                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < done; k++) qn_finish_iq3_xxs(g + k, b++);
+        i += done * QN_SUPER;
+    }
+}
+
+static void encode_iq2_s(const float *x, const float *weights, void *blocks, size_t n)
+{
+    qn_block_iq2_s *b = blocks;
+    for (size_t i = 0; i < n;) {
+        qn_lattice_groups g[TOGETHER_MAX];
+        const size_t done = search_together(&qn_search_iq2_s, search_iq2, x + i,
+                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < done; k++) qn_finish_iq2_s(g + k, b++);
+        i += done * QN_SUPER;
+    }
+}
+
+static void encode_iq2_xs(const float *x, const float *weights, void *blocks, size_t n)
+{
+    qn_block_iq2_xs *b = blocks;
+    for (size_t i = 0; i < n;) {
+        qn_lattice_groups g[TOGETHER_MAX];
+        const size_t done = search_together(&qn_search_iq2_xs, search_iq2, x + i,
+                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < done; k++) qn_finish_iq2_xs(g + k, b++);
+        i += done * QN_SUPER;
+    }
+}
+
+void QN_USE(qn_kernels *k)
+{
+    k->encode[QN_IQ3_S] = encode_iq3_s;
+    k->encode[QN_IQ3_XXS] = encode_iq3_xxs;
+    k->encode[QN_IQ2_S] = encode_iq2_s;
+    k->encode[QN_IQ2_XS] = encode_iq2_xs;
+}
