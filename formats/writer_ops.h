@@ -16,11 +16,12 @@ typedef struct {
     unsigned rank;
     uint64_t dims[QN_MAX_RANK];
     uint64_t bytes;
-    uint64_t offset;   /* in the file, once planned */
+    uint64_t offset;   /* in its file, once planned */
+    size_t part;       /* of the files, 0 up */
     atomic_ullong put; /* bytes that have arrived, from any thread */
 } qn_writer_tensor;
 
-/* The whole of a file that is to be planned. */
+/* One file that is to be planned. */
 typedef struct {
     const char *path;            /* for messages */
     const qn_metadata *metadata; /* may be NULL */

@@ -4,6 +4,7 @@
 #include "formats/base/sizes.h"
 #include "quant/span.h"
 
+#include <assert.h>
 #include <math.h>
 #include <omp.h>
 
@@ -32,7 +33,8 @@ typedef struct {
     qn_span_context span;
     const qn_watch *watch;
     progress *tensors;
-    double *squares; /* one a slice */
+    double *squares; /* one a slice, of all slices for each output */
+    uint64_t slots;  /* slices */
     omp_lock_t lock; /* for all below */
     place next;
     uint64_t done, total; /* source bytes */
@@ -40,6 +42,16 @@ typedef struct {
     place failed_at;
     qn_error error;
 } run;
+
+static size_t entries(const run *r)
+{
+    return r->span.outputs[0].plan->n;
+}
+
+static const qn_rows *rows_of(const run *r, size_t entry)
+{
+    return r->span.outputs[0].plan->entries[entry].tensor->rows;
+}
 
 /* Slices of consecutive tensors, at most one of each. */
 typedef struct {
@@ -68,6 +80,7 @@ static uint64_t slices(const qn_rows *rows)
 typedef struct {
     uint64_t least_values, least_out;
     uint64_t weights; /* floats, whatever the memory */
+    uint64_t targets; /* one an output */
     uint64_t best_values, best_out;
     uint64_t shared; /* bytes for all threads together */
 } needs;
@@ -84,31 +97,52 @@ static uint64_t multiply_add(uint64_t a, uint64_t b, uint64_t c)
     return qn_mul_u64(a, b, &product) && qn_add_u64(product, c, &sum) ? sum : UINT64_MAX;
 }
 
-static needs needs_of(const qn_plan *p)
+/* Of a row of entry number i, in all outputs. */
+static uint64_t row_bytes_of(const qn_pipeline_output *outputs, size_t n_outputs, size_t i)
 {
-    needs n = {.best_values = BATCH};
+    uint64_t sum = 0;
+    for (size_t k = 0; k < n_outputs; k++) {
+        const qn_plan_entry *e = &outputs[k].plan->entries[i];
+        uint64_t row_bytes = 0;
+        qn_dtype_row_bytes(e->dtype, e->tensor->rows->columns, &row_bytes);
+        sum = multiply_add(row_bytes, 1, sum);
+    }
+    return sum;
+}
+
+static bool heeds_importance(const qn_pipeline_output *outputs, size_t n_outputs, size_t i)
+{
+    for (size_t k = 0; k < n_outputs; k++)
+        if (outputs[k].plan->entries[i].importance) return true;
+    return false;
+}
+
+static needs needs_of(const qn_pipeline_output *outputs, size_t n_outputs)
+{
+    const qn_plan *p = outputs[0].plan;
+    needs n = {.best_values = BATCH, .targets = n_outputs};
     uint64_t slots = 0;
     for (size_t i = 0; i < p->n; i++) {
-        const qn_plan_entry *e = &p->entries[i];
-        const qn_rows *rows = e->tensor->rows;
-        uint64_t row_bytes = 0;
-        qn_dtype_row_bytes(e->dtype, rows->columns, &row_bytes);
+        const qn_rows *rows = p->entries[i].tensor->rows;
+        const uint64_t row_bytes = row_bytes_of(outputs, n_outputs, i);
         const uint64_t at_once = qn_min_u64(slice_rows(rows), rows->rows);
         n.least_values = larger(n.least_values, rows->columns);
         n.least_out = larger(n.least_out, row_bytes);
-        if (e->importance) n.weights = larger(n.weights, rows->columns);
+        if (heeds_importance(outputs, n_outputs, i)) n.weights = larger(n.weights, rows->columns);
         n.best_out = larger(n.best_out, multiply_add(at_once, row_bytes, 0));
         slots += slices(rows);
     }
     n.best_values = larger(n.best_values, n.least_values);
     n.best_out = larger(n.best_out, n.least_out);
-    n.shared = multiply_add(p->n, sizeof(progress), multiply_add(slots, sizeof(double), 0));
+    const uint64_t sums = multiply_add(slots, n_outputs * sizeof(double), 0);
+    n.shared = multiply_add(p->n, sizeof(progress), sums);
     return n;
 }
 
 static uint64_t thread_bytes(const needs *n, uint64_t n_values, uint64_t n_out)
 {
-    const uint64_t rest = multiply_add(n->weights, sizeof(float), n_out);
+    uint64_t rest = multiply_add(n->weights, sizeof(float), n_out);
+    rest = multiply_add(n->targets, sizeof(qn_span_target), rest);
     return multiply_add(n_values, 2 * sizeof(float), rest);
 }
 
@@ -124,10 +158,10 @@ static uint64_t least_memory(const needs *n, int threads)
                         n->shared);
 }
 
-uint64_t qn_pipeline_least_memory(const qn_plan *p, int threads)
+uint64_t qn_pipeline_least_memory(const qn_pipeline_output *outputs, size_t n, int threads)
 {
-    const needs n = needs_of(p);
-    return least_memory(&n, thread_count(threads));
+    const needs all = needs_of(outputs, n);
+    return least_memory(&all, thread_count(threads));
 }
 
 /* The sizes of one thread's buffers out of `bytes`, which are enough. */
@@ -140,7 +174,7 @@ static qn_span_buffers share_out(const needs *n, uint64_t bytes)
 }
 
 static qn_status allocate_buffers(qn_span_buffers *all, int threads, qn_span_buffers sizes,
-                                  qn_error *err)
+                                  size_t n_outputs, qn_error *err)
 {
     for (int t = 0; t < threads; t++) {
         all[t] = sizes;
@@ -148,7 +182,8 @@ static qn_status allocate_buffers(qn_span_buffers *all, int threads, qn_span_buf
         all[t].back = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_values, sizeof(float));
         all[t].out = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_out, 1);
         all[t].weights = qn_alloc_aligned(CACHE_LINE, (size_t)sizes.n_weights, sizeof(float));
-        if (!all[t].values || !all[t].back || !all[t].out || !all[t].weights)
+        all[t].targets = qn_alloc(n_outputs, sizeof *all[t].targets);
+        if (!all[t].values || !all[t].back || !all[t].out || !all[t].weights || !all[t].targets)
             return qn_fail_memory(err, "the threads' buffers");
     }
     return QN_OK;
@@ -161,23 +196,19 @@ static void free_buffers(qn_span_buffers *all, int threads)
         qn_free(all[t].back);
         qn_free(all[t].out);
         qn_free(all[t].weights);
+        qn_free(all[t].targets);
     }
     qn_free(all);
 }
 
 /* ---- jobs ------------------------------------------------------------------------ */
 
-static const qn_rows *rows_of(const run *r, size_t entry)
-{
-    return r->span.plan->entries[entry].tensor->rows;
-}
-
 /* Under the lock. */
 static void cut_job(run *r, job *j)
 {
     uint64_t cost = 0;
     j->from = r->next;
-    while (r->next.entry < r->span.plan->n && cost < SLICE) {
+    while (r->next.entry < entries(r) && cost < SLICE) {
         const qn_rows *rows = rows_of(r, r->next.entry);
         const uint64_t n = qn_min_u64(slice_rows(rows), rows->rows - r->next.row);
         cost += n * rows->columns + TENSOR_COST;
@@ -194,7 +225,7 @@ static void cut_job(run *r, job *j)
 static bool take_job(run *r, job *j)
 {
     omp_set_lock(&r->lock);
-    const bool some = !r->failed && r->next.entry < r->span.plan->n;
+    const bool some = !r->failed && r->next.entry < entries(r);
     if (some) cut_job(r, j);
     omp_unset_lock(&r->lock);
     return some;
@@ -228,8 +259,11 @@ static void finish_rows(run *r, size_t entry, uint64_t n)
     uint64_t left;
 #pragma omp atomic capture
     left = r->tensors[entry].rows_left -= n;
-    if (!left && qn_writer_tensor_bytes(r->span.writer, entry) >= FLUSH_BYTES)
-        qn_writer_flush(r->span.writer, entry);
+    if (left) return;
+    for (size_t k = 0; k < r->span.n_outputs; k++) {
+        qn_writer *w = r->span.outputs[k].writer;
+        if (qn_writer_tensor_bytes(w, entry) >= FLUSH_BYTES) qn_writer_flush(w, entry);
+    }
 }
 
 /* *bytes: of source that was worked through. */
@@ -242,10 +276,10 @@ static qn_status do_job(run *r, const qn_span_buffers *b, const job *j, uint64_t
         const uint64_t r0 = at->entry == j->from.entry ? j->from.row : 0;
         const uint64_t r1 = at->entry + 1 == j->end_entry ? j->end_row : rows->rows;
         const uint64_t slot = r->tensors[at->entry].first_slot + r0 / slice_rows(rows);
-        double squares;
-        qn_status status = qn_span_run(&r->span, b, at->entry, r0, r1, &squares, &at->row, err);
+        qn_status status = qn_span_run(&r->span, b, at->entry, r0, r1, &at->row, err);
         if (status) return status;
-        if (r1 > r0) r->squares[slot] = squares;
+        for (size_t k = 0; r1 > r0 && k < r->span.n_outputs; k++)
+            r->squares[k * r->slots + slot] = b->targets[k].squares;
         finish_rows(r, at->entry, r1 - r0);
         *bytes += source_bytes(rows, r0, r1);
     }
@@ -282,25 +316,25 @@ static void work(run *r, const qn_span_buffers *b)
 
 static qn_status allocate_progress(run *r, qn_error *err)
 {
-    const qn_plan *p = r->span.plan;
-    uint64_t slots = 0;
-    r->tensors = qn_alloc(p->n, sizeof *r->tensors);
+    const size_t n = entries(r);
+    r->tensors = qn_alloc(n, sizeof *r->tensors);
     if (!r->tensors) return qn_fail_memory(err, "the tensors' progress");
-    for (size_t i = 0; i < p->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const qn_rows *rows = rows_of(r, i);
-        r->tensors[i] = (progress){.rows_left = rows->rows, .first_slot = slots};
-        slots += slices(rows);
+        r->tensors[i] = (progress){.rows_left = rows->rows, .first_slot = r->slots};
+        r->slots += slices(rows);
         r->total += rows->source_bytes;
     }
-    r->squares = qn_alloc((size_t)slots, sizeof *r->squares);
+    r->squares = qn_alloc((size_t)r->slots * r->span.n_outputs, sizeof *r->squares);
     return r->squares ? QN_OK : qn_fail_memory(err, "the tensors' errors");
 }
 
-static void sum_results(const run *r, qn_tensor_result *results)
+static void sum_results(const run *r, size_t output)
 {
-    for (size_t i = 0; i < r->span.plan->n; i++) {
+    qn_tensor_result *results = r->span.outputs[output].results;
+    for (size_t i = 0; results && i < entries(r); i++) {
         const qn_rows *rows = rows_of(r, i);
-        const double *slot = r->squares + r->tensors[i].first_slot;
+        const double *slot = r->squares + output * r->slots + r->tensors[i].first_slot;
         const double n = (double)rows->rows * (double)rows->columns;
         double sum = 0;
         for (uint64_t j = 0; j < slices(rows); j++) sum += slot[j];
@@ -319,20 +353,31 @@ static qn_status check_memory(const needs *n, int threads, uint64_t given, uint6
                    (unsigned long long)given, threads, (unsigned long long)least);
 }
 
-qn_status qn_pipeline_run(const qn_plan *p, qn_writer *w, const qn_pipeline_options *options,
-                          qn_tensor_result *results, qn_error *err)
+/* Plans of one model have its tensors in one order. */
+static void assert_alike(const qn_pipeline_output *outputs, size_t n)
 {
-    const needs n = needs_of(p);
+    for (size_t k = 1; k < n; k++) {
+        assert(outputs[k].plan->n == outputs[0].plan->n);
+        for (size_t i = 0; i < outputs[0].plan->n; i++)
+            assert(outputs[k].plan->entries[i].tensor == outputs[0].plan->entries[i].tensor);
+    }
+}
+
+qn_status qn_pipeline_run(const qn_pipeline_output *outputs, size_t n,
+                          const qn_pipeline_options *options, qn_error *err)
+{
+    assert_alike(outputs, n);
+    const needs all = needs_of(outputs, n);
     const int threads = thread_count(options->threads);
     uint64_t bytes;
-    qn_status status = check_memory(&n, threads, options->memory_bytes, &bytes, err);
+    qn_status status = check_memory(&all, threads, options->memory_bytes, &bytes, err);
     if (status) return status;
 
-    run r = {.span = {.plan = p,
-                      .writer = w,
+    run r = {.span = {.outputs = outputs,
+                      .n_outputs = n,
                       .kernels = qn_kernels_best(),
                       .allow_nan = options->allow_nan,
-                      .measure = options->measure && results},
+                      .measure = options->measure},
              .watch = &options->watch};
     omp_init_lock(&r.lock);
     qn_span_buffers *buffers = qn_alloc((size_t)threads, sizeof *buffers);
@@ -340,8 +385,8 @@ qn_status qn_pipeline_run(const qn_plan *p, qn_writer *w, const qn_pipeline_opti
         status = qn_fail_memory(err, "the threads' buffers");
         goto out;
     }
-    const uint64_t each = (bytes - n.shared) / (uint64_t)threads;
-    if ((status = allocate_buffers(buffers, threads, share_out(&n, each), err))) goto out;
+    const uint64_t each = (bytes - all.shared) / (uint64_t)threads;
+    if ((status = allocate_buffers(buffers, threads, share_out(&all, each), n, err))) goto out;
     if ((status = allocate_progress(&r, err))) goto out;
 #pragma omp parallel num_threads(threads)
     work(&r, &buffers[omp_get_thread_num()]);
@@ -350,7 +395,7 @@ qn_status qn_pipeline_run(const qn_plan *p, qn_writer *w, const qn_pipeline_opti
         status = r.error.status;
         goto out;
     }
-    if (results) sum_results(&r, results);
+    for (size_t k = 0; k < n; k++) sum_results(&r, k);
 out:
     qn_free(r.squares);
     qn_free(r.tensors);

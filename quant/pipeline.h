@@ -1,6 +1,7 @@
-/* Rows in, blocks out: one streaming pass over a plan, OpenMP over slices of
+/* Rows in, blocks out: one streaming pass over a model, OpenMP over slices of
  * rows, memory bounded whatever the model's size, the same bytes for any
- * number of threads.
+ * number of threads.  Several files may come of one pass, each by its own plan:
+ * the source is read and decoded once.
  *
  * A slice is the rows of one tensor that hold 65,536 elements, or one row if
  * that is longer.  Threads take slices in the order of the plan, several at
@@ -33,15 +34,22 @@ typedef struct {
                     in a fixed order.  NaN where allow_nan let one in. */
 } qn_tensor_result;
 
-/* The least memory_bytes that can process this plan with so many threads. */
-uint64_t qn_pipeline_least_memory(const qn_plan *p, int threads);
+/* One file of a pass. */
+typedef struct {
+    const qn_plan *plan;
+    qn_writer *writer;         /* has the plan's tensors declared in order and has begun */
+    qn_tensor_result *results; /* plan->n of them; NULL: not wanted */
+} qn_pipeline_output;
 
-/* The writer has the plan's tensors declared in order and has begun.  Commits
- * nothing: the caller commits or abandons.  results: p->n of them, or NULL.
+/* The least memory_bytes that can process these plans with so many threads. */
+uint64_t qn_pipeline_least_memory(const qn_pipeline_output *outputs, size_t n, int threads);
+
+/* n >= 1 outputs, whose plans are of one model and have its tensors in one order.
+ * Commits nothing: the caller commits or abandons.
  *
- * Of several faults the one in the first tensor and row is reported, whatever
- * the number of threads.  A watch that says no gives QN_ERR_CANCELLED. */
-qn_status qn_pipeline_run(const qn_plan *p, qn_writer *w, const qn_pipeline_options *options,
-                          qn_tensor_result *results, qn_error *err);
+ * Of several faults the one in the first tensor, row and output is reported,
+ * whatever the number of threads.  A watch that says no gives QN_ERR_CANCELLED. */
+qn_status qn_pipeline_run(const qn_pipeline_output *outputs, size_t n,
+                          const qn_pipeline_options *options, qn_error *err);
 
 #endif

@@ -158,6 +158,31 @@ START_TEST(a_file_that_appeared_meanwhile_is_not_overwritten)
 }
 END_TEST
 
+/* The second one's name is taken while they are written. */
+START_TEST(of_several_files_all_appear_or_none)
+{
+    qn_outfile *f[3];
+    static const char *const names[] = {"all/a", "all/b", "all/c"};
+    qn_error err;
+    qn_test_subdirectory("all");
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(names[i]), false, NULL), QN_OK);
+    qn_test_file("all/b", "mine", 4);
+    ck_assert_int_eq(qn_outfile_commit_all(f, 3, &err), QN_ERR_ARGUMENT);
+    ck_assert_uint_eq(qn_test_count("all"), 1);
+    remove(qn_test_path("all/b"));
+    for (unsigned long at = 1; at <= 4; at++) {
+        for (int i = 0; i < 3; i++)
+            ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(names[i]), false, NULL), QN_OK);
+        qn_outfile_fail_at(at);
+        const qn_status status = qn_outfile_commit_all(f, 3, &err);
+        qn_outfile_fail_at(0);
+        ck_assert_int_eq(status, at < 4 ? QN_ERR_SYSTEM : QN_OK);
+        ck_assert_uint_eq(qn_test_count("all"), at < 4 ? 0 : 3);
+    }
+}
+END_TEST
+
 START_TEST(what_cannot_be_a_file_is_refused)
 {
     qn_outfile *f = NULL;
@@ -258,19 +283,19 @@ START_TEST(abandoning_everything_removes_every_temporary_file)
 }
 END_TEST
 
-START_TEST(a_65th_file_at_once_is_refused)
+START_TEST(a_513th_file_at_once_is_refused)
 {
     qn_test_subdirectory("crowd");
-    qn_outfile *f[65] = {0};
+    qn_outfile *f[513] = {0};
     qn_error err = {0};
-    for (int i = 0; i < 65; i++) {
+    for (int i = 0; i < 513; i++) {
         char name[32];
         snprintf(name, sizeof name, "crowd/%d", i);
         ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(name), false, &err),
-                         i < 64 ? QN_OK : QN_ERR_UNSUPPORTED);
+                         i < 512 ? QN_OK : QN_ERR_UNSUPPORTED);
     }
-    ck_assert_uint_eq(qn_test_count("crowd"), 64);
-    for (int i = 0; i < 65; i++) qn_outfile_abandon(f[i]);
+    ck_assert_uint_eq(qn_test_count("crowd"), 512);
+    for (int i = 0; i < 513; i++) qn_outfile_abandon(f[i]);
     ck_assert_uint_eq(qn_test_count("crowd"), 0);
 }
 END_TEST
@@ -288,12 +313,13 @@ int main(void)
     tcase_add_test(t, the_mode_is_what_the_umask_leaves);
     tcase_add_test(t, an_existing_file_is_kept_unless_forced);
     tcase_add_test(t, a_file_that_appeared_meanwhile_is_not_overwritten);
+    tcase_add_test(t, of_several_files_all_appear_or_none);
     tcase_add_test(t, what_cannot_be_a_file_is_refused);
     tcase_add_test(t, a_name_of_255_bytes_can_be_written);
     tcase_add_test(t, a_disk_too_small_is_told_before_writing);
     tcase_add_test(t, a_failing_step_leaves_nothing_behind);
     tcase_add_test(t, a_failing_allocation_leaves_nothing_behind);
     tcase_add_test(t, abandoning_everything_removes_every_temporary_file);
-    tcase_add_test(t, a_65th_file_at_once_is_refused);
+    tcase_add_test(t, a_513th_file_at_once_is_refused);
     return qn_test_run_suite(s);
 }

@@ -364,7 +364,8 @@ START_TEST(each_expert_is_encoded_with_its_own_slice)
     task_open(&t);
     ck_assert_msg(!plan(&t, mixes[_i], &p, &err), "%s", err.message);
     for (int threads = 1; threads <= 3; threads++) {
-        const uint64_t least = qn_pipeline_least_memory(p, threads);
+        const uint64_t least =
+            qn_pipeline_least_memory(&(qn_pipeline_output){.plan = p}, 1, threads);
         qn_reader *r = written(p, threads, threads == 2 ? least : 0);
         expect_rows(r, name_q, t.q, t.weights, 1);
         expect_rows(r, name_up, t.up, t.weights, EXPERTS);

@@ -84,11 +84,22 @@ static qn_writer *begun(const qn_plan *p, const char *path)
     return w;
 }
 
+static qn_status run_one(const qn_plan *p, qn_writer *w, const qn_pipeline_options *o,
+                         qn_tensor_result *results, qn_error *err)
+{
+    return qn_pipeline_run(&(qn_pipeline_output){p, w, results}, 1, o, err);
+}
+
+static uint64_t least_memory(const qn_plan *p, int threads)
+{
+    return qn_pipeline_least_memory(&(qn_pipeline_output){.plan = p}, 1, threads);
+}
+
 /* Runs and abandons: for what fails.  Nothing may be left behind. */
 static qn_status run_to_nothing(const qn_plan *p, const qn_pipeline_options *o, qn_error *err)
 {
     qn_writer *w = begun(p, qn_test_path("out.gguf"));
-    const qn_status status = qn_pipeline_run(p, w, o, NULL, err);
+    const qn_status status = run_one(p, w, o, NULL, err);
     qn_writer_abandon(w);
     ck_assert_uint_eq(qn_test_count(""), 0);
     return status;
@@ -102,7 +113,7 @@ static char *run_to_bytes(const qn_plan *p, const qn_pipeline_options *o, qn_ten
     char *bytes;
     const char *path = qn_test_path("out.gguf");
     qn_writer *w = begun(p, path);
-    ck_assert_msg(!qn_pipeline_run(p, w, o, results, &err), "%s", err.message);
+    ck_assert_msg(!run_one(p, w, o, results, &err), "%s", err.message);
     ck_assert_msg(!qn_writer_commit(w, &err), "%s", err.message);
     ck_assert_int_eq(qn_read_file(path, 1 << 30, &bytes, n, NULL), QN_OK);
     remove(path);
@@ -195,7 +206,7 @@ START_TEST(the_least_memory_is_enough_and_gives_the_same_bytes_and_errors)
     qn_tensor_result results[64], least_results[64];
     qn_pipeline_options o = {.threads = thread_counts[_i], .measure = true};
     char *bytes = run_to_bytes(&t.plan, &o, results, &n);
-    o.memory_bytes = qn_pipeline_least_memory(&t.plan, o.threads);
+    o.memory_bytes = least_memory(&t.plan, o.threads);
     char *least = run_to_bytes(&t.plan, &o, least_results, &least_n);
     ck_assert_uint_eq(n, least_n);
     ck_assert_mem_eq(bytes, least, n);
@@ -214,7 +225,7 @@ START_TEST(less_than_the_least_memory_is_refused_with_both_numbers)
     task_open(&t);
     add(&t, 2, 131072, QN_Q8_0);
     bind(&t);
-    const uint64_t least = qn_pipeline_least_memory(&t.plan, 2);
+    const uint64_t least = least_memory(&t.plan, 2);
     ck_assert_uint_ge(least, 2 * 131072 * 4);
     const qn_pipeline_options o = {.threads = 2, .memory_bytes = least - 1};
     ck_assert_int_eq(run_to_nothing(&t.plan, &o, &err), QN_ERR_MEMORY);
@@ -280,7 +291,7 @@ START_TEST(rows_without_columns_cost_nothing_however_many)
     task_open(&t);
     add(&t, UINT64_C(1) << 40, 0, QN_F16);
     bind(&t);
-    ck_assert_uint_lt(qn_pipeline_least_memory(&t.plan, 1), 1000);
+    ck_assert_uint_lt(least_memory(&t.plan, 1), 1000);
     qn_free(run_to_bytes(&t.plan, &(qn_pipeline_options){.threads = 1}, NULL, &n));
     task_close(&t);
 }
@@ -300,6 +311,103 @@ START_TEST(a_quantized_tensor_is_copied_unseen)
     ck_assert_mem_eq(bytes + n - 32, block, sizeof block);
     qn_free(bytes);
     made_model_free(m);
+}
+END_TEST
+
+/* ---- several files in one pass --------------------------------------------------- */
+
+enum { N_OUTPUTS = 3 };
+
+/* The same tensors by three plans: as they are, to other types, copied. */
+static void plan_three(const task *t, qn_plan plans[N_OUTPUTS])
+{
+    for (int k = 0; k < N_OUTPUTS; k++) {
+        plans[k] = t->plan;
+        plans[k].entries = qn_alloc(t->plan.n, sizeof *plans[k].entries);
+        ck_assert_ptr_nonnull(plans[k].entries);
+        for (size_t i = 0; i < t->plan.n; i++) {
+            qn_plan_entry *e = &plans[k].entries[i];
+            *e = t->plan.entries[i];
+            if (k == 1) e->dtype = e->tensor->rows->columns % 32 ? QN_BF16 : QN_Q4_0;
+            if (k == 2) e->dtype = QN_F32;
+            e->copy = e->dtype == QN_F32;
+        }
+    }
+}
+
+static const char *output_path(int k)
+{
+    char name[32];
+    snprintf(name, sizeof name, "out%d.gguf", k);
+    return qn_test_path(name);
+}
+
+START_TEST(one_pass_gives_the_files_that_a_pass_for_each_gives)
+{
+    task t;
+    qn_plan plans[N_OUTPUTS];
+    qn_pipeline_output outputs[N_OUTPUTS];
+    qn_writer *writers[N_OUTPUTS];
+    qn_tensor_result results[N_OUTPUTS][64], alone[64];
+    qn_error err = {0};
+    task_open(&t);
+    add_everything(&t);
+    plan_three(&t, plans);
+    qn_pipeline_options o = {.threads = thread_counts[_i / 2], .measure = true};
+    for (int k = 0; k < N_OUTPUTS; k++) {
+        writers[k] = begun(&plans[k], output_path(k));
+        outputs[k] = (qn_pipeline_output){&plans[k], writers[k], results[k]};
+    }
+    if (_i % 2) o.memory_bytes = qn_pipeline_least_memory(outputs, N_OUTPUTS, o.threads);
+    ck_assert_msg(!qn_pipeline_run(outputs, N_OUTPUTS, &o, &err), "%s", err.message);
+    ck_assert_msg(!qn_writer_commit_all(writers, N_OUTPUTS, &err), "%s", err.message);
+    o.memory_bytes = 0;
+    for (int k = 0; k < N_OUTPUTS; k++) {
+        size_t n, expected_n;
+        char *bytes;
+        ck_assert_int_eq(qn_read_file(output_path(k), 1 << 30, &bytes, &n, NULL), QN_OK);
+        char *expected = run_to_bytes(&plans[k], &o, alone, &expected_n);
+        ck_assert_uint_eq(n, expected_n);
+        ck_assert_mem_eq(bytes, expected, n);
+        ck_assert_mem_eq(results[k], alone, t.plan.n * sizeof *alone);
+        qn_free(bytes);
+        qn_free(expected);
+        qn_free(plans[k].entries);
+    }
+    task_close(&t);
+}
+END_TEST
+
+/* 65,520 does not fit into F16; a row before it holds 1e9, which Q4_0 cannot. */
+START_TEST(of_several_files_the_first_row_that_one_cannot_hold_is_named)
+{
+    task t;
+    qn_plan plans[N_OUTPUTS];
+    qn_pipeline_output outputs[N_OUTPUTS];
+    task_open(&t);
+    float *v = add(&t, 300, 64, QN_F16);
+    v[200 * 64 + 3] = 1e9F;
+    v[250 * 64] = NAN;
+    v[199 * 64 + 40] = 65535.0F;
+    bind(&t);
+    plan_three(&t, plans);
+    for (int i = 0; i < N_THREAD_COUNTS; i++)
+        for (int first = 0; first < N_OUTPUTS; first++) {
+            qn_error err;
+            const qn_pipeline_options o = {.threads = thread_counts[i]};
+            for (int k = 0; k < N_OUTPUTS; k++) {
+                const qn_plan *p = &plans[(first + k) % N_OUTPUTS];
+                outputs[k] = (qn_pipeline_output){p, begun(p, output_path(k)), NULL};
+            }
+            ck_assert_int_eq(qn_pipeline_run(outputs, N_OUTPUTS, &o, &err), QN_ERR_DATA);
+            ck_assert_str_eq(err.message,
+                             "made.gguf: \"t0.weight\": row 199, column 40: 65535 is beyond the "
+                             "range of F16 (BF16 and F32 reach further)");
+            for (int k = 0; k < N_OUTPUTS; k++) qn_writer_abandon(outputs[k].writer);
+            ck_assert_uint_eq(qn_test_count(""), 0);
+        }
+    for (int k = 0; k < N_OUTPUTS; k++) qn_free(plans[k].entries);
+    task_close(&t);
 }
 END_TEST
 
@@ -608,7 +716,7 @@ START_TEST(a_write_that_fails_leaves_nothing)
         qn_writer *w = begun(&t.plan, qn_test_path("out.gguf"));
         qn_outfile_fail_at(at);
         const qn_pipeline_options o = {.threads = thread_counts[_i]};
-        const qn_status status = qn_pipeline_run(&t.plan, w, &o, NULL, &err);
+        const qn_status status = run_one(&t.plan, w, &o, NULL, &err);
         qn_outfile_fail_at(0);
         qn_writer_abandon(w);
         ck_assert_uint_eq(qn_test_count(""), 0);
@@ -633,7 +741,7 @@ START_TEST(a_run_without_memory_says_so)
         qn_writer *w = begun(&t.plan, qn_test_path("out.gguf"));
         qn_alloc_fail_at(at);
         const qn_status status =
-            qn_pipeline_run(&t.plan, w, &(qn_pipeline_options){.threads = 2}, NULL, &err);
+            run_one(&t.plan, w, &(qn_pipeline_options){.threads = 2}, NULL, &err);
         qn_alloc_fail_at(0);
         qn_writer_abandon(w);
         if (!status) break;
@@ -658,6 +766,9 @@ int main(void)
     tcase_add_test(t, twenty_thousand_tiny_tensors_all_arrive);
     tcase_add_test(t, rows_without_columns_cost_nothing_however_many);
     tcase_add_test(t, a_quantized_tensor_is_copied_unseen);
+    tcase_add_loop_test(t, one_pass_gives_the_files_that_a_pass_for_each_gives, 0,
+                        2 * N_THREAD_COUNTS);
+    tcase_add_test(t, of_several_files_the_first_row_that_one_cannot_hold_is_named);
     tcase_add_loop_test(t, the_error_is_the_root_of_the_mean_square_and_the_same_for_any_threads, 0,
                         N_THREAD_COUNTS);
     suite_add_tcase(s, t);

@@ -116,7 +116,8 @@ static qn_status write_as(const options *o, const qn_model *source, const qn_mod
         .source_bytes = qn_source_bytes(source),
     };
     qn_status status = qn_plan_convert(&plan, m, outtype, o->align, err);
-    if (!status) status = qn_write_model(plan, path, type_names[outtype], &write, outputs, err);
+    const qn_write_target file = {plan, path, type_names[outtype]};
+    if (!status) status = qn_write_models(&file, 1, &write, outputs, err);
     qn_plan_free(plan);
     return status;
 }

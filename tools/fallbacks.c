@@ -26,8 +26,9 @@ static qn_status count_reasons(const qn_plan *p, group *groups, qn_names *by_rea
     return QN_OK;
 }
 
-qn_status qn_tell_fallbacks(const qn_plan *p, const qn_common *c, qn_error *err)
+qn_status qn_tell_fallbacks(const qn_plan *p, const char *of, const qn_common *c, qn_error *err)
 {
+    const char *colon = of ? ": " : "";
     if (c->quiet) return QN_OK;
     group *groups = qn_alloc(p->n, sizeof *groups);
     qn_names *by_reason = qn_names_new(0);
@@ -41,10 +42,10 @@ qn_status qn_tell_fallbacks(const qn_plan *p, const qn_common *c, qn_error *err)
     for (size_t g = 0; g < n; g++) {
         const qn_plan_entry *e = groups[g].first;
         if (groups[g].count == 1)
-            qn_remark(c, "\"%s\": %s", e->tensor->name, e->reason);
+            qn_remark(c, "%s%s\"%s\": %s", of ? of : "", colon, e->tensor->name, e->reason);
         else
-            qn_remark(c, "\"%s\" and %zu more: %s", e->tensor->name, groups[g].count - 1,
-                      e->reason);
+            qn_remark(c, "%s%s\"%s\" and %zu more: %s", of ? of : "", colon, e->tensor->name,
+                      groups[g].count - 1, e->reason);
     }
 out:
     qn_names_free(by_reason);

@@ -5,7 +5,8 @@
 #include "quant/plan.h"
 #include "tools/cli.h"
 
-/* A remark per reason: how many tensors, the first one's name. */
-qn_status qn_tell_fallbacks(const qn_plan *p, const qn_common *c, qn_error *err);
+/* A remark per reason: how many tensors, the first one's name.  of: which output
+ * this is about, when there are several; or NULL. */
+qn_status qn_tell_fallbacks(const qn_plan *p, const char *of, const qn_common *c, qn_error *err);
 
 #endif

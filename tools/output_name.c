@@ -1,5 +1,6 @@
 #include "tools/output_name.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
@@ -46,21 +47,91 @@ static char *stem_of(const char *input)
     return stem;
 }
 
+/* ---- {type} ------------------------------------------------------------------------ */
+
+/* The length of the placeholder that s begins with, or 0. */
+static size_t placeholder(const char *s, bool *capitals)
+{
+    static const char *const names[] = {"{type}", "{ftype}", "{outtype}",
+                                        "{TYPE}", "{FTYPE}", "{OUTTYPE}"};
+    for (size_t i = 0; i < 6; i++) {
+        const size_t n = strlen(names[i]);
+        if (strncmp(s, names[i], n) != 0) continue;
+        *capitals = i >= 3;
+        return n;
+    }
+    return 0;
+}
+
+static bool has_placeholder(const char *s)
+{
+    bool capitals;
+    for (; *s; s++)
+        if (placeholder(s, &capitals)) return true;
+    return false;
+}
+
+static void add_type(qn_text *t, const char *type, bool capitals)
+{
+    for (; *type; type++) {
+        const unsigned char c = (unsigned char)*type;
+        const char written = (char)(capitals ? toupper(c) : tolower(c));
+        qn_text_add(t, &written, 1);
+    }
+}
+
+/* Allocated; NULL: no memory. */
+static char *filled_in(const char *out, const char *type)
+{
+    qn_text t = {0};
+    qn_text_adds(&t, "");
+    while (*out) {
+        bool capitals = false;
+        const size_t n = placeholder(out, &capitals);
+        if (n)
+            add_type(&t, type, capitals);
+        else
+            qn_text_add(&t, out, 1);
+        out += n ? n : 1;
+    }
+    char *result = t.failed ? NULL : qn_strdup(t.s);
+    qn_text_free(&t);
+    return result;
+}
+
+/* ---- the path ---------------------------------------------------------------------- */
+
+static bool is_directory(const char *out)
+{
+    return qn_path_is_dir(out) || qn_str_ends(qn_str_z(out), "/");
+}
+
+bool qn_output_is_for_many(const char *out)
+{
+    return is_directory(out) || has_placeholder(out);
+}
+
+/* NAME-TYPE.gguf in that directory (NULL: the current one), allocated. */
+static char *own_name(const char *input, const char *directory, const char *type)
+{
+    char *stem = stem_of(input), *full = NULL;
+    qn_text name = {0};
+    if (stem) qn_text_addf(&name, "%s-%s.gguf", stem, type);
+    if (name.s && !name.failed)
+        full = directory ? qn_path_join(directory, name.s) : qn_strdup(name.s);
+    qn_text_free(&name);
+    qn_free(stem);
+    return full;
+}
+
 qn_status qn_output_path(const char *input, const char *out, const char *type, char **path,
                          qn_error *err)
 {
-    const bool in_directory = out && (qn_path_is_dir(out) || qn_str_ends(qn_str_z(out), "/"));
-    char *full = NULL;
-    if (out && !in_directory) {
-        full = qn_strdup(out);
-    } else {
-        char *stem = stem_of(input);
-        qn_text name = {0};
-        if (stem) qn_text_addf(&name, "%s-%s.gguf", stem, type);
-        if (name.s && !name.failed)
-            full = in_directory ? qn_path_join(out, name.s) : qn_strdup(name.s);
-        qn_text_free(&name);
-        qn_free(stem);
+    char *full = out ? filled_in(out, type) : own_name(input, NULL, type);
+    if (out && full && is_directory(full)) {
+        char *directory = full;
+        full = own_name(input, directory, type);
+        qn_free(directory);
     }
     if (!full) return qn_fail_memory(err, "the output's name");
     *path = full;

@@ -2,6 +2,8 @@
 #ifndef QN_TOOLS_OUTPUT_NAME_H
 #define QN_TOOLS_OUTPUT_NAME_H
 
+#include <stdbool.h>
+
 #include "formats/base/error.h"
 
 /* The path of an output of `type` made from input, allocated (qn_free):
@@ -10,9 +12,15 @@
  *     out a directory      the same in there (also when it ends in a slash)
  *     else                 out
  *
+ * {type} (or {ftype}, {outtype}, as the reference converter calls it) in out is
+ * the type in small letters, {TYPE} in capitals.
+ *
  * NAME is the directory's or the file's name less ".gguf" or ".safetensors"
  * and a type behind '-', '.' or '_': "SmolLM2-135M.Q4_1.gguf" is SmolLM2-135M. */
 qn_status qn_output_path(const char *input, const char *out, const char *type, char **path,
                          qn_error *err);
+
+/* Whether out gives every type a name of its own: a directory, or {type} in it. */
+bool qn_output_is_for_many(const char *out);
 
 #endif

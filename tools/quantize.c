@@ -68,8 +68,8 @@ static const qn_opt table[] = {
 
 typedef struct {
     const char *in, *out; /* out NULL: not given */
-    char **types;
-    size_t n_types;
+    const qn_mix **mixes; /* allocated */
+    size_t n;
 } arguments;
 
 static qn_exit unknown_type(const qn_common *c, const char *word)
@@ -89,22 +89,60 @@ static bool is_digits(const char *s)
     return *s && s[strspn(s, "0123456789")] == 0;
 }
 
+/* Whether the word, or what stands before its first comma, is a type. */
+static bool begins_with_type(const char *word)
+{
+    char first[32];
+    const size_t n = strcspn(word, ",");
+    if (n >= sizeof first) return false;
+    memcpy(first, word, n);
+    first[n] = 0;
+    return qn_mix_by_name(first) != NULL;
+}
+
+static qn_exit take_type(const qn_common *c, const char *word, arguments *a)
+{
+    const qn_mix *mix = qn_mix_by_name(word);
+    if (!mix) return unknown_type(c, word);
+    for (size_t i = 0; i < a->n; i++)
+        if (a->mixes[i] == mix) return qn_usage(c, "type %s is asked for twice", mix->name);
+    a->mixes[a->n++] = mix;
+    return QN_EXIT_FINE;
+}
+
+/* TYPE,TYPE...; cuts the word into pieces. */
+static qn_exit take_types(const qn_common *c, char *word, arguments *a)
+{
+    qn_exit exit = QN_EXIT_FINE;
+    for (char *next; word && !exit; word = next) {
+        next = strchr(word, ',');
+        if (next) *next++ = 0;
+        exit = take_type(c, word, a);
+    }
+    return exit;
+}
+
 /* IN [OUT] TYPE..., where llama-quantize takes a number of threads behind it. */
 static qn_exit sort_arguments(const qn_common *c, char **args, size_t n, arguments *a)
 {
-    const size_t first = qn_mix_by_name(args[1]) ? 1 : 2;
+    const size_t first = begins_with_type(args[1]) ? 1 : 2;
+    size_t most = 0;
+    qn_exit exit = QN_EXIT_FINE;
     *a = (arguments){.in = args[0], .out = first == 2 ? args[1] : NULL};
-    a->types = args + first;
-    a->n_types = n - first;
     if (first == 2 && n == 2) return unknown_type(c, args[1]);
-    for (size_t i = first; i < n; i++) {
-        if (qn_mix_by_name(args[i])) continue;
+    for (size_t i = first; i < n; i++) most += strlen(args[i]);
+    a->mixes = qn_alloc(most, sizeof *a->mixes);
+    if (!a->mixes) return qn_complain(c, &(qn_error){QN_ERR_MEMORY, "not enough memory"});
+    for (size_t i = first; i < n && !exit; i++) {
         if (i > first && is_digits(args[i]))
             return qn_usage(c, "'%s' is one argument too many; for threads say --threads %s",
                             args[i], args[i]);
-        return unknown_type(c, args[i]);
+        exit = take_types(c, args[i], a);
     }
-    return QN_EXIT_FINE;
+    if (!exit && a->n > 1 && a->out && !qn_output_is_for_many(a->out))
+        exit = qn_usage(c, "'%s' must be a directory or hold {type}, to stand for %zu files",
+                        a->out, a->n);
+    return exit;
 }
 
 /* *set is storage for *out, which stays NULL when the option was not given. */
@@ -121,11 +159,23 @@ static qn_exit dtype_option(const qn_common *c, const char *option, const char *
 
 /* ---- the job ----------------------------------------------------------------------- */
 
-static qn_status one_type(const options *o, const qn_model *m, const qn_quantize_options *rules,
-                          const char *out, json_t *outputs, qn_error *err)
+/* What one output is made of. */
+typedef struct {
+    qn_plan *plan;
+    char *path;
+} made;
+
+static qn_status plan_one(const arguments *a, const qn_model *m, const qn_quantize_options *rules,
+                          made *out, qn_error *err)
 {
-    qn_plan *plan = NULL;
-    char *path = NULL;
+    const qn_status status = qn_output_path(m->path, a->out, rules->mix->name, &out->path, err);
+    return status ? status : qn_plan_quantize(&out->plan, m, rules, err);
+}
+
+static qn_status plan_and_write(const options *o, const arguments *a, const qn_model *m,
+                                qn_quantize_options rules, made *all, json_t *outputs,
+                                qn_error *err)
+{
     const qn_write_options write = {
         .common = &o->common,
         .format = &qn_format_gguf,
@@ -135,11 +185,30 @@ static qn_status one_type(const options *o, const qn_model *m, const qn_quantize
         .max_memory = o->max_memory,
         .source_bytes = qn_source_bytes(m),
     };
-    qn_status status = qn_output_path(m->path, out, rules->mix->name, &path, err);
-    if (!status) status = qn_plan_quantize(&plan, m, rules, err);
-    if (!status) status = qn_write_model(plan, path, rules->mix->name, &write, outputs, err);
-    qn_plan_free(plan);
-    qn_free(path);
+    qn_status status = QN_OK;
+    qn_write_target *targets = qn_alloc(a->n, sizeof *targets);
+    if (!targets) return qn_fail_memory(err, "the list of outputs");
+    for (size_t i = 0; i < a->n && !status; i++) {
+        rules.mix = a->mixes[i];
+        status = plan_one(a, m, &rules, &all[i], err);
+        targets[i] = (qn_write_target){all[i].plan, all[i].path, rules.mix->name};
+    }
+    if (!status) status = qn_write_models(targets, a->n, &write, outputs, err);
+    qn_free(targets);
+    return status;
+}
+
+static qn_status quantize_model(const options *o, const arguments *a, const qn_model *m,
+                                const qn_quantize_options *rules, json_t *outputs, qn_error *err)
+{
+    made *all = qn_alloc(a->n, sizeof *all);
+    if (!all) return qn_fail_memory(err, "the list of outputs");
+    const qn_status status = plan_and_write(o, a, m, *rules, all, outputs, err);
+    for (size_t i = 0; i < a->n; i++) {
+        qn_plan_free(all[i].plan);
+        qn_free(all[i].path);
+    }
+    qn_free(all);
     return status;
 }
 
@@ -162,10 +231,7 @@ static qn_exit quantize(const options *o, const arguments *a, const qn_quantize_
     rules.rules = &inputs.rules;
     rules.overrides = inputs.overrides;
     if (!status) status = qn_model_open(&model, a->in, &how, &err);
-    for (size_t i = 0; i < a->n_types && !status; i++) {
-        rules.mix = qn_mix_by_name(a->types[i]);
-        status = one_type(o, model, &rules, a->out, outputs, &err);
-    }
+    if (!status) status = quantize_model(o, a, model, &rules, outputs, &err);
     if (status)
         exit = qn_complain(&o->common, &err);
     else if (o->common.json)
@@ -175,6 +241,15 @@ static qn_exit quantize(const options *o, const arguments *a, const qn_quantize_
     qn_model_close(model);
     qn_quantize_inputs_close(&inputs);
     return exit;
+}
+
+static qn_exit check_weights(const options *o)
+{
+    if (!o->imatrix.n && (o->include_weights.n || o->exclude_weights.n))
+        return qn_usage(&o->common, "--include-weights and --exclude-weights need --imatrix");
+    if (o->include_weights.n && o->exclude_weights.n)
+        return qn_usage(&o->common, "--include-weights and --exclude-weights exclude each other");
+    return QN_EXIT_FINE;
 }
 
 static qn_exit run(const void *given, char **args, size_t n)
@@ -195,14 +270,10 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (!exit)
         exit = dtype_option(&o->common, "token-embedding-type", o->embedding_type, &embedding,
                             &rules.embedding_type);
-    if (!exit && !o->imatrix.n && (o->include_weights.n || o->exclude_weights.n))
-        exit = qn_usage(&o->common, "--include-weights and --exclude-weights need --imatrix");
-    if (!exit && o->include_weights.n && o->exclude_weights.n)
-        exit = qn_usage(&o->common, "--include-weights and --exclude-weights exclude each other");
-    if (!exit && a.n_types > 1 && a.out && !qn_path_is_dir(a.out))
-        exit =
-            qn_usage(&o->common, "'%s' must be a directory, to take %zu files", a.out, a.n_types);
-    return exit ? exit : quantize(o, &a, &rules);
+    if (!exit) exit = check_weights(o);
+    if (!exit) exit = quantize(o, &a, &rules);
+    qn_free(a.mixes);
+    return exit;
 }
 
 static void print_types(void)
@@ -215,18 +286,21 @@ static void print_types(void)
 const qn_command qn_command_quantize = {
     .name = "quantize",
     .summary = "turn a model into a smaller one",
-    .synopsis = "[options] IN [OUT] TYPE...",
+    .synopsis = "[options] IN [OUT] TYPE[,TYPE...]",
     .about =
         "IN is a checkpoint directory (config.json, model.safetensors or shards, tokenizer), a "
         "lone .safetensors file, or a .gguf file. OUT is a .gguf file, or a directory to put "
-        "NAME-TYPE.gguf into; without it that file is made in the current directory. It appears "
-        "whole under its name, or not at all.\n\n"
+        "NAME-TYPE.gguf into; without it that file is made in the current directory. {type} in "
+        "OUT stands for the type's name. It appears whole under its name, or not at all.\n\n"
+        "Several types (Q8_0,Q4_K_M or as words of their own) give several files in one pass over "
+        "IN: all of them or none.\n\n"
         "Types and mixes are llama.cpp's, chosen per tensor by its rules. A tensor whose rows are "
         "not whole blocks of its type gets another one, which is told. The same input gives the "
         "same bytes on every machine and for any number of threads.",
     .more_help = print_types,
     .examples = "  quern quantize SmolLM2-135M-Instruct/ Q4_K_M\n"
                 "  quern quantize --dry-run model.gguf Q4_K_M\n"
+                "  quern quantize llama/ phone-{type}.gguf Q8_0,Q4_K_M,Q4_0\n"
                 "  quern quantize --max-memory 256M --align 16384 llama/ phone.gguf Q4_0\n"
                 "  quern quantize --family generic --pure weights.safetensors Q8_0\n",
     .options = table,

@@ -18,14 +18,20 @@ static const uint64_t PROCESS_OVERHEAD = 1 << 20;
 /* Besides the pipeline's own default more is of no use to it. */
 static const uint64_t MOST_BUFFERS = UINT64_C(64) << 20;
 
+/* One file. */
 typedef struct {
-    const qn_plan *plan;
-    const char *path, *type;
-    const qn_write_options *options;
+    qn_write_target target;
     qn_writer *writer;
     uint64_t size_bytes;       /* of the file */
     double bits_per_weight;    /* of the tensors alone, as llama-quantize counts */
     qn_tensor_result *results; /* NULL: not measured */
+} output;
+
+typedef struct {
+    const qn_write_options *options;
+    output *outputs;
+    qn_pipeline_output *pass; /* the same for the pipeline */
+    size_t n;
     int threads;
     uint64_t buffer_bytes;
 } job;
@@ -41,7 +47,7 @@ uint64_t qn_source_bytes(const qn_model *m)
 
 static uint64_t needed_with(const job *j, uint64_t now, int threads)
 {
-    const uint64_t buffers = qn_pipeline_least_memory(j->plan, threads);
+    const uint64_t buffers = qn_pipeline_least_memory(j->pass, j->n, threads);
     const uint64_t rest = now + PROCESS_OVERHEAD + THREAD_OVERHEAD * (uint64_t)threads;
     return buffers > UINT64_MAX - rest ? UINT64_MAX : buffers + rest;
 }
@@ -56,17 +62,17 @@ static qn_status share_memory(job *j, qn_error *err)
         return qn_fail(err, QN_ERR_MEMORY,
                        "--max-memory of %llu bytes is not enough for %s: it takes at least %llu "
                        "(--max-memory %lluK)",
-                       (unsigned long long)limit, j->plan->model->path, (unsigned long long)least,
-                       (unsigned long long)least / 1024 + 1);
+                       (unsigned long long)limit, j->pass[0].plan->model->path,
+                       (unsigned long long)least, (unsigned long long)least / 1024 + 1);
     const int asked = (int)j->options->common->threads;
     for (j->threads = asked; needed_with(j, now, j->threads) > limit;) j->threads--;
     if (j->threads < asked)
         qn_remark(j->options->common, "--max-memory leaves room for %d of %d threads", j->threads,
                   asked);
-    const uint64_t buffers =
-        limit - (needed_with(j, now, j->threads) - qn_pipeline_least_memory(j->plan, j->threads));
+    const uint64_t buffers = limit - (needed_with(j, now, j->threads) -
+                                      qn_pipeline_least_memory(j->pass, j->n, j->threads));
     j->buffer_bytes = buffers < MOST_BUFFERS ? buffers : MOST_BUFFERS;
-    const uint64_t least_buffers = qn_pipeline_least_memory(j->plan, j->threads);
+    const uint64_t least_buffers = qn_pipeline_least_memory(j->pass, j->n, j->threads);
     if (j->buffer_bytes < least_buffers) j->buffer_bytes = least_buffers;
     return QN_OK;
 }
@@ -81,70 +87,103 @@ static uint64_t entry_bytes(const qn_plan_entry *e)
     return row_bytes * e->tensor->rows->rows;
 }
 
-static qn_status declare(job *j, qn_error *err)
+static qn_status declare(const job *j, output *o, qn_error *err)
 {
-    const qn_plan *p = j->plan;
+    const qn_plan *p = o->target.plan;
     uint64_t bytes = 0, elements = 0;
-    qn_status status = qn_writer_create(&j->writer, j->options->format, j->path, j->options->force,
-                                        p->metadata, p->align, err);
+    qn_status status = qn_writer_create(&o->writer, j->options->format, o->target.path,
+                                        j->options->force, p->metadata, p->align, err);
     for (size_t i = 0; i < p->n && !status; i++) {
         const qn_model_tensor *t = p->entries[i].tensor;
-        status = qn_writer_declare(j->writer, t->name, p->entries[i].dtype, t->rank, t->dims, err);
+        status = qn_writer_declare(o->writer, t->name, p->entries[i].dtype, t->rank, t->dims, err);
         elements += t->rows->rows * t->rows->columns;
         bytes += entry_bytes(&p->entries[i]);
     }
-    if (!status) status = qn_writer_plan(j->writer, &j->size_bytes, err);
+    if (!status) status = qn_writer_plan(o->writer, &o->size_bytes, err);
     if (status) return status;
-    j->bits_per_weight = elements ? 8.0 * (double)bytes / (double)elements : 0;
+    o->bits_per_weight = elements ? 8.0 * (double)bytes / (double)elements : 0;
     return QN_OK;
 }
 
-static qn_status write_all(job *j, qn_error *err)
+static qn_status run_pass(job *j, bool measure, qn_error *err)
 {
-    const qn_common *c = j->options->common;
+    char what[300];
     qn_progress progress;
-    qn_progress_start(&progress, c, j->path, NULL);
+    if (j->n == 1)
+        snprintf(what, sizeof what, "%s", j->outputs[0].target.path);
+    else
+        snprintf(what, sizeof what, "%s and %zu more", j->outputs[0].target.path, j->n - 1);
+    qn_progress_start(&progress, j->options->common, what, NULL);
     const qn_pipeline_options options = {
         .threads = j->threads,
         .memory_bytes = j->buffer_bytes,
         .allow_nan = j->options->allow_nan,
-        .measure = j->results != NULL,
+        .measure = measure,
         .watch = {qn_progress_tell, &progress},
     };
-    qn_interrupt_watched(true);
-    qn_status status = qn_writer_begin(j->writer, err);
-    if (!status) status = qn_pipeline_run(j->plan, j->writer, &options, j->results, err);
+    qn_status status = qn_pipeline_run(j->pass, j->n, &options, err);
     if (!status && qn_interrupted()) status = qn_fail(err, QN_ERR_CANCELLED, "interrupted");
     qn_progress_end(&progress);
     return status;
 }
 
+static qn_status commit(job *j, qn_error *err)
+{
+    qn_writer **writers = qn_alloc(j->n, sizeof(qn_writer *));
+    if (!writers) return qn_fail_memory(err, "the list of outputs");
+    for (size_t k = 0; k < j->n; k++) {
+        writers[k] = j->outputs[k].writer;
+        j->outputs[k].writer = NULL;
+    }
+    const qn_status status = qn_writer_commit_all(writers, j->n, err);
+    qn_free(writers);
+    return status;
+}
+
+static qn_status write_all(job *j, qn_error *err)
+{
+    const bool measure = j->options->common->json || j->options->common->verbose;
+    qn_status status = share_memory(j, err);
+    qn_interrupt_watched(true);
+    for (size_t k = 0; k < j->n && !status; k++) {
+        output *o = &j->outputs[k];
+        if (measure && !(o->results = qn_alloc(o->target.plan->n, sizeof *o->results)))
+            status = qn_fail_memory(err, "the results");
+        if (!status) status = qn_writer_begin(o->writer, err);
+        j->pass[k].writer = o->writer;
+        j->pass[k].results = o->results;
+    }
+    if (!status) status = run_pass(j, measure, err);
+    return status ? status : commit(j, err);
+}
+
 /* ---- words ------------------------------------------------------------------------- */
 
-static json_t *describe_tensor(const job *j, size_t i)
+static json_t *describe_tensor(const output *o, size_t i)
 {
-    const qn_plan_entry *e = &j->plan->entries[i];
+    const qn_plan_entry *e = &o->target.plan->entries[i];
     const qn_model_tensor *t = e->tensor;
-    json_t *o = json_pack(
+    json_t *d = json_pack(
         "{s: o, s: o, s: s, s: s, s: o}", "name", qn_json_text(t->name, strlen(t->name)), "shape",
         qn_json_shape(t->dims, t->rank), "from", qn_dtype_facts(t->rows->dtype)->name, "to",
         qn_dtype_facts(e->dtype)->name, "size_bytes", qn_json_count(entry_bytes(e)));
-    if (j->results) json_object_set_new(o, "rmse", qn_json_number(j->results[i].rmse));
-    json_object_set_new(o, "reason", json_string(e->reason));
-    json_object_set_new(o, "fallback", json_boolean(e->fallback));
+    if (o->results) json_object_set_new(d, "rmse", qn_json_number(o->results[i].rmse));
+    json_object_set_new(d, "reason", json_string(e->reason));
+    json_object_set_new(d, "fallback", json_boolean(e->fallback));
     if (e->importance || e->lacks_importance)
-        json_object_set_new(o, "importance", json_boolean(e->importance != NULL));
-    return o;
+        json_object_set_new(d, "importance", json_boolean(e->importance != NULL));
+    return d;
 }
 
-static json_t *describe(const job *j)
+static json_t *describe(const output *o)
 {
     json_t *tensors = json_array();
-    for (size_t i = 0; i < j->plan->n; i++) json_array_append_new(tensors, describe_tensor(j, i));
+    for (size_t i = 0; i < o->target.plan->n; i++)
+        json_array_append_new(tensors, describe_tensor(o, i));
     return json_pack("{s: o, s: s, s: o, s: o, s: o}", "output",
-                     qn_json_text(j->path, strlen(j->path)), "type", j->type, "size_bytes",
-                     qn_json_count(j->size_bytes), "bits_per_weight",
-                     qn_json_number(j->bits_per_weight), "tensors", tensors);
+                     qn_json_text(o->target.path, strlen(o->target.path)), "type", o->target.type,
+                     "size_bytes", qn_json_count(o->size_bytes), "bits_per_weight",
+                     qn_json_number(o->bits_per_weight), "tensors", tensors);
 }
 
 static int widest_name(const qn_plan *p)
@@ -157,59 +196,73 @@ static int widest_name(const qn_plan *p)
     return widest > 64 ? 64 : (int)widest;
 }
 
-static void print_table(const job *j)
+static void print_table(const output *o)
 {
-    const int width = widest_name(j->plan);
+    const int width = widest_name(o->target.plan);
     printf("%-*s  %-16s  %-6s  %-6s  %10s  %s%s\n", width, "tensor", "shape", "from", "to", "size",
-           j->results ? "      rmse  " : "", "reason");
-    for (size_t i = 0; i < j->plan->n; i++) {
-        const qn_plan_entry *e = &j->plan->entries[i];
+           o->results ? "      rmse  " : "", "reason");
+    for (size_t i = 0; i < o->target.plan->n; i++) {
+        const qn_plan_entry *e = &o->target.plan->entries[i];
         const qn_model_tensor *t = e->tensor;
         char shape[64], size[32];
         printf("%-*s  %-16s  %-6s  %-6s  %10s  ", width, t->name,
                qn_shape_text(t->dims, t->rank, shape, sizeof shape),
                qn_dtype_facts(t->rows->dtype)->name, qn_dtype_facts(e->dtype)->name,
                qn_human_size((double)entry_bytes(e), size));
-        if (j->results) printf("%10.3g  ", j->results[i].rmse);
+        if (o->results) printf("%10.3g  ", o->results[i].rmse);
         printf("%s%s\n", e->reason, e->lacks_importance ? "; no importance data" : "");
     }
 }
 
-static void print_summary(const job *j, double seconds)
+static void print_file(const output *o)
 {
-    char size[32], source[32], took[32], memory[32];
-    printf("%s: %s, %s, %.2f bits per weight", j->path, j->type,
-           qn_human_size((double)j->size_bytes, size), j->bits_per_weight);
-    if (!j->options->dry_run)
-        printf("; %s read in %s, peak memory %s",
-               qn_human_size((double)j->options->source_bytes, source),
-               qn_human_time(seconds, took), qn_human_size((double)qn_memory_peak(), memory));
-    putchar('\n');
+    char size[32];
+    printf("%s: %s, %s, %.2f bits per weight", o->target.path, o->target.type,
+           qn_human_size((double)o->size_bytes, size), o->bits_per_weight);
 }
 
-static void tell_missing_importance(const qn_plan *p, const qn_common *c)
+static void print_effort(const job *j, double seconds)
 {
-    const char *first = NULL;
+    char source[32], took[32], memory[32];
+    printf("%s read in %s, peak memory %s\n",
+           qn_human_size((double)j->options->source_bytes, source), qn_human_time(seconds, took),
+           qn_human_size((double)qn_memory_peak(), memory));
+}
+
+/* of: which output this is about, when there are several; or NULL. */
+static void tell_missing_importance(const qn_plan *p, const char *of, const qn_common *c)
+{
+    const char *first = NULL, *colon = of ? ": " : "";
     size_t n = 0;
     for (size_t i = 0; i < p->n; i++) {
         if (!p->entries[i].lacks_importance) continue;
         if (!n++) first = p->entries[i].tensor->name;
     }
     if (n == 1)
-        qn_remark(c, "no importance data of \"%s\": quantized without", first);
+        qn_remark(c, "%s%sno importance data of \"%s\": quantized without", of ? of : "", colon,
+                  first);
     else if (n)
-        qn_remark(c, "no importance data of \"%s\" and %zu more: quantized without", first, n - 1);
+        qn_remark(c, "%s%sno importance data of \"%s\" and %zu more: quantized without",
+                  of ? of : "", colon, first, n - 1);
 }
 
-static void tell_result(const job *j, json_t *outputs, double seconds)
+static void tell_results(const job *j, json_t *list, double seconds)
 {
     const qn_common *c = j->options->common;
-    if (c->json) {
-        json_array_append_new(outputs, describe(j));
-        return;
+    const bool written = !j->options->dry_run;
+    for (size_t k = 0; k < j->n; k++) {
+        const output *o = &j->outputs[k];
+        if (c->json) {
+            json_array_append_new(list, describe(o));
+            continue;
+        }
+        if (!written || c->verbose) print_table(o);
+        print_file(o);
+        fputs(written && j->n == 1 ? "; " : "\n", stdout);
     }
-    if (j->options->dry_run || c->verbose) print_table(j);
-    print_summary(j, seconds);
+    if (c->json || !written) return;
+    if (j->n > 1) printf("%zu files in one pass; ", j->n);
+    print_effort(j, seconds);
 }
 
 json_t *qn_write_report(const qn_common *c, const qn_model *m, json_t *outputs, bool dry_run,
@@ -226,30 +279,39 @@ json_t *qn_write_report(const qn_common *c, const qn_model *m, json_t *outputs, 
     return report;
 }
 
-qn_status qn_write_model(const qn_plan *p, const char *path, const char *type,
-                         const qn_write_options *options, json_t *outputs, qn_error *err)
+static qn_status prepare(job *j, const qn_write_target *targets, qn_error *err)
+{
+    qn_status status = QN_OK;
+    j->outputs = qn_alloc(j->n, sizeof *j->outputs);
+    j->pass = qn_alloc(j->n, sizeof *j->pass);
+    if (!j->outputs || !j->pass) return qn_fail_memory(err, "the list of outputs");
+    for (size_t k = 0; k < j->n && !status; k++) {
+        output *o = &j->outputs[k];
+        const char *of = j->n > 1 ? targets[k].type : NULL;
+        o->target = targets[k];
+        j->pass[k].plan = targets[k].plan;
+        status = qn_tell_fallbacks(o->target.plan, of, j->options->common, err);
+        if (status) return status;
+        tell_missing_importance(o->target.plan, of, j->options->common);
+        status = declare(j, o, err);
+    }
+    return status;
+}
+
+qn_status qn_write_models(const qn_write_target *targets, size_t n, const qn_write_options *options,
+                          json_t *outputs, qn_error *err)
 {
     const double started = qn_seconds();
-    const qn_common *c = options->common;
-    job j = {.plan = p, .path = path, .type = type, .options = options};
-    qn_status status = qn_tell_fallbacks(p, c, err);
-    if (status) return status;
-    tell_missing_importance(p, c);
-    if (!options->dry_run && (c->json || c->verbose)) {
-        j.results = qn_alloc(p->n, sizeof *j.results);
-        if (!j.results) return qn_fail_memory(err, "the results");
+    job j = {.options = options, .n = n};
+    qn_status status = prepare(&j, targets, err);
+    if (!status && !options->dry_run) status = write_all(&j, err);
+    if (!status) tell_results(&j, outputs, qn_seconds() - started);
+    for (size_t k = 0; j.outputs && k < n; k++) {
+        qn_writer_abandon(j.outputs[k].writer);
+        qn_free(j.outputs[k].results);
     }
-    if ((status = declare(&j, err))) goto out;
-    if (!options->dry_run) {
-        if ((status = share_memory(&j, err)) || (status = write_all(&j, err))) goto out;
-        qn_writer *writer = j.writer;
-        j.writer = NULL;
-        if ((status = qn_writer_commit(writer, err))) goto out;
-    }
-    tell_result(&j, outputs, qn_seconds() - started);
-out:
-    qn_writer_abandon(j.writer);
     qn_interrupt_watched(false);
-    qn_free(j.results);
+    qn_free(j.outputs);
+    qn_free(j.pass);
     return status;
 }

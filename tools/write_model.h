@@ -1,6 +1,6 @@
-/* From a plan to a file: what quantize and convert share.  Checks that the
- * memory will do, writes (or, for a dry run, does not), and says what came of
- * it. */
+/* From plans to files: what quantize and convert share.  Checks that the memory
+ * will do, writes them in one pass over the source (or, for a dry run, does not),
+ * and says what came of it. */
 #ifndef QN_TOOLS_WRITE_MODEL_H
 #define QN_TOOLS_WRITE_MODEL_H
 
@@ -18,10 +18,16 @@ typedef struct {
     uint64_t source_bytes; /* of the files that are read */
 } qn_write_options;
 
-/* type: its name for people ("Q4_K_M").  Appends the output's description to
- * outputs with --json, prints it otherwise. */
-qn_status qn_write_model(const qn_plan *p, const char *path, const char *type,
-                         const qn_write_options *options, json_t *outputs, qn_error *err);
+typedef struct {
+    const qn_plan *plan;
+    const char *path;
+    const char *type; /* its name for people: "Q4_K_M" */
+} qn_write_target;
+
+/* n plans of one model: all files appear or none.  Appends the descriptions to
+ * outputs with --json, prints them otherwise. */
+qn_status qn_write_models(const qn_write_target *targets, size_t n, const qn_write_options *options,
+                          json_t *outputs, qn_error *err);
 
 /* Bytes of the files a model came from. */
 uint64_t qn_source_bytes(const qn_model *m);

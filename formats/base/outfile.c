@@ -23,7 +23,7 @@ struct qn_outfile {
 /* Names of the temporary files that exist, for abandon_all().  Whoever takes a
  * name out of its slot may unlink it; so a signal handler and a commit never
  * both believe that it is theirs. */
-enum { MAX_TEMPORARIES = 64 };
+enum { MAX_TEMPORARIES = 512 };
 static _Atomic(char *) temporaries[MAX_TEMPORARIES];
 
 /* Names that abandon_all() took: it may still be using them. */
@@ -280,25 +280,45 @@ static int sync_and_close(qn_outfile *f)
     return synced || closed ? -1 : 0;
 }
 
-qn_status qn_outfile_commit(qn_outfile *f, qn_error *err)
+/* Renames into place those that are synced.  When one cannot be, those before it
+ * are taken back, but for what replaced another file. */
+static qn_status place_all(qn_outfile *const *files, size_t n, qn_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        qn_outfile *f = files[i];
+        if (!move_into_place(f)) {
+            unregister_temporary(f);
+            continue;
+        }
+        const int reason = errno;
+        for (size_t j = 0; j < i; j++)
+            if (!files[j]->force) unlink(files[j]->path);
+        errno = reason;
+        return reason == EEXIST
+                   ? qn_fail(err, QN_ERR_ARGUMENT,
+                             "%s: appeared while it was being written (--force replaces it)",
+                             f->path)
+                   : qn_fail_errno(err, "%s: cannot rename the finished file to it", f->path);
+    }
+    return QN_OK;
+}
+
+qn_status qn_outfile_commit_all(qn_outfile *const *files, size_t n, qn_error *err)
 {
     qn_status status = QN_OK;
-    if (must_fail() || sync_and_close(f)) {
-        status = qn_fail_errno(err, "%s: cannot bring it to the disk", f->path);
-        goto out;
-    }
-    if (move_into_place(f)) {
-        status =
-            errno == EEXIST
-                ? qn_fail(err, QN_ERR_ARGUMENT,
-                          "%s: appeared while it was being written (--force replaces it)", f->path)
-                : qn_fail_errno(err, "%s: cannot rename the finished file to it", f->path);
-        goto out;
-    }
-    unregister_temporary(f);
-    if (sync_directory(f->directory))
-        status = qn_fail_errno(err, "%s: is written, but its directory cannot be synced", f->path);
-out:
-    qn_outfile_abandon(f);
+    for (size_t i = 0; i < n && !status; i++)
+        if (must_fail() || sync_and_close(files[i]))
+            status = qn_fail_errno(err, "%s: cannot bring it to the disk", files[i]->path);
+    if (!status) status = place_all(files, n, err);
+    for (size_t i = 0; i < n && !status; i++)
+        if (sync_directory(files[i]->directory))
+            status = qn_fail_errno(err, "%s: is written, but its directory cannot be synced",
+                                   files[i]->path);
+    for (size_t i = 0; i < n; i++) qn_outfile_abandon(files[i]);
     return status;
+}
+
+qn_status qn_outfile_commit(qn_outfile *f, qn_error *err)
+{
+    return qn_outfile_commit_all(&f, 1, err);
 }

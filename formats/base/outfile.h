@@ -9,6 +9,7 @@
 #define QN_FORMATS_BASE_OUTFILE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "formats/base/error.h"
@@ -33,6 +34,10 @@ void qn_outfile_flush(qn_outfile *f, uint64_t offset, uint64_t n);
  * the path meanwhile is left alone (QN_ERR_ARGUMENT).  Frees f, whatever
  * happens. */
 qn_status qn_outfile_commit(qn_outfile *f, qn_error *err);
+/* All of them or none: every one is synced before the first is renamed, and when
+ * one cannot be renamed those that were are taken back (but for what replaced
+ * another file). */
+qn_status qn_outfile_commit_all(qn_outfile *const *files, size_t n, qn_error *err);
 void qn_outfile_abandon(qn_outfile *f); /* NULL is fine */
 void qn_outfile_abandon_all(void);
 

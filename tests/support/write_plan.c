@@ -13,7 +13,7 @@ qn_status write_plan(const qn_plan *p, const char *path, const qn_pipeline_optio
     }
     if (!status) status = qn_writer_plan(w, &total, err);
     if (!status) status = qn_writer_begin(w, err);
-    if (!status) status = qn_pipeline_run(p, w, o, NULL, err);
+    if (!status) status = qn_pipeline_run(&(qn_pipeline_output){.plan = p, .writer = w}, 1, o, err);
     if (!status) return qn_writer_commit(w, err);
     qn_writer_abandon(w);
     return status;
