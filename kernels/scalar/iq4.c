@@ -6,7 +6,7 @@
 
 #include "kernels/half.h"
 #include "kernels/levels.h"
-#include "kernels/scalar/groups.h"
+#include "kernels/scalar/iq4.h"
 #include "kernels/scalar/scalar.h"
 #include "kernels/scalar/search.h"
 
@@ -103,34 +103,36 @@ static void search(const float *x, const float *importance, int n, float *scale)
 
 /* ---- packing ------------------------------------------------------------------------- */
 
-static void pack_group(const float *x, float scale, uint8_t out[HALF])
+static float inverse_of(float step)
 {
-    const float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
+    return step != 0.0f ? 1.0f / step : 0.0f;
+}
+
+static void pack_group(const float *x, float inverse, uint8_t out[HALF])
+{
     for (int j = 0; j < HALF; j++)
         out[j] =
             (uint8_t)(nearest_level(inverse * x[j]) | nearest_level(inverse * x[j + HALF]) << 4);
 }
 
-/* The codes are those of the scale before its rounding to float16. */
-void qn_finish_iq4_nl(const float *x, float scale, qn_block_iq4_nl *b)
+float qn_iq4_nl_round_scale(float scale, qn_block_iq4_nl *b)
 {
     b->d = qn_half_of(scale);
-    pack_group(x, scale, b->q);
+    return inverse_of(scale);
 }
 
-void qn_finish_iq4_xs(const float *x, const qn_groups *g, qn_block_iq4_xs *b)
+void qn_iq4_xs_round_scales(const float scale[GROUPS], qn_block_iq4_xs *b, float inverse[GROUPS])
 {
-    const float d = -qn_signed_max(g->scale, GROUPS) / (float)SCALE_LEVELS;
-    const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
+    const float d = -qn_signed_max(scale, GROUPS) / (float)SCALE_LEVELS, inverse_d = inverse_of(d);
     b->d = qn_half_of(d);
     b->scales_high = 0;
     memset(b->scales_low, 0, sizeof b->scales_low);
     for (int i = 0; i < GROUPS; i++) {
-        const int l = qn_clamp(qn_nearest(inverse * g->scale[i]), -SCALE_LEVELS, SCALE_LEVELS - 1);
+        const int l = qn_clamp(qn_nearest(inverse_d * scale[i]), -SCALE_LEVELS, SCALE_LEVELS - 1);
         const int code = l + SCALE_LEVELS;
         b->scales_low[i / 2] |= (uint8_t)((code & 15) << (i % 2 * 4));
         b->scales_high = (uint16_t)(b->scales_high | code >> 4 << (2 * i));
-        pack_group(x + i * GROUP, d * (float)l, b->q + i * HALF);
+        inverse[i] = inverse_of(d * (float)l);
     }
 }
 
@@ -140,7 +142,7 @@ static void encode_iq4_nl(const float *x, const float *weights, void *blocks, si
     for (size_t i = 0; i < n; i += GROUP, b++) {
         float scale;
         search(x + i, weights ? weights + i : NULL, GROUP, &scale);
-        qn_finish_iq4_nl(x + i, scale, b);
+        pack_group(x + i, qn_iq4_nl_round_scale(scale, b), b->q);
     }
 }
 
@@ -148,9 +150,10 @@ static void encode_iq4_xs(const float *x, const float *weights, void *blocks, si
 {
     qn_block_iq4_xs *b = blocks;
     for (size_t i = 0; i < n; i += QN_SUPER, b++) {
-        qn_groups g;
-        search(x + i, weights ? weights + i : NULL, QN_SUPER, g.scale);
-        qn_finish_iq4_xs(x + i, &g, b);
+        float scale[GROUPS], inverse[GROUPS];
+        search(x + i, weights ? weights + i : NULL, QN_SUPER, scale);
+        qn_iq4_xs_round_scales(scale, b, inverse);
+        for (int g = 0; g < GROUPS; g++) pack_group(x + i + g * GROUP, inverse[g], b->q + g * HALF);
     }
 }
 

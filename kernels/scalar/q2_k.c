@@ -3,12 +3,11 @@
 #include <math.h>
 
 #include "kernels/half.h"
-#include "kernels/scalar/groups.h"
+#include "kernels/scalar/k_groups.h"
 #include "kernels/scalar/scalar.h"
-#include "kernels/scalar/search.h"
 #include "kernels/two_bits.h"
 
-enum { GROUP = 16, GROUPS = QN_SUPER / GROUP, TOP = 3, SCALE_TOP = 15 };
+enum { GROUP = 16, GROUPS = QN_K_GROUPS, TOP = 3, SCALE_TOP = 15 };
 
 static void decode_q2_k(const void *blocks, float *out, size_t n)
 {
@@ -25,27 +24,8 @@ static void decode_q2_k(const void *blocks, float *out, size_t n)
     }
 }
 
-static void search_plain(const float *x, qn_groups *g)
-{
-    static const qn_affine_search how = {TOP, -0.5f, 0.1f, 15, true};
-    for (int i = 0; i < GROUPS; i++, x += GROUP) {
-        float w[GROUP];
-        for (int j = 0; j < GROUP; j++) w[j] = fabsf(x[j]);
-        g->scale[i] = qn_search_affine(GROUP, x, w, &how, g->q + i * GROUP, &g->min[i]);
-    }
-}
-
-static void search_weighted(const float *x, const float *importance, qn_groups *g)
-{
-    static const qn_affine_search how = {TOP, -0.9f, 0.05f, 36, false};
-    const float spread = qn_sum_of_squares(x, QN_SUPER) / QN_SUPER;
-    for (int i = 0; i < GROUPS; i++, x += GROUP, importance += GROUP) {
-        float w[GROUP];
-        qn_weigh(x, importance, spread, GROUP, w);
-        g->weight[i] = qn_sum(w, GROUP);
-        g->scale[i] = qn_search_affine(GROUP, x, w, &how, g->q + i * GROUP, &g->min[i]);
-    }
-}
+const qn_affine_search qn_q2_k_plain = {TOP, -0.5f, 0.1f, 15, true};
+const qn_affine_search qn_q2_k_weighted = {TOP, -0.9f, 0.05f, 36, false};
 
 /* Four bits for v[i] as a multiple of the largest / 15. */
 static qn_half round_to_four_bits(const float v[GROUPS], uint8_t code[GROUPS])
@@ -58,38 +38,60 @@ static qn_half round_to_four_bits(const float v[GROUPS], uint8_t code[GROUPS])
     return qn_half_of(most / (float)SCALE_TOP);
 }
 
-void qn_finish_q2_k(const float *x, qn_groups *g, bool weighted, qn_block_q2_k *b)
+void qn_q2_k_round_scales(const float scale[GROUPS], const float min[GROUPS], const float *weight,
+                          qn_block_q2_k *b, float step[GROUPS], float low[GROUPS])
 {
-    uint8_t scale[GROUPS], min[GROUPS];
-    if (weighted) {
-        b->d = qn_half_of(qn_search_positive(GROUPS, SCALE_TOP, g->scale, g->weight, scale));
-        b->dmin = qn_half_of(qn_search_positive(GROUPS, SCALE_TOP, g->min, g->weight, min));
+    uint8_t s[GROUPS], m[GROUPS];
+    if (weight) {
+        b->d = qn_half_of(qn_search_positive(GROUPS, SCALE_TOP, scale, weight, s));
+        b->dmin = qn_half_of(qn_search_positive(GROUPS, SCALE_TOP, min, weight, m));
     } else {
-        b->d = round_to_four_bits(g->scale, scale);
-        b->dmin = round_to_four_bits(g->min, min);
+        b->d = round_to_four_bits(scale, s);
+        b->dmin = round_to_four_bits(min, m);
     }
     const float d = qn_half_value(b->d), dmin = qn_half_value(b->dmin);
     for (int i = 0; i < GROUPS; i++) {
-        b->scales[i] = (uint8_t)(scale[i] | min[i] << 4);
-        const float s = d * (float)(b->scales[i] & 15), m = dmin * (float)(b->scales[i] >> 4);
-        if (s == 0.0f) continue; /* the search's codes stay */
-        for (int j = i * GROUP; j < (i + 1) * GROUP; j++)
-            g->q[j] = (uint8_t)qn_clamp(qn_nearest((x[j] + m) / s), 0, TOP);
+        b->scales[i] = (uint8_t)(s[i] | m[i] << 4);
+        step[i] = d * (float)(b->scales[i] & 15);
+        low[i] = dmin * (float)(b->scales[i] >> 4);
     }
-    qn_pack_two_bits(g->q, b->q);
+}
+
+void qn_q2_k_pack(const uint8_t q[QN_SUPER], qn_block_q2_k *b)
+{
+    qn_pack_two_bits(q, b->q);
+}
+
+static void encode_super(const float *x, const float *importance, qn_block_q2_k *b)
+{
+    uint8_t q[QN_SUPER];
+    float scale[GROUPS], min[GROUPS], weight[GROUPS], step[GROUPS], low[GROUPS];
+    const float spread = qn_sum_of_squares(x, QN_SUPER) / QN_SUPER;
+    for (int i = 0; i < GROUPS; i++) {
+        float w[GROUP];
+        const int at = i * GROUP;
+        if (importance)
+            qn_weigh(x + at, importance + at, spread, GROUP, w);
+        else
+            for (int j = 0; j < GROUP; j++) w[j] = fabsf(x[at + j]);
+        weight[i] = qn_sum(w, GROUP);
+        scale[i] = qn_search_affine(
+            GROUP, x + at, w, importance ? &qn_q2_k_weighted : &qn_q2_k_plain, q + at, &min[i]);
+    }
+    qn_q2_k_round_scales(scale, min, importance ? weight : NULL, b, step, low);
+    for (int j = 0; j < QN_SUPER; j++) {
+        const int i = j / GROUP;
+        if (step[i] == 0.0f) continue; /* the search's codes stay */
+        q[j] = (uint8_t)qn_clamp(qn_nearest((x[j] + low[i]) / step[i]), 0, TOP);
+    }
+    qn_q2_k_pack(q, b);
 }
 
 static void encode_q2_k(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q2_k *b = blocks;
-    for (size_t i = 0; i < n; i += QN_SUPER, b++) {
-        qn_groups g;
-        if (weights)
-            search_weighted(x + i, weights + i, &g);
-        else
-            search_plain(x + i, &g);
-        qn_finish_q2_k(x + i, &g, weights != NULL, b);
-    }
+    for (size_t i = 0; i < n; i += QN_SUPER, b++)
+        encode_super(x + i, weights ? weights + i : NULL, b);
 }
 
 void qn_use_scalar_q2_k(qn_kernels *k)

@@ -5,12 +5,11 @@
 
 #include "kernels/half.h"
 #include "kernels/k_scales.h"
-#include "kernels/scalar/groups.h"
+#include "kernels/scalar/k_groups.h"
 #include "kernels/scalar/scalar.h"
-#include "kernels/scalar/search.h"
 #include "kernels/two_bits.h"
 
-enum { GROUP = 16, GROUPS = QN_SUPER / GROUP, LEVELS = 4, SCALE_LEVELS = 32 };
+enum { GROUP = 16, GROUPS = QN_K_GROUPS, LEVELS = QN_Q3_K_LEVELS, SCALE_LEVELS = 32 };
 
 static void decode_q3_k(const void *blocks, float *out, size_t n)
 {
@@ -28,23 +27,6 @@ static void decode_q3_k(const void *blocks, float *out, size_t n)
     }
 }
 
-static void search_plain(const float *x, qn_groups *g)
-{
-    for (int i = 0; i < GROUPS; i++)
-        g->scale[i] = qn_search_three_bits(x + i * GROUP, g->q + i * GROUP);
-}
-
-static void search_weighted(const float *x, const float *importance, qn_groups *g)
-{
-    const float spread = 2.0f * qn_sum_of_squares(x, QN_SUPER) / QN_SUPER;
-    for (int i = 0; i < GROUPS; i++, x += GROUP, importance += GROUP) {
-        float w[GROUP];
-        qn_weigh(x, importance, spread, GROUP, w);
-        g->weight[i] = qn_sum(w, GROUP);
-        g->scale[i] = qn_search_symmetric(GROUP, LEVELS, x, w, g->q + i * GROUP);
-    }
-}
-
 /* Six bits for each scale as a multiple of the one of largest magnitude / -32. */
 static qn_half round_to_six_bits(const float scale[GROUPS], uint8_t code[GROUPS])
 {
@@ -59,37 +41,63 @@ static qn_half round_to_six_bits(const float scale[GROUPS], uint8_t code[GROUPS]
     return qn_half_of(1.0f / inverse);
 }
 
-void qn_finish_q3_k(const float *x, qn_groups *g, bool weighted, qn_block_q3_k *b)
+void qn_q3_k_round_scales(const float scale[GROUPS], const float *weight, qn_block_q3_k *b,
+                          float step[GROUPS])
 {
-    uint8_t scale[GROUPS];
-    if (weighted)
-        b->d = qn_half_of(qn_search_symmetric(GROUPS, SCALE_LEVELS, g->scale, g->weight, scale));
+    uint8_t code[GROUPS];
+    if (weight)
+        b->d = qn_half_of(qn_search_symmetric(GROUPS, SCALE_LEVELS, scale, weight, code));
     else
-        b->d = round_to_six_bits(g->scale, scale);
-    const float d = qn_half_value(b->d);
+        b->d = round_to_six_bits(scale, code);
+    qn_pack_q3_scales(code, b->scales);
+    for (int i = 0; i < GROUPS; i++)
+        step[i] = qn_half_value(b->d) * (float)(code[i] - SCALE_LEVELS);
+}
+
+/* The third bits, q apart from the output, so that compilers take 32 at a time. */
+static void pack_third_bits(const uint8_t *restrict q, uint8_t *restrict high)
+{
+    memset(high, 0, 32);
+    for (int i = 0; i < QN_SUPER / 32; i++)
+        for (int j = 0; j < 32; j++) high[j] |= (uint8_t)((q[i * 32 + j] >> 2) << i);
+}
+
+void qn_q3_k_pack(const uint8_t q[QN_SUPER], qn_block_q3_k *b)
+{
+    qn_pack_two_bits(q, b->q);
+    pack_third_bits(q, b->high);
+}
+
+static void encode_super(const float *x, const float *importance, qn_block_q3_k *b)
+{
+    uint8_t q[QN_SUPER];
+    float scale[GROUPS], weight[GROUPS], step[GROUPS];
+    const float spread = 2.0f * qn_sum_of_squares(x, QN_SUPER) / QN_SUPER;
     for (int i = 0; i < GROUPS; i++) {
-        const float s = d * (float)(scale[i] - SCALE_LEVELS);
-        if (s == 0.0f) continue; /* the search's codes stay */
-        for (int j = i * GROUP; j < (i + 1) * GROUP; j++)
-            g->q[j] = (uint8_t)(qn_clamp(qn_nearest(x[j] / s), -LEVELS, LEVELS - 1) + LEVELS);
+        float w[GROUP];
+        const int at = i * GROUP;
+        if (importance) {
+            qn_weigh(x + at, importance + at, spread, GROUP, w);
+            weight[i] = qn_sum(w, GROUP);
+            scale[i] = qn_search_symmetric(GROUP, LEVELS, x + at, w, q + at);
+        } else {
+            scale[i] = qn_search_three_bits(x + at, q + at);
+        }
     }
-    qn_pack_q3_scales(scale, b->scales);
-    qn_pack_two_bits(g->q, b->q);
-    memset(b->high, 0, sizeof b->high);
-    for (int j = 0; j < QN_SUPER; j++) b->high[j % 32] |= (uint8_t)((g->q[j] >> 2) << (j / 32));
+    qn_q3_k_round_scales(scale, importance ? weight : NULL, b, step);
+    for (int j = 0; j < QN_SUPER; j++) {
+        const float s = step[j / GROUP];
+        if (s == 0.0f) continue; /* the search's codes stay */
+        q[j] = (uint8_t)(qn_clamp(qn_nearest(x[j] / s), -LEVELS, LEVELS - 1) + LEVELS);
+    }
+    qn_q3_k_pack(q, b);
 }
 
 static void encode_q3_k(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q3_k *b = blocks;
-    for (size_t i = 0; i < n; i += QN_SUPER, b++) {
-        qn_groups g;
-        if (weights)
-            search_weighted(x + i, weights + i, &g);
-        else
-            search_plain(x + i, &g);
-        qn_finish_q3_k(x + i, &g, weights != NULL, b);
-    }
+    for (size_t i = 0; i < n; i += QN_SUPER, b++)
+        encode_super(x + i, weights ? weights + i : NULL, b);
 }
 
 void qn_use_scalar_q3_k(qn_kernels *k)

@@ -4,11 +4,10 @@
 #include <string.h>
 
 #include "kernels/half.h"
-#include "kernels/scalar/q6_k.h"
+#include "kernels/scalar/k_groups.h"
 #include "kernels/scalar/scalar.h"
-#include "kernels/scalar/search.h"
 
-enum { GROUP = 16, GROUPS = QN_SUPER / GROUP, LEVELS = QN_Q6_K_LEVELS };
+enum { GROUP = 16, GROUPS = QN_K_GROUPS, LEVELS = QN_Q6_K_LEVELS };
 
 static void decode_q6_k(const void *blocks, float *out, size_t n)
 {

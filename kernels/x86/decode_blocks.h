@@ -7,7 +7,7 @@
 #include "kernels/levels.h"
 #include "kernels/scalar/fp4.h"
 #include "kernels/x86/sixteen.h"
-#include "kernels/x86/vec.h"
+#include "kernels/x86/reg.h"
 #include "kernels/x86/x86.h"
 
 /* ---- one number a weight ---------------------------------------------------------------- */
@@ -16,7 +16,7 @@ static void decode_f16(const void *blocks, float *out, size_t n)
 {
     const qn_half *h = blocks;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) vec_store(out + i, vec_of_halves(h + i));
+    for (; i + REG_LANES <= n; i += REG_LANES) reg_store(out + i, reg_of_halves(h + i));
     for (; i < n; i++) out[i] = qn_half_value(h[i]);
 }
 
@@ -24,7 +24,7 @@ static void decode_bf16(const void *blocks, float *out, size_t n)
 {
     const qn_bfloat16 *b = blocks;
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) vec_store(out + i, vec_of_bfloat16s(b + i));
+    for (; i + REG_LANES <= n; i += REG_LANES) reg_store(out + i, reg_of_bfloat16s(b + i));
     for (; i < n; i++) out[i] = qn_bfloat16_value(b[i]);
 }
 

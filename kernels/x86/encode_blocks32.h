@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#define VEC_PAIRS
 #include "kernels/half.h"
 #include "kernels/scalar/blocks32.h"
 #include "kernels/x86/search_lanes.h"
@@ -105,16 +106,10 @@ typedef struct {
 static inline void load_batch(const float *x, const float *importance, size_t here, float spread,
                               batch *b)
 {
-    if (here == LANES) {
-        transpose_groups(x, BLOCK, b->x);
-        transpose_groups(importance, BLOCK, b->w);
-    } else {
-        float padded[2][BLOCK * LANES] = {{0}};
-        memcpy(padded[0], x, here * BLOCK * sizeof *x);
-        memcpy(padded[1], importance, here * BLOCK * sizeof *x);
-        transpose_groups(padded[0], BLOCK, b->x);
-        transpose_groups(padded[1], BLOCK, b->w);
-    }
+    float room[2][MOST_IN_GROUP * LANES];
+    fill_batch(&x, &importance, BLOCK, here * BLOCK, room);
+    transpose_groups(x, BLOCK, b->x);
+    transpose_groups(importance, BLOCK, b->w);
     for (size_t j = 0; j < BLOCK * LANES; j += LANES) {
         const vec xj = vec_load(b->x + j);
         const vec root = vec_sqrt(vec_add(vec_all_of(spread), vec_mul(xj, xj)));
@@ -122,14 +117,6 @@ static inline void load_batch(const float *x, const float *importance, size_t he
         vec_store(b->w + j, w);
         vec_store(b->wx + j, vec_mul(w, xj));
     }
-}
-
-static inline void unload_codes(const batch *b, uint8_t q[LANES][BLOCK])
-{
-    uint8_t bytes[BLOCK][LANES];
-    for (size_t j = 0; j < BLOCK; j++) vec_store_bytes(bytes[j], vec_load(b->q + j * LANES));
-    for (int i = 0; i < LANES; i++)
-        for (int j = 0; j < BLOCK; j++) q[i][j] = bytes[j][i];
 }
 
 static inline void search_symmetric(batch *b, int levels, float *d, uint8_t q[LANES][BLOCK])
@@ -142,7 +129,7 @@ static inline void search_symmetric(batch *b, int levels, float *d, uint8_t q[LA
         vec_store(b->q + j, vec_select(best.zero, vec_all_of(0.0f), up));
     }
     vec_store(d, best.scale);
-    unload_codes(b, q);
+    unload_codes(b->q, BLOCK, q[0]);
 }
 
 /* False: a lane's numbers are too far apart, see search_affine_lanes. */
@@ -157,7 +144,7 @@ static inline bool search_affine(batch *b, const qn_affine_search *how, float *d
     }
     vec_store(d, best.scale);
     vec_store(low, best.low);
-    unload_codes(b, q);
+    unload_codes(b->q, BLOCK, q[0]);
     return true;
 }
 

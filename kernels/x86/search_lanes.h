@@ -9,9 +9,12 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/scalar/search.h"
 #include "kernels/x86/vec.h"
+
+enum { MOST_IN_GROUP = 32 };
 
 /* n (a multiple of 8) elements of each of LANES groups that follow each other
  * in memory, transposed. */
@@ -40,6 +43,75 @@ static inline void transpose_groups(const float *x, size_t n, float *out)
         }
 }
 
+/* 16 x 16 bytes: four perfect shuffles. */
+static inline void transpose_bytes(const uint8_t *in, size_t in_stride, uint8_t *out,
+                                   size_t out_stride)
+{
+    __m128i r[16], s[16];
+    for (size_t i = 0; i < 16; i++) r[i] = _mm_loadu_si128((const __m128i *)(in + i * in_stride));
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 8; i++) {
+            s[2 * i] = _mm_unpacklo_epi8(r[i], r[i + 8]);
+            s[2 * i + 1] = _mm_unpackhi_epi8(r[i], r[i + 8]);
+        }
+        for (int i = 0; i < 8; i++) {
+            r[2 * i] = _mm_unpacklo_epi8(s[i], s[i + 8]);
+            r[2 * i + 1] = _mm_unpackhi_epi8(s[i], s[i + 8]);
+        }
+    }
+    for (size_t i = 0; i < 16; i++) _mm_storeu_si128((__m128i *)(out + i * out_stride), r[i]);
+}
+
+/* The transposed codes q[j][lane] as bytes, group by group; n and LANES are
+ * multiples of 16. */
+static inline void unload_codes(const float *q, size_t n, uint8_t *out)
+{
+    uint8_t bytes[MOST_IN_GROUP * LANES];
+    for (size_t j = 0; j < n * LANES; j += LANES) vec_store_bytes(bytes + j, vec_load(q + j));
+    for (size_t lane = 0; lane < LANES; lane += 16)
+        for (size_t j = 0; j < n; j += 16)
+            transpose_bytes(bytes + j * LANES + lane, LANES, out + lane * n + j, n);
+}
+
+/* LANES groups of n weights that follow each other, of which the first `have`
+ * weights are there: *x and *weights (NULL: none) come to have zeros behind
+ * them, in room, when that is less than all. */
+static inline void fill_batch(const float **x, const float **weights, size_t n, size_t have,
+                              float room[2][MOST_IN_GROUP * LANES])
+{
+    if (have >= n * LANES) return;
+    memset(room, 0, sizeof(float[2][MOST_IN_GROUP * LANES]));
+    memcpy(room[0], *x, have * sizeof **x);
+    *x = room[0];
+    if (!*weights) return;
+    memcpy(room[1], *weights, have * sizeof **x);
+    *weights = room[1];
+}
+
+/* For each lane the sum of squares, in order, over the run of `size` weights
+ * that it belongs to; runs are LANES groups of n in all, four at a time. */
+static inline vec sums_of_squares(const float *x, size_t n, size_t size)
+{
+    enum { AT_ONCE = 4 };
+    float all[LANES];
+    const size_t runs = n * LANES / size;
+    for (size_t r = 0; r < runs; r += AT_ONCE) {
+        const float *p[AT_ONCE];
+        float sum[AT_ONCE];
+        for (size_t k = 0; k < AT_ONCE; k++) p[k] = x + (r + k < runs ? r + k : r) * size;
+        __m128 sums = _mm_setzero_ps();
+        for (size_t j = 0; j < size; j++) {
+            const __m128 v = _mm_setr_ps(p[0][j], p[1][j], p[2][j], p[3][j]);
+            sums = _mm_add_ps(sums, _mm_mul_ps(v, v));
+        }
+        _mm_storeu_ps(sum, sums);
+        for (size_t k = 0; k < AT_ONCE && r + k < runs; k++)
+            for (size_t lane = 0; lane < size / n; lane++)
+                all[(r + k) * (size / n) + lane] = sum[k];
+    }
+    return vec_load(all);
+}
+
 /* ---- affine ----------------------------------------------------------------------- */
 
 /* What the search keeps of the best candidate: enough to make its codes again. */
@@ -55,10 +127,16 @@ static inline vec affine_lanes_error(size_t n, const float *x, const float *w, c
                                      vec scale, vec low, bool absolute)
 {
     vec sum = vec_all_of(0.0f);
+    if (absolute) {
+        for (size_t j = 0; j < n * LANES; j += LANES) {
+            const vec d = vec_sub(vec_add(vec_mul(scale, vec_load(q + j)), low), vec_load(x + j));
+            sum = vec_add(sum, vec_mul(vec_load(w + j), vec_abs(d)));
+        }
+        return sum;
+    }
     for (size_t j = 0; j < n * LANES; j += LANES) {
         const vec d = vec_sub(vec_add(vec_mul(scale, vec_load(q + j)), low), vec_load(x + j));
-        const vec size = absolute ? vec_abs(d) : vec_mul(d, d);
-        sum = vec_add(sum, vec_mul(vec_load(w + j), size));
+        sum = vec_add(sum, vec_mul(vec_load(w + j), vec_mul(d, d)));
     }
     return sum;
 }

@@ -6,8 +6,9 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_decode_lattice_avx2(k);
     qn_use_math_avx2(k);
     qn_use_gemm_avx2(k);
-    qn_use_encode_k_avx2(k);
-    qn_use_encode_groups_avx2(k);
+    qn_use_encode_k32_avx2(k);
+    qn_use_encode_k16_avx2(k);
+    qn_use_encode_iq4_avx2(k);
     qn_use_encode_blocks32_avx2(k);
     qn_use_encode_lattice_avx2(k);
 }
@@ -18,8 +19,9 @@ void qn_use_avx512(qn_kernels *k)
     qn_use_decode_lattice_avx512(k);
     qn_use_math_avx512(k);
     qn_use_gemm_avx512(k);
-    qn_use_encode_k_avx512(k);
-    qn_use_encode_groups_avx512(k);
+    qn_use_encode_k32_avx512(k);
+    qn_use_encode_k16_avx512(k);
+    qn_use_encode_iq4_avx512(k);
     qn_use_encode_blocks32_avx512(k);
     qn_use_encode_lattice_avx512(k);
 }

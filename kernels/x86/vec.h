@@ -1,287 +1,225 @@
-/* One name for a register of floats, so that a search is written once and
- * built for AVX2 and for AVX-512.  Every function is one instruction, or says
- * what it does; min and max return the second operand when equal or NaN, as
- * (a < b ? a : b) does. */
+/* A vector of floats, so that a search is written once and built for AVX2 and
+ * for AVX-512: a register (reg.h says what each function does), or two where a
+ * file defines VEC_PAIRS.  A search is a long chain of dependent steps; two
+ * chains at once keep the processor busy while each waits for itself. */
 #ifndef QN_KERNELS_X86_VEC_H
 #define QN_KERNELS_X86_VEC_H
 
-#include <immintrin.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "kernels/x86/reg.h"
 
-#if defined(__AVX512F__)
+#if defined(VEC_PAIRS)
 
-enum { LANES = 16 };
-typedef __m512 vec;
-typedef __mmask16 vec_mask;
+enum { LANES = 2 * REG_LANES };
 
-#define VEC_OP(name) _mm512_##name
+typedef struct {
+    reg a, b;
+} vec;
 
-static inline vec vec_select(vec_mask m, vec yes, vec no)
-{
-    return _mm512_mask_blend_ps(m, no, yes);
-}
+typedef struct {
+    reg_mask a, b;
+} vec_mask;
 
-static inline vec_mask vec_less(vec a, vec b)
-{
-    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
-}
-
-static inline vec_mask vec_equal(vec a, vec b)
-{
-    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
-}
-
-static inline vec_mask vec_and(vec_mask a, vec_mask b)
-{
-    return a & b;
-}
-
-static inline vec_mask vec_or(vec_mask a, vec_mask b)
-{
-    return a | b;
-}
-
-/* All lanes are set. */
-static inline bool vec_all(vec_mask m)
-{
-    return m == 0xffff;
-}
-
-static inline vec vec_abs(vec a)
-{
-    return _mm512_abs_ps(a);
-}
-
-/* To the nearest integer, ties to even. */
-static inline vec vec_nearest(vec v)
-{
-    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT);
-}
-
-/* A bit a lane, the first lane lowest. */
-static inline unsigned vec_bits(vec_mask m)
-{
-    return m;
-}
-
-static inline float vec_largest(vec v)
-{
-    return _mm512_reduce_max_ps(v);
-}
-
-/* qn_truncate, then the low byte, as a float -128..127. */
-static inline vec vec_truncate_byte(vec v)
-{
-    const __m512i i = _mm512_cvttps_epi32(v);
-    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(i, 24), 24));
-}
-
-/* trunc(v) for |v| < 2^31, as a float. */
-static inline vec vec_truncate(vec v)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvttps_epi32(v));
-}
-
-/* table[trunc(i)] for 0 <= i < 16. */
-static inline vec vec_lookup16(const float table[16], vec i)
-{
-    return _mm512_permutexvar_ps(_mm512_cvttps_epi32(i), _mm512_loadu_ps(table));
-}
-
-/* LANES float16 and bfloat16 numbers at p. */
-static inline vec vec_of_halves(const void *p)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
-}
-
-static inline vec vec_of_bfloat16s(const void *p)
-{
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
-
-/* qn_nearest and qn_clamp, lane by lane, for any v. */
-static inline vec vec_code(vec v, int low, int high)
-{
-    const __m512i bits = _mm512_castps_si512(_mm512_add_ps(v, _mm512_set1_ps(12582912.0f)));
-    __m512i i = _mm512_sub_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(0x7fffff)),
-                                 _mm512_set1_epi32(0x400000));
-    i = _mm512_min_epi32(_mm512_max_epi32(i, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
-    return _mm512_cvtepi32_ps(i);
-}
-
-/* Integers -128..255 in float lanes to bytes. */
-static inline void vec_store_bytes(uint8_t *out, vec v)
-{
-    _mm_storeu_si128((__m128i *)out, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
-}
-
-#else
-
-enum { LANES = 8 };
-typedef __m256 vec;
-typedef __m256 vec_mask;
-
-#define VEC_OP(name) _mm256_##name
-
-static inline vec vec_select(vec_mask m, vec yes, vec no)
-{
-    return _mm256_blendv_ps(no, yes, m);
-}
-
-static inline vec_mask vec_less(vec a, vec b)
-{
-    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
-}
-
-static inline vec_mask vec_equal(vec a, vec b)
-{
-    return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
-}
-
-static inline vec_mask vec_and(vec_mask a, vec_mask b)
-{
-    return _mm256_and_ps(a, b);
-}
-
-static inline vec_mask vec_or(vec_mask a, vec_mask b)
-{
-    return _mm256_or_ps(a, b);
-}
-
-static inline bool vec_all(vec_mask m)
-{
-    return _mm256_movemask_ps(m) == 0xff;
-}
-
-static inline vec vec_abs(vec a)
-{
-    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
-}
-
-static inline vec vec_nearest(vec v)
-{
-    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
-static inline unsigned vec_bits(vec_mask m)
-{
-    return (unsigned)_mm256_movemask_ps(m);
-}
-
-static inline float vec_largest(vec v)
-{
-    const __m128 a = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    const __m128 b = _mm_max_ps(a, _mm_movehl_ps(a, a));
-    return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
-}
-
-static inline vec vec_truncate_byte(vec v)
-{
-    const __m256i i = _mm256_cvttps_epi32(v);
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(i, 24), 24));
-}
-
-static inline vec vec_truncate(vec v)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvttps_epi32(v));
-}
-
-static inline vec vec_lookup16(const float table[16], vec i)
-{
-    const __m256i at = _mm256_cvttps_epi32(i);
-    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), at);
-    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), at);
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
-}
-
-static inline vec vec_of_halves(const void *p)
-{
-    return _mm256_cvtph_ps(_mm_loadu_si128(p));
-}
-
-static inline vec vec_of_bfloat16s(const void *p)
-{
-    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-}
-
-static inline vec vec_code(vec v, int low, int high)
-{
-    const __m256i bits = _mm256_castps_si256(_mm256_add_ps(v, _mm256_set1_ps(12582912.0f)));
-    __m256i i = _mm256_sub_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffff)),
-                                 _mm256_set1_epi32(0x400000));
-    i = _mm256_min_epi32(_mm256_max_epi32(i, _mm256_set1_epi32(low)), _mm256_set1_epi32(high));
-    return _mm256_cvtepi32_ps(i);
-}
-
-static inline void vec_store_bytes(uint8_t *out, vec v)
-{
-    const __m256i i = _mm256_and_si256(_mm256_cvttps_epi32(v), _mm256_set1_epi32(255));
-    const __m128i words =
-        _mm_packus_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
-    _mm_storel_epi64((__m128i *)out, _mm_packus_epi16(words, words));
-}
-
-#endif
+/* f of each register. */
+#define VEC_1(f, v) ((vec){f((v).a), f((v).b)})
+#define VEC_2(f, v, w) ((vec){f((v).a, (w).a), f((v).b, (w).b)})
+#define MASK_2(f, v, w) ((vec_mask){f((v).a, (w).a), f((v).b, (w).b)})
 
 static inline vec vec_load(const float *p)
 {
-    return VEC_OP(loadu_ps)(p);
+    return (vec){reg_load(p), reg_load(p + REG_LANES)};
 }
 
 static inline void vec_store(float *p, vec v)
 {
-    VEC_OP(storeu_ps)(p, v);
+    reg_store(p, v.a);
+    reg_store(p + REG_LANES, v.b);
 }
 
 static inline vec vec_all_of(float x)
 {
-    return VEC_OP(set1_ps)(x);
+    return (vec){reg_all_of(x), reg_all_of(x)};
 }
 
-static inline vec vec_add(vec a, vec b)
+static inline vec vec_select(vec_mask m, vec yes, vec no)
 {
-    return VEC_OP(add_ps)(a, b);
+    return (vec){reg_select(m.a, yes.a, no.a), reg_select(m.b, yes.b, no.b)};
 }
 
-static inline vec vec_sub(vec a, vec b)
+static inline bool vec_all(vec_mask m)
 {
-    return VEC_OP(sub_ps)(a, b);
+    return reg_all(m.a) && reg_all(m.b);
 }
 
-static inline vec vec_mul(vec a, vec b)
+static inline unsigned vec_bits(vec_mask m)
 {
-    return VEC_OP(mul_ps)(a, b);
+    return reg_bits(m.a) | reg_bits(m.b) << REG_LANES;
 }
 
-static inline vec vec_div(vec a, vec b)
+static inline float vec_largest(vec v)
 {
-    return VEC_OP(div_ps)(a, b);
+    return reg_largest(reg_max(v.a, v.b));
 }
 
-static inline vec vec_min(vec a, vec b)
+static inline vec vec_lookup16(const float table[16], vec i)
 {
-    return VEC_OP(min_ps)(a, b);
+    return (vec){reg_lookup16(table, i.a), reg_lookup16(table, i.b)};
 }
 
-static inline vec vec_max(vec a, vec b)
+static inline vec vec_code(vec v, int low, int high)
 {
-    return VEC_OP(max_ps)(a, b);
+    return (vec){reg_code(v.a, low, high), reg_code(v.b, low, high)};
 }
 
-static inline vec vec_sqrt(vec a)
+static inline void vec_store_bytes(uint8_t *out, vec v)
 {
-    return VEC_OP(sqrt_ps)(a);
+    reg_store_bytes(out, v.a);
+    reg_store_bytes(out + REG_LANES, v.b);
 }
 
-static inline vec vec_negate(vec a)
+#else
+
+enum { LANES = REG_LANES };
+
+typedef reg vec;
+typedef reg_mask vec_mask;
+
+#define VEC_1(f, v) f(v)
+#define VEC_2(f, v, w) f(v, w)
+#define MASK_2(f, v, w) f(v, w)
+
+static inline vec vec_load(const float *p)
 {
-    return vec_sub(vec_all_of(-0.0f), a);
+    return reg_load(p);
 }
 
-/* qn_nearest and a clamp for |v| < 2^22, as a float: less work. */
+static inline void vec_store(float *p, vec v)
+{
+    reg_store(p, v);
+}
+
+static inline vec vec_all_of(float x)
+{
+    return reg_all_of(x);
+}
+
+static inline vec vec_select(vec_mask m, vec yes, vec no)
+{
+    return reg_select(m, yes, no);
+}
+
+static inline bool vec_all(vec_mask m)
+{
+    return reg_all(m);
+}
+
+static inline unsigned vec_bits(vec_mask m)
+{
+    return reg_bits(m);
+}
+
+static inline float vec_largest(vec v)
+{
+    return reg_largest(v);
+}
+
+static inline vec vec_lookup16(const float table[16], vec i)
+{
+    return reg_lookup16(table, i);
+}
+
+static inline vec vec_code(vec v, int low, int high)
+{
+    return reg_code(v, low, high);
+}
+
+static inline void vec_store_bytes(uint8_t *out, vec v)
+{
+    reg_store_bytes(out, v);
+}
+
+#endif
+
+static inline vec vec_abs(vec v)
+{
+    return VEC_1(reg_abs, v);
+}
+
+static inline vec vec_nearest(vec v)
+{
+    return VEC_1(reg_nearest, v);
+}
+
+static inline vec vec_truncate(vec v)
+{
+    return VEC_1(reg_truncate, v);
+}
+
+static inline vec vec_truncate_byte(vec v)
+{
+    return VEC_1(reg_truncate_byte, v);
+}
+
+static inline vec vec_sqrt(vec v)
+{
+    return VEC_1(reg_sqrt, v);
+}
+
+static inline vec vec_negate(vec v)
+{
+    return VEC_1(reg_negate, v);
+}
+
+static inline vec vec_add(vec v, vec w)
+{
+    return VEC_2(reg_add, v, w);
+}
+
+static inline vec vec_sub(vec v, vec w)
+{
+    return VEC_2(reg_sub, v, w);
+}
+
+static inline vec vec_mul(vec v, vec w)
+{
+    return VEC_2(reg_mul, v, w);
+}
+
+static inline vec vec_div(vec v, vec w)
+{
+    return VEC_2(reg_div, v, w);
+}
+
+static inline vec vec_min(vec v, vec w)
+{
+    return VEC_2(reg_min, v, w);
+}
+
+static inline vec vec_max(vec v, vec w)
+{
+    return VEC_2(reg_max, v, w);
+}
+
+static inline vec_mask vec_less(vec v, vec w)
+{
+    return MASK_2(reg_less, v, w);
+}
+
+static inline vec_mask vec_equal(vec v, vec w)
+{
+    return MASK_2(reg_equal, v, w);
+}
+
+static inline vec_mask vec_and(vec_mask v, vec_mask w)
+{
+    return MASK_2(reg_and, v, w);
+}
+
+static inline vec_mask vec_or(vec_mask v, vec_mask w)
+{
+    return MASK_2(reg_or, v, w);
+}
+
+/* qn_nearest and a clamp for |v| < 2^22, as a float: less work than vec_code. */
 static inline vec vec_near_code(vec v, float low, float high)
 {
     return vec_min(vec_max(vec_nearest(v), vec_all_of(low)), vec_all_of(high));
