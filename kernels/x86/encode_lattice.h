@@ -6,6 +6,7 @@
 #include "kernels/scalar/lattice.h"
 #include "kernels/scalar/search.h"
 #include "kernels/x86/near_lanes.h"
+#include "kernels/x86/positive_lanes.h"
 #include "kernels/x86/search_lanes.h"
 #include "kernels/x86/x86.h"
 
@@ -29,7 +30,8 @@ typedef struct {
     int n, dims, levels, bits;
 } lattice_shape;
 
-static const lattice_shape shape_iq3 = {32, 4, 8, 3}, shape_iq2 = {16, 8, 3, 2};
+static const lattice_shape shape_iq3 = {32, 4, 8, 3}, shape_iq2 = {16, 8, 3, 2},
+                           shape_iq2_xxs = {32, 8, 3, 2};
 #define INLINE static inline __attribute__((always_inline))
 
 /* ---- weights and signs ------------------------------------------------------------- */
@@ -88,11 +90,6 @@ INLINE vec split_lattice(const lattice_shape *s, lattice_batch *b)
     for (int j = LANES; j < s->n * LANES; j += LANES) most = vec_max(vec_load(b->x + j), most);
     for (int j = 0; j < s->n * LANES; j += LANES)
         vec_store(b->wx + j, vec_mul(vec_load(b->w + j), vec_load(b->x + j)));
-    for (int lane = 0; lane < LANES; lane++)
-        for (int j = 0; j < s->n; j++) {
-            b->row_x[lane * s->n + j] = b->x[j * LANES + lane];
-            b->row_root[lane * s->n + j] = b->root[j * LANES + lane];
-        }
     return most;
 }
 
@@ -212,11 +209,41 @@ INLINE vec try_lattice_again(const lattice_shape *s, lattice_batch *b, vec scale
     return vec_select(vec_and(again, vec_less(zero, ll)), vec_div(xl, ll), scale);
 }
 
+/* Lane by lane, too: eight coordinates are taken from memory at once. */
+INLINE void store_rows(const lattice_shape *s, lattice_batch *b)
+{
+    for (int lane = 0; lane < LANES; lane++)
+        for (int j = 0; j < s->n; j++) {
+            b->row_x[lane * s->n + j] = b->x[j * LANES + lane];
+            b->row_root[lane * s->n + j] = b->root[j * LANES + lane];
+        }
+}
+
+/* The largest magnitude and the scale from which to look; the lanes that are not
+ * empty are returned. */
+INLINE vec_mask first_scale(const lattice_shape *s, lattice_batch *b, vec *most, vec *scale)
+{
+    const vec zero = vec_all_of(0.0f), one = vec_all_of(1.0f), least = vec_all_of(b->how->least);
+    vec_mask full =
+        vec_and(vec_less(zero, *most), vec_or(vec_less(least, *most), vec_equal(least, *most)));
+    *most = vec_select(full, *most, one);
+    if (!b->how->positive_start) {
+        *scale = vec_div(*most, vec_all_of((float)(2 * s->levels - 1)));
+        return full;
+    }
+    *scale = search_positive_lanes(s->n, s->levels + 1, b->x, b->w, *most, b->row_x);
+    *most = vec_mul(*scale, vec_all_of((float)s->levels));
+    full = vec_and(full, vec_less(zero, *most));
+    *most = vec_select(full, *most, one);
+    return full;
+}
+
 /* LANES groups at x, the first of them group `at` of `found`. */
 INLINE void search_lattice(const lattice_shape *s, const qn_lattice_search *how, const float *x,
                            const float *importance, const float *spread, int at,
                            qn_lattice_groups *found)
 {
+    const vec zero = vec_all_of(0.0f);
     const int per_super = QN_SUPER / s->n;
     lattice_batch b = {.how = how, .lattice = qn_lattice_get(how->id)};
     float scales[LANES];
@@ -224,12 +251,9 @@ INLINE void search_lattice(const lattice_shape *s, const qn_lattice_search *how,
     if (importance) transpose_groups(importance, (size_t)s->n, b.w);
     for (int lane = 0; lane < LANES; lane++) scales[lane] = spread[(at + lane) / per_super];
     weigh_lattice(s, importance, vec_load(scales), &b);
-    vec most = split_lattice(s, &b);
-    vec scale = vec_div(most, vec_all_of((float)(2 * s->levels - 1)));
-    const vec zero = vec_all_of(0.0f), least = vec_all_of(how->least);
-    const vec_mask full =
-        vec_and(vec_less(zero, most), vec_or(vec_less(least, most), vec_equal(least, most)));
-    most = vec_select(full, most, vec_all_of(1.0f));
+    vec most = split_lattice(s, &b), scale;
+    const vec_mask full = first_scale(s, &b, &most, &scale);
+    if (s->dims == 8) store_rows(s, &b);
     scale = try_lattice(s, &b, most, scale);
     scale = vec_select(full, try_lattice_again(s, &b, scale), zero);
     vec_store(scales, scale);
@@ -268,6 +292,12 @@ static void search_iq2(const qn_lattice_search *how, const float *x, const float
                        const float *spread, int at, qn_lattice_groups *found)
 {
     search_lattice(&shape_iq2, how, x, importance, spread, at, found);
+}
+
+static void search_iq2_xxs(const qn_lattice_search *how, const float *x, const float *importance,
+                           const float *spread, int at, qn_lattice_groups *found)
+{
+    search_lattice(&shape_iq2_xxs, how, x, importance, spread, at, found);
 }
 
 enum { TOGETHER_MAX = LANES / 8 };
@@ -344,10 +374,23 @@ static void encode_iq2_xs(const float *x, const float *weights, void *blocks, si
     }
 }
 
+static void encode_iq2_xxs(const float *x, const float *weights, void *blocks, size_t n)
+{
+    qn_block_iq2_xxs *b = blocks;
+    for (size_t i = 0; i < n;) {
+        qn_lattice_groups g[TOGETHER_MAX];
+        const size_t done = search_together(&qn_search_iq2_xxs, search_iq2_xxs, x + i,
+                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < done; k++) qn_finish_iq2_xxs(g + k, b++);
+        i += done * QN_SUPER;
+    }
+}
+
 void QN_USE(qn_kernels *k)
 {
     k->encode[QN_IQ3_S] = encode_iq3_s;
     k->encode[QN_IQ3_XXS] = encode_iq3_xxs;
     k->encode[QN_IQ2_S] = encode_iq2_s;
     k->encode[QN_IQ2_XS] = encode_iq2_xs;
+    k->encode[QN_IQ2_XXS] = encode_iq2_xxs;
 }

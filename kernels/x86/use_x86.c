@@ -11,6 +11,7 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_encode_iq4_avx2(k);
     qn_use_encode_blocks32_avx2(k);
     qn_use_encode_lattice_avx2(k);
+    qn_use_encode_iq1_avx2(k);
 }
 
 void qn_use_avx512(qn_kernels *k)
@@ -24,4 +25,5 @@ void qn_use_avx512(qn_kernels *k)
     qn_use_encode_iq4_avx512(k);
     qn_use_encode_blocks32_avx512(k);
     qn_use_encode_lattice_avx512(k);
+    qn_use_encode_iq1_avx512(k);
 }

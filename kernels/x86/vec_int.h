@@ -18,6 +18,11 @@ static inline vec_mask int_equal(vec_int a, vec_int b)
     return _mm512_cmpeq_epi32_mask(a, b);
 }
 
+static inline vec_mask int_less(vec_int a, vec_int b)
+{
+    return _mm512_cmplt_epi32_mask(a, b);
+}
+
 static inline vec_int int_load(const uint32_t *p)
 {
     return _mm512_loadu_si512(p);
@@ -109,6 +114,11 @@ static inline vec_mask int_equal(vec_int a, vec_int b)
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b));
 }
 
+static inline vec_mask int_less(vec_int a, vec_int b)
+{
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a));
+}
+
 static inline vec_int int_load(const uint32_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
@@ -192,6 +202,11 @@ static inline vec_int int_all_of(int n)
 static inline vec_int int_add(vec_int a, vec_int b)
 {
     return VEC_OP(add_epi32)(a, b);
+}
+
+static inline vec float_of_int(vec_int v)
+{
+    return VEC_OP(cvtepi32_ps)(v);
 }
 
 static inline vec_int int_sub(vec_int a, vec_int b)

@@ -18,6 +18,7 @@ void qn_use_encode_k16_avx2(qn_kernels *k);
 void qn_use_encode_iq4_avx2(qn_kernels *k);
 void qn_use_encode_blocks32_avx2(qn_kernels *k);
 void qn_use_encode_lattice_avx2(qn_kernels *k);
+void qn_use_encode_iq1_avx2(qn_kernels *k);
 void qn_use_decode_blocks_avx512(qn_kernels *k);
 void qn_use_decode_lattice_avx512(qn_kernels *k);
 void qn_use_math_avx512(qn_kernels *k);
@@ -27,5 +28,6 @@ void qn_use_encode_k16_avx512(qn_kernels *k);
 void qn_use_encode_iq4_avx512(qn_kernels *k);
 void qn_use_encode_blocks32_avx512(qn_kernels *k);
 void qn_use_encode_lattice_avx512(qn_kernels *k);
+void qn_use_encode_iq1_avx512(qn_kernels *k);
 
 #endif
