@@ -15,8 +15,7 @@ enum { MX = 32, NV = 64, NV_GROUP = 16 };
 
 /* ---- codes ------------------------------------------------------------------------- */
 
-/* The first of the nearest levels, which for zeros is the positive one. */
-static uint8_t code_of(float x, float d)
+uint8_t qn_fp4_code(float x, float d)
 {
     int best = 0;
     float least = fabsf(x);
@@ -33,7 +32,7 @@ static uint8_t code_of(float x, float d)
 static void pack(const float *x, float d, int half, uint8_t *out)
 {
     for (int j = 0; j < half; j++)
-        out[j] = (uint8_t)(code_of(x[j], d) | code_of(x[j + half], d) << 4);
+        out[j] = (uint8_t)(qn_fp4_code(x[j], d) | qn_fp4_code(x[j + half], d) << 4);
 }
 
 static void unpack(const uint8_t *in, float d, int half, float *out)

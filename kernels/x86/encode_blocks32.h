@@ -8,6 +8,7 @@
 #define VEC_PAIRS
 #include "kernels/half.h"
 #include "kernels/scalar/blocks32.h"
+#include "kernels/x86/pack.h"
 #include "kernels/x86/search_lanes.h"
 #include "kernels/x86/x86.h"
 
@@ -79,15 +80,6 @@ static inline float round_affine(const float *x, int top, uint8_t *q, float *low
 }
 
 /* ---- packing ----------------------------------------------------------------------- */
-
-static inline void pack_nibbles(const uint8_t q[BLOCK], uint8_t *out)
-{
-    const __m128i low = _mm_loadu_si128((const __m128i *)q);
-    const __m128i high = _mm_loadu_si128((const __m128i *)(q + 16));
-    const __m128i nibble = _mm_set1_epi8(15);
-    _mm_storeu_si128((__m128i *)out, _mm_or_si128(_mm_and_si128(low, nibble),
-                                                  _mm_slli_epi16(_mm_and_si128(high, nibble), 4)));
-}
 
 static inline void pack_fifth_bits(const uint8_t q[BLOCK], uint8_t out[4])
 {

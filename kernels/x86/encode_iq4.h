@@ -7,6 +7,7 @@
 #define VEC_PAIRS
 #include "kernels/half.h"
 #include "kernels/scalar/iq4.h"
+#include "kernels/x86/pack.h"
 #include "kernels/x86/search_lanes.h"
 #include "kernels/x86/x86.h"
 
@@ -106,11 +107,7 @@ static inline void code(batch *b, const float *inverse, uint8_t q[LANES][GROUP /
     for (size_t j = 0; j < CELLS; j += LANES)
         vec_store(b->q + j, nearest_code(vec_mul(vec_load(inverse), vec_load(b->x + j))));
     unload_codes(b->q, GROUP, codes[0]);
-    for (int i = 0; i < LANES; i++) {
-        const __m128i low = _mm_loadu_si128((const __m128i *)codes[i]);
-        const __m128i high = _mm_loadu_si128((const __m128i *)(codes[i] + 16));
-        _mm_storeu_si128((__m128i *)q[i], _mm_or_si128(low, _mm_slli_epi16(high, 4)));
-    }
+    for (int i = 0; i < LANES; i++) pack_nibbles(codes[i], q[i]);
 }
 
 static void encode_iq4_nl(const float *x, const float *weights, void *blocks, size_t n)

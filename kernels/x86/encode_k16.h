@@ -142,11 +142,13 @@ static inline vec_mask largest_elements(const batch *b, vec *most)
 }
 
 /* One pass of qn_search_three_bits' coordinate descent; false when no lane
- * changed.  A lane that did not change will not in the next pass either. */
+ * changed.  A lane that did not change will not in the next pass either.
+ * Branches, not selects: foretold ones free the next step from waiting for this
+ * one's division, and after two passes hardly a lane changes. */
 static inline bool improve_q3(batch *b, vec *sum_xl, vec *sum_ll)
 {
     const vec zero = vec_all_of(0.0f);
-    unsigned changed = 0;
+    bool changed = false;
     for (size_t j = 0; j < CELLS; j += LANES) {
         const vec x = vec_load(b->x + j), q = vec_load(b->q + j), w = vec_load(b->w + j);
         const vec wx = vec_load(b->wx + j);
@@ -154,14 +156,16 @@ static inline bool improve_q3(batch *b, vec *sum_xl, vec *sum_ll)
         const vec ll = vec_sub(*sum_ll, vec_mul(vec_mul(w, q), q));
         const vec fresh =
             vec_code(vec_div(vec_mul(x, ll), xl), -QN_Q3_K_LEVELS, QN_Q3_K_LEVELS - 1);
+        const vec_mask other = vec_or(vec_less(q, fresh), vec_less(fresh, q));
+        vec_mask better = vec_and(other, vec_less(zero, xl));
+        if (!vec_bits(better)) continue;
         const vec other_xl = vec_add(xl, vec_mul(wx, fresh));
         const vec other_ll = vec_add(ll, vec_mul(vec_mul(w, fresh), fresh));
         const vec old = vec_mul(vec_mul(*sum_xl, *sum_xl), other_ll);
         const vec score = vec_mul(vec_mul(other_xl, other_xl), *sum_ll);
-        vec_mask better = vec_and(vec_less(zero, xl), vec_less(zero, other_ll));
-        better = vec_and(better, vec_less(old, score));
-        better = vec_and(better, vec_or(vec_less(q, fresh), vec_less(fresh, q)));
-        changed |= vec_bits(better);
+        better = vec_and(better, vec_and(vec_less(zero, other_ll), vec_less(old, score)));
+        if (!vec_bits(better)) continue;
+        changed = true;
         vec_store(b->q + j, vec_select(better, fresh, q));
         *sum_xl = vec_select(better, other_xl, *sum_xl);
         *sum_ll = vec_select(better, other_ll, *sum_ll);

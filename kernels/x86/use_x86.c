@@ -9,6 +9,8 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_encode_k32_avx2(k);
     qn_use_encode_k16_avx2(k);
     qn_use_encode_iq4_avx2(k);
+    qn_use_encode_fp4_avx2(k);
+    qn_use_encode_ternary_avx2(k);
     qn_use_encode_blocks32_avx2(k);
     qn_use_encode_lattice_avx2(k);
     qn_use_encode_iq1_avx2(k);
@@ -23,6 +25,8 @@ void qn_use_avx512(qn_kernels *k)
     qn_use_encode_k32_avx512(k);
     qn_use_encode_k16_avx512(k);
     qn_use_encode_iq4_avx512(k);
+    qn_use_encode_fp4_avx512(k);
+    qn_use_encode_ternary_avx512(k);
     qn_use_encode_blocks32_avx512(k);
     qn_use_encode_lattice_avx512(k);
     qn_use_encode_iq1_avx512(k);
