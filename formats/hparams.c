@@ -46,6 +46,7 @@ static qn_status complete_sizes(qn_hparams *h, const char *where, qn_error *err)
                        "head size is given",
                        where, (unsigned long long)h->hidden, (unsigned long long)h->n_heads);
     if (!h->n_kv_heads) h->n_kv_heads = h->n_heads;
+    if (!h->n_input_vocab) h->n_input_vocab = h->n_vocab;
     if (!h->head_dim) h->head_dim = h->hidden / h->n_heads;
     if (!h->value_dim) h->value_dim = h->head_dim;
     if (!h->rope_dims) h->rope_dims = h->head_dim;
@@ -65,6 +66,13 @@ static qn_status complete_rope(qn_hparams *h, const char *where, qn_error *err)
         (status = check_real(h->rope_theta, "rope theta", where, err)))
         return status;
     if (h->rope_scaling == QN_ROPE_NONE) return QN_OK;
+    if (h->rope_scaling == QN_ROPE_PROPORTIONAL) {
+        if (h->rope_factor == 0) h->rope_factor = 1;
+        if (!(h->rope_partial > 0 && h->rope_partial <= 1))
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: proportional rope turns %g of the pairs, not above 0 to 1", where,
+                           h->rope_partial);
+    }
     if ((status = check_real(h->rope_factor, "the rope scaling factor", where, err))) return status;
     if (h->rope_scaling == QN_ROPE_LLAMA3 &&
         ((status = check_real(h->rope_low_freq, "rope scaling's low_freq_factor", where, err)) ||
@@ -125,6 +133,7 @@ static qn_status settle_windows(qn_hparams *h, const char *where, qn_error *err)
         for (uint64_t i = 0; i < h->n_layers; i++)
             h->slides.of[i] = !h->window_period || (i + 1) % h->window_period != 0;
     }
+    if (h->last_is_full && h->slides.n == h->n_layers) h->slides.of[h->n_layers - 1] = 0;
     const qn_status status = check_list(&h->slides, h, "sliding layers", where, err);
     if (status) return status;
     for (uint32_t i = 0; i < h->slides.n; i++)
@@ -163,6 +172,34 @@ static qn_status check_layer(const qn_hparams *h, uint64_t i, const char *where,
     return QN_OK;
 }
 
+/* KV heads of full layers as a list, and back. */
+static void settle_kv_heads(qn_hparams *h)
+{
+    qn_layer_counts *list = &h->n_kv_heads_of;
+    if (!list->n && h->value_is_key && h->n_kv_heads_full)
+        for (; list->n < h->n_layers; list->n++)
+            list->of[list->n] =
+                (uint32_t)(h->slides.of[list->n] ? h->n_kv_heads : h->n_kv_heads_full);
+    for (uint32_t i = list->n; i-- > 0;) {
+        if (h->slides.n && !h->slides.of[i])
+            h->n_kv_heads_full = list->of[i];
+        else
+            h->n_kv_heads = list->of[i];
+    }
+    if (list->n && !h->n_kv_heads) h->n_kv_heads = list->of[0];
+    if (!list->n) h->n_kv_heads_full = 0;
+}
+
+static void settle_widths(qn_hparams *h)
+{
+    qn_layer_counts *list = &h->feed_forward_of;
+    if (list->n && !h->feed_forward) h->feed_forward = list->of[0];
+    if (!h->wide_shared_mlp) return;
+    for (uint64_t i = 0; i < h->n_layers; i++)
+        list->of[i] = (uint32_t)(h->feed_forward * (i + h->n_shared_kv < h->n_layers ? 1 : 2));
+    list->n = (uint32_t)h->n_layers;
+}
+
 static qn_status complete_layers(qn_hparams *h, const char *where, qn_error *err)
 {
     qn_status status;
@@ -173,8 +210,12 @@ static qn_status complete_layers(qn_hparams *h, const char *where, qn_error *err
         (status = check_list(&h->n_kv_heads_of, h, "KV heads", where, err)) ||
         (status = settle_windows(h, where, err)))
         return status;
-    if (h->feed_forward_of.n && !h->feed_forward) h->feed_forward = h->feed_forward_of.of[0];
-    if (h->n_kv_heads_of.n && !h->n_kv_heads) h->n_kv_heads = h->n_kv_heads_of.of[0];
+    if (h->feed_forward > most || h->n_kv_heads > most || h->n_kv_heads_full > most ||
+        h->layer_input > most || h->n_input_vocab > most)
+        return qn_fail(err, QN_ERR_DATA, "%s: a size is above %llu", where,
+                       (unsigned long long)most);
+    settle_kv_heads(h);
+    settle_widths(h);
     return settle_head_sizes(h, where, err);
 }
 
@@ -255,8 +296,12 @@ qn_layer_sizes qn_hparams_layer(const qn_hparams *h, uint64_t layer)
 /* ---- names ---------------------------------------------------------------------------- */
 
 static const char *const scaling_names[] = {
-    [QN_ROPE_NONE] = "none", [QN_ROPE_LINEAR] = "linear",   [QN_ROPE_LLAMA3] = "llama3",
-    [QN_ROPE_YARN] = "yarn", [QN_ROPE_DYNAMIC] = "dynamic",
+    [QN_ROPE_NONE] = "none",
+    [QN_ROPE_LINEAR] = "linear",
+    [QN_ROPE_LLAMA3] = "llama3",
+    [QN_ROPE_YARN] = "yarn",
+    [QN_ROPE_PROPORTIONAL] = "proportional",
+    [QN_ROPE_DYNAMIC] = "dynamic",
 };
 #define N_SCALINGS (sizeof scaling_names / sizeof *scaling_names)
 
@@ -300,7 +345,9 @@ qn_status qn_rope_scaling_by_name(qn_str name, const char *where, qn_rope_scalin
         *out = QN_ROPE_NONE;
         return QN_OK;
     }
-    return qn_fail(err, QN_ERR_UNSUPPORTED,
-                   "%s: rope scaling \"%.*s\" is not one of default, linear, dynamic, llama3, yarn",
-                   where, (int)name.n, name.s);
+    return qn_fail(
+        err, QN_ERR_UNSUPPORTED,
+        "%s: rope scaling \"%.*s\" is not one of default, linear, dynamic, llama3, yarn, "
+        "proportional",
+        where, (int)name.n, name.s);
 }

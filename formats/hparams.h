@@ -19,7 +19,8 @@ typedef enum {
     QN_ROPE_LINEAR,   /* inv_freq / factor */
     QN_ROPE_LLAMA3,   /* divisors in rope_freqs.weight */
     QN_ROPE_YARN,
-    QN_ROPE_DYNAMIC /* NTK by length: only up to the trained length is it plain */
+    QN_ROPE_PROPORTIONAL, /* only the first pairs turn: divisors 1 and 1e30 in rope_freqs.weight */
+    QN_ROPE_DYNAMIC       /* NTK by length: only up to the trained length is it plain */
 } qn_rope_scaling;
 
 typedef enum { QN_SILU = 0, QN_GELU_TANH } qn_activation;
@@ -48,6 +49,7 @@ typedef struct {
      * every layer but each window_period-th slides, 0: all do. */
     uint64_t window; /* 0: no layer slides */
     uint64_t window_period;
+    bool last_is_full; /* and the last layer never slides, whatever a list says */
     qn_layer_counts slides;
     /* What is different in sliding layers; 0: nothing, these sizes are the
      * others', and they rotate as the others. */
@@ -56,6 +58,11 @@ typedef struct {
     /* The last so many layers have no keys and values of their own: they read
      * those of the last layer of their kind before them. */
     uint64_t n_shared_kv;
+    bool wide_shared_mlp;     /* those layers' MLPs are twice as wide */
+    uint64_t n_kv_heads_full; /* of full layers, where value_is_key; 0: as the others */
+    /* Every layer's own input (validate/layer_inputs.h): its width, 0: none, and
+     * the rows of its table, 0: n_vocab. */
+    uint64_t layer_input, n_input_vocab;
     /* config.json's per_layer_config as read; complete() gives it to the two
      * kinds of layers. */
     qn_layer_counts head_dim_of;
@@ -72,7 +79,8 @@ typedef struct {
     uint64_t rope_dims; /* rotated elements of a head */
     double rope_theta;
     qn_rope_scaling rope_scaling;
-    double rope_factor; /* linear, llama3, yarn */
+    double rope_factor;  /* linear, llama3, yarn; proportional, where 0 is 1 */
+    double rope_partial; /* proportional: this part of the pairs turns */
     double rope_low_freq,
         rope_high_freq;         /* llama3; 0 when a GGUF file's divisors fit no such rule */
     uint64_t rope_original_ctx; /* llama3, yarn */

@@ -53,7 +53,8 @@ static qn_status add_computed(qn_model *m, qn_error *err)
     qn_status status = QN_OK;
     for (size_t i = 0; i < m->family->n_roles && !status; i++)
         if (m->family->roles[i].transform == QN_ROPE_DIVISORS &&
-            m->hparams.rope_scaling == QN_ROPE_LLAMA3)
+            (m->hparams.rope_scaling == QN_ROPE_LLAMA3 ||
+             m->hparams.rope_scaling == QN_ROPE_PROPORTIONAL))
             status = add_divisors(m, &m->family->roles[i], err);
     return status;
 }
@@ -66,7 +67,8 @@ static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
     qn_status status;
     const char *file = m->reader->files[t->file].path;
     const qn_role *role = qn_family_role(m->family, t->name, false, &layer);
-    const bool known = role && qn_role_allowed(role, &m->hparams) && layer < m->hparams.n_layers;
+    const bool known =
+        role && layer < m->hparams.n_layers && qn_role_allowed(role, &m->hparams, layer);
     if (!known && qn_family_is_tower(m->family, t->name)) {
         m->n_towers++;
         return QN_OK;
@@ -110,7 +112,7 @@ static qn_status check_complete(const qn_model *m, qn_error *err)
     for (uint64_t layer = 0; layer < m->hparams.n_layers; layer++)
         for (size_t i = 0; i < f->n_roles; i++) {
             const qn_role *role = &f->roles[i];
-            if (!role->checkpoint || !qn_role_needed(role, &m->hparams)) continue;
+            if (!role->checkpoint || !qn_role_needed(role, &m->hparams, layer)) continue;
             if (layer && !qn_role_is_layered(role)) continue;
             if (qn_model_find(m, qn_role_name(role->gguf, layer, name, sizeof name))) continue;
             qn_role_name(role->checkpoint, layer, name, sizeof name);

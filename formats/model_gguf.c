@@ -97,11 +97,40 @@ static qn_status check_complete(const qn_model *m, const qn_family *f, qn_error 
     for (uint64_t layer = 0; layer < m->hparams.n_layers; layer++)
         for (size_t i = 0; i < f->n_roles; i++) {
             const qn_role *role = &f->roles[i];
-            if (role->need != QN_NEEDED || (layer && !qn_role_is_layered(role))) continue;
+            /* Biases are what the tensors say: a model may have some of them. */
+            if (role->need == QN_IF_ATTENTION_BIAS || role->need == QN_IF_MLP_BIAS ||
+                !qn_role_needed(role, &m->hparams, layer) || (layer && !qn_role_is_layered(role)))
+                continue;
             if (!qn_reader_find(m->reader, qn_role_name(role->gguf, layer, name, sizeof name)))
                 return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s\" is missing", m->path, name);
         }
     return QN_OK;
+}
+
+/* Rows of the tensor whose first size is dim; 0: there is none. */
+static uint64_t rows_of(const qn_reader *r, const qn_family *f, qn_dim dim)
+{
+    for (size_t i = 0; i < f->n_roles; i++) {
+        const qn_tensor *t = NULL;
+        if (f->roles[i].shape[0] == dim) t = qn_reader_find(r, f->roles[i].gguf);
+        if (t && t->rank) return t->dims[0];
+    }
+    return 0;
+}
+
+/* Whether a full layer that needs values of its own has no matrix for them. */
+static bool lacks_values(const qn_model *m, const qn_family *f)
+{
+    char name[160];
+    for (size_t i = 0; i < f->n_roles; i++)
+        for (uint64_t layer = 0; layer < m->hparams.n_layers; layer++)
+            if (f->roles[i].need == QN_IF_OWN_VALUES &&
+                qn_role_needed(&f->roles[i], &m->hparams, layer) &&
+                !qn_hparams_layer(&m->hparams, layer).slides &&
+                !qn_reader_find(m->reader,
+                                qn_role_name(f->roles[i].gguf, layer, name, sizeof name)))
+                return true;
+    return false;
 }
 
 static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
@@ -118,9 +147,12 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
             (f->roles[i].need == QN_IF_UNTIED || f->roles[i].need == QN_ONLY_UNTIED) && !t;
     }
     const bool tied = m->hparams.tied;
+    const uint64_t n_input_vocab = rows_of(m->reader, f, QN_INPUT_VOCAB);
     if ((status = qn_hparams_from_metadata(f, m->metadata, m->path, rows, &m->hparams, err)))
         return status;
     m->hparams.tied = tied;
+    if (n_input_vocab) m->hparams.n_input_vocab = n_input_vocab;
+    m->hparams.value_is_key = lacks_values(m, f);
     m->hparams.attention_bias = any_of(m->reader, f, QN_IF_ATTENTION_BIAS);
     m->hparams.mlp_bias = any_of(m->reader, f, QN_IF_MLP_BIAS);
     if ((status = read_divisors(m, f, err)) || (status = check_known(m, f, err))) return status;

@@ -19,8 +19,21 @@ static float divisor(const qn_hparams *h, uint64_t j)
     return 1.0f / ((1.0f - smooth) / factor + smooth);
 }
 
+#define STAYS 1e30F
+
+static void proportional(const qn_hparams *h, float *out)
+{
+    const uint64_t turning = (uint64_t)((double)h->rope_dims * h->rope_partial / 2.0);
+    for (uint64_t j = 0; j < h->rope_dims / 2; j++)
+        out[j] = j < turning ? (float)h->rope_factor : STAYS;
+}
+
 void qn_rope_divisors(const qn_hparams *h, float *out)
 {
+    if (h->rope_scaling == QN_ROPE_PROPORTIONAL) {
+        proportional(h, out);
+        return;
+    }
     for (uint64_t j = 0; j < h->rope_dims / 2; j++) out[j] = divisor(h, j);
 }
 
@@ -31,8 +44,23 @@ static bool explains(const qn_hparams *h, const float *divisors)
     return true;
 }
 
+static bool explains_proportional(const float *divisors, qn_hparams *h)
+{
+    const uint64_t pairs = h->rope_dims / 2;
+    uint64_t turning = 0;
+    while (turning < pairs && divisors[turning] != STAYS) turning++;
+    for (uint64_t j = 0; j < pairs; j++)
+        if (divisors[j] != (j < turning ? divisors[0] : STAYS)) return false;
+    if (turning == 0 || turning == pairs) return false;
+    h->rope_scaling = QN_ROPE_PROPORTIONAL;
+    h->rope_factor = (double)divisors[0];
+    h->rope_partial = (double)turning / (double)pairs;
+    return true;
+}
+
 bool qn_rope_divisors_explain(const float *divisors, qn_hparams *h)
 {
+    if (explains_proportional(divisors, h)) return true;
     enum { SHORTEST = 4, LONGEST = 24 }; /* original length, as a power of two */
     qn_hparams guess = *h;
     guess.rope_factor = (double)divisors[h->rope_dims / 2 - 1]; /* the slowest pair's */

@@ -134,12 +134,38 @@ static qn_status bind_mlp(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error
     return find_optional_norm(d, i, "post_ffw_norm", &l->post_mlp_norm, err);
 }
 
+static qn_status bind_input(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    const uint64_t hidden = d->hparams->hidden, width = d->hparams->layer_input;
+    qn_status status;
+    if (!width) return QN_OK;
+    if ((status = find_linear(d, i, "inp_gate", width, hidden, &l->input_gate, err)) ||
+        (status = find_linear(d, i, "proj", hidden, width, &l->input_out, err)))
+        return status;
+    return find_norm(d, i, "post_norm", &l->input_post_norm, err);
+}
+
+static qn_status bind_scale(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    char name[64];
+    const float *scale;
+    l->output_scale = 1.0F;
+    snprintf(name, sizeof name, "blk.%llu.layer_output_scale.weight", (unsigned long long)i);
+    if (!qn_model_find(d->model, name)) return QN_OK;
+    const qn_status status = find_vector(d, name, 1, &scale, err);
+    if (!status) l->output_scale = *scale;
+    return status;
+}
+
 static qn_status bind_layer(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
 {
     l->sizes = qn_hparams_layer(d->hparams, i);
     l->owns_kv = qn_hparams_kv_layer(d->hparams, i) == i;
-    const qn_status status = bind_attention(d, i, l, err);
-    return status ? status : bind_mlp(d, i, l, err);
+    qn_status status;
+    if ((status = bind_attention(d, i, l, err)) || (status = bind_mlp(d, i, l, err)) ||
+        (status = bind_input(d, i, l, err)))
+        return status;
+    return bind_scale(d, i, l, err);
 }
 
 static qn_status make_rope(const qn_decoder *d, const qn_hparams *h, const float *divisors,
@@ -168,10 +194,26 @@ static qn_status bind_rope(qn_decoder *d, qn_error *err)
 {
     const float *divisors = NULL;
     qn_status status = QN_OK;
-    if (qn_model_find(d->model, "rope_freqs.weight") || d->hparams->rope_scaling == QN_ROPE_LLAMA3)
+    if (qn_model_find(d->model, "rope_freqs.weight") ||
+        d->hparams->rope_scaling == QN_ROPE_LLAMA3 ||
+        d->hparams->rope_scaling == QN_ROPE_PROPORTIONAL)
         status = find_vector(d, "rope_freqs.weight", d->hparams->rope_dims / 2, &divisors, err);
     if (status || (status = make_rope(d, d->hparams, divisors, &d->rope[0], err))) return status;
     return bind_sliding_rope(d, err);
+}
+
+static qn_status bind_inputs(qn_decoder *d, qn_error *err)
+{
+    const qn_hparams *h = d->hparams;
+    const uint64_t width = h->layer_input, all = width * h->n_layers;
+    qn_status status;
+    if (!width) return QN_OK;
+    if ((status = find_matrix(d, "per_layer_token_embd.weight", h->n_input_vocab, all,
+                              &d->input_table, err)) ||
+        (status = find_matrix(d, "per_layer_model_proj.weight", all, h->hidden,
+                              &d->input_projection.rows, err)))
+        return status;
+    return find_vector(d, "per_layer_proj_norm.weight", width, &d->input_norm, err);
 }
 
 static qn_status bind(qn_decoder *d, qn_error *err)
@@ -184,7 +226,8 @@ static qn_status bind(qn_decoder *d, qn_error *err)
     if (qn_model_find(d->model, "output.weight") &&
         (status = find_matrix(d, "output.weight", h->n_vocab, h->hidden, &d->head, err)))
         return status;
-    if ((status = find_vector(d, "output_norm.weight", h->hidden, &d->final_norm, err)))
+    if ((status = find_vector(d, "output_norm.weight", h->hidden, &d->final_norm, err)) ||
+        (status = bind_inputs(d, err)))
         return status;
     d->layers = qn_arena_alloc(d->arena, (size_t)h->n_layers, sizeof *d->layers);
     if (!d->layers) return qn_fail_memory(err, "layers");

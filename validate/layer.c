@@ -14,6 +14,14 @@ void qn_norm_rows(const qn_session *s, const float *x, const float *weight, size
         qn_rms_norm(x + i * n, weight, s->d->hparams->rms_eps, out + i * n, n);
 }
 
+void qn_scale_rows(const qn_session *s, float scale, size_t rows, float *x)
+{
+    const size_t n = rows * (size_t)s->d->hparams->hidden;
+    if (scale == 1.0F) return;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < n; i++) x[i] *= scale;
+}
+
 void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x)
 {
     const size_t n = (size_t)s->d->hparams->hidden;

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "validate/layer_inputs.h"
 #include "validate/rope.h"
 #include "validate/session.h"
 
@@ -39,8 +40,8 @@ out:
 void qn_session_free(qn_session *s)
 {
     if (!s) return;
-    float *const buffers[] = {s->x,   s->turns[0], s->turns[1], s->h,    s->query,
-                              s->key, s->value,    s->mixed,    s->gate, s->up};
+    float *const buffers[] = {s->x,     s->turns[0], s->turns[1], s->h,  s->query,  s->key,
+                              s->value, s->mixed,    s->gate,     s->up, s->inputs, s->input_row};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) qn_free(buffers[i]);
     qn_free(s->spans);
     qn_attention_free(s->attention);
@@ -71,7 +72,7 @@ typedef struct {
 
 static widths widest(const qn_hparams *h)
 {
-    widths w = {0};
+    widths w = {.feed_forward = h->layer_input};
     for (uint64_t i = 0; i < h->n_layers; i++) {
         const qn_layer_sizes l = qn_hparams_layer(h, i);
         w.query = qn_max_u64(w.query, h->n_heads * l.head_dim);
@@ -88,9 +89,11 @@ static qn_status make_room(qn_session *s, size_t n, qn_error *err)
     const qn_hparams *h = s->d->hparams;
     const uint64_t tokens = (uint64_t)s->sequences * n; /* both within n_ctx's cache */
     const uint64_t block = qn_min_u64(tokens, BLOCK_TOKENS);
+    const uint64_t inputs = h->layer_input * h->n_layers;
     if (tokens > s->tokens) {
         if (!grow(&s->x, tokens, h->hidden) || !grow(&s->turns[0], tokens, s->d->rope[0].dims) ||
-            !grow(&s->turns[1], tokens, s->d->rope[1].dims))
+            !grow(&s->turns[1], tokens, s->d->rope[1].dims) ||
+            (inputs && (!grow(&s->inputs, tokens, inputs) || !grow(&s->input_row, 1, inputs))))
             return qn_fail_memory(err, "activations");
         s->tokens = (size_t)tokens;
     }
@@ -146,6 +149,7 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     for (size_t i = 0; i < 2; i++)
         qn_rope_turns(d->rope[i].frequency, d->rope[i].dims, d->rope[i].factor, s->cached, n,
                       s->turns[i]);
+    if ((status = qn_layer_inputs_make(s, ids, tokens, err))) return status;
     if (hidden) hidden(ctx, -1, s->x, tokens, (size_t)hp->hidden);
     for (size_t layer = 0; layer < hp->n_layers; layer++) {
         for (size_t t0 = 0; t0 < tokens; t0 += s->block) {
@@ -154,8 +158,10 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
                                 .t1 = (size_t)qn_min_u64(t0 + s->block, tokens),
                                 .x = s->x + t0 * (size_t)hp->hidden};
             if ((status = qn_layer_attend(s, layer, &b, err)) ||
-                (status = qn_layer_feed_forward(s, layer, &b, err)))
+                (status = qn_layer_feed_forward(s, layer, &b, err)) ||
+                (status = qn_layer_inputs_add(s, layer, &b, err)))
                 return status;
+            qn_scale_rows(s, d->layers[layer].output_scale, b.t1 - b.t0, b.x);
         }
         if (hidden) hidden(ctx, (int)layer, s->x, tokens, (size_t)hp->hidden);
     }

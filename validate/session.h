@@ -13,10 +13,12 @@ struct qn_session {
     size_t cached; /* positions of each sequence */
     size_t last_n; /* tokens of each sequence in the last run */
 
-    size_t tokens;   /* there is room for: sequences * n */
-    float *x;        /* [tokens][hidden]: the residual stream, at the end normed */
-    float *turns[2]; /* [n][dims], by kind of layer as in qn_decoder.rope */
-    qn_span *spans;  /* [sequences] */
+    size_t tokens;    /* there is room for: sequences * n */
+    float *x;         /* [tokens][hidden]: the residual stream, at the end normed */
+    float *turns[2];  /* [n][dims], by kind of layer as in qn_decoder.rope */
+    qn_span *spans;   /* [sequences] */
+    float *inputs;    /* [tokens][n_layers][layer_input]: the layers' own */
+    float *input_row; /* [n_layers][layer_input] */
 
     size_t block; /* tokens there is room for in all of these */
     float *h;     /* [block][hidden]: normed input, then what is added to x */
@@ -24,7 +26,7 @@ struct qn_session {
     float *key;   /* [block][n_kv_heads][head_dim] */
     float *value; /* [block][n_kv_heads][value_dim] */
     float *mixed; /* [block][n_heads][value_dim] */
-    float *gate;  /* [block][feed_forward] */
+    float *gate;  /* [block][feed_forward or layer_input] */
     float *up;    /* [block][feed_forward] */
 };
 
@@ -43,6 +45,7 @@ qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, 
 /* rows of hidden elements; out may be x. */
 void qn_norm_rows(const qn_session *s, const float *x, const float *weight, size_t rows,
                   float *out);
+void qn_scale_rows(const qn_session *s, float scale, size_t rows, float *x);
 void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x);
 
 /* rows of x through a matrix and its bias. */

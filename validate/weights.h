@@ -21,6 +21,9 @@ typedef struct {
     size_t query_norm_size, key_norm_size;            /* a head's elements, or all heads' */
     qn_linear query, key, value, output;              /* no value: it is the key as projected */
     qn_linear gate, up, down;
+    qn_linear input_gate, input_out; /* for the layer's own input; no rows: it has none */
+    const float *input_post_norm;
+    float output_scale; /* of the residual stream behind the layer */
 } qn_layer;
 
 /* How the heads of one kind of layer turn. */
@@ -38,6 +41,9 @@ struct qn_decoder {
     const qn_rows *embedding; /* [n_vocab][hidden] */
     const qn_rows *head;      /* the embedding itself when tied */
     const float *final_norm;
+    const qn_rows *input_table; /* [n_input_vocab][n_layers * layer_input], or NULL */
+    qn_linear input_projection; /* [n_layers * layer_input][hidden] */
+    const float *input_norm;    /* [layer_input] */
     qn_layer *layers;
     qn_rope rope[2]; /* of layers that do not slide, and that do */
     qn_arena *arena; /* layers and vectors */

@@ -18,12 +18,16 @@ typedef enum {
     QN_VOCAB,
     QN_HIDDEN,
     QN_FEED_FORWARD,
-    QN_QUERIES,    /* heads x head size */
-    QN_KEYS,       /* KV heads x head size */
-    QN_VALUES,     /* KV heads x value size */
-    QN_ATTENTION,  /* heads x value size */
-    QN_ROPE_PAIRS, /* rotated elements of a head / 2 */
-    QN_HEAD        /* elements of a head */
+    QN_QUERIES,     /* heads x head size */
+    QN_KEYS,        /* KV heads x head size */
+    QN_VALUES,      /* KV heads x value size */
+    QN_ATTENTION,   /* heads x value size */
+    QN_ROPE_PAIRS,  /* rotated elements of a head / 2 */
+    QN_LAYER_INPUT, /* width of each layer's own input */
+    QN_ALL_INPUTS,  /* of all layers' */
+    QN_INPUT_VOCAB, /* rows of their table */
+    QN_ONE,
+    QN_HEAD /* elements of a head */
 } qn_dim;
 
 /* What becomes of a tensor's rows on the way from checkpoint to GGUF. */
@@ -40,6 +44,9 @@ typedef enum {
     QN_OPTIONAL,
     QN_IF_UNTIED,         /* optional when hparams.tied */
     QN_ONLY_UNTIED,       /* unknown when hparams.tied */
+    QN_IF_OWN_KEYS,       /* optional in layers that share an earlier one's */
+    QN_IF_OWN_VALUES,     /* so, too; unknown in full layers when hparams.value_is_key */
+    QN_IF_LAYER_INPUTS,   /* unknown unless hparams.layer_input */
     QN_IF_ATTENTION_BIAS, /* unknown unless hparams.attention_bias */
     QN_IF_MLP_BIAS
 } qn_need;
@@ -165,6 +172,7 @@ extern const qn_family qn_family_llama;
 extern const qn_family qn_family_gemma;
 extern const qn_family qn_family_gemma2;
 extern const qn_family qn_family_gemma3;
+extern const qn_family qn_family_gemma4;
 
 /* NULL: there is none. */
 const qn_family *qn_family_by_name(const char *name);
@@ -192,9 +200,9 @@ unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
 /* "[num_attention_heads x head_dim, hidden_size]": where the shape comes from. */
 const char *qn_role_shape_words(const qn_role *role, char *buf, size_t n);
 
-/* Whether a model with h must have it; whether it may. */
-bool qn_role_needed(const qn_role *role, const qn_hparams *h);
-bool qn_role_allowed(const qn_role *role, const qn_hparams *h);
+/* Whether that layer of a model with h must have it; whether it may. */
+bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer);
+bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer);
 
 /* Whether the pattern has a layer in it. */
 bool qn_role_is_layered(const qn_role *role);

@@ -4,9 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* clang-format off */
 static const qn_family *const families[] = {
-    &qn_family_llama, &qn_family_gemma, &qn_family_gemma2, &qn_family_gemma3, NULL,
+    &qn_family_llama,
+    &qn_family_gemma,
+    &qn_family_gemma2,
+    &qn_family_gemma3,
+    &qn_family_gemma4,
+    NULL,
 };
+/* clang-format on */
 
 const qn_family *qn_family_by_name(const char *name)
 {
@@ -157,6 +164,10 @@ static uint64_t dim_size(qn_dim d, const qn_hparams *h, uint64_t layer)
     case QN_ATTENTION: return h->n_heads * l.value_dim;
     case QN_ROPE_PAIRS: return h->rope_dims / 2;
     case QN_HEAD: return l.head_dim;
+    case QN_LAYER_INPUT: return h->layer_input;
+    case QN_ALL_INPUTS: return h->layer_input * h->n_layers;
+    case QN_INPUT_VOCAB: return h->n_input_vocab;
+    case QN_ONE: return 1;
     }
     return 0;
 }
@@ -174,6 +185,10 @@ static const char *dim_words(qn_dim d)
     case QN_ATTENTION: return "heads x value size";
     case QN_ROPE_PAIRS: return "rotated elements / 2";
     case QN_HEAD: return "head size";
+    case QN_LAYER_INPUT: return "input size of a layer";
+    case QN_ALL_INPUTS: return "layers x input size of a layer";
+    case QN_INPUT_VOCAB: return "vocabulary of the layers' inputs";
+    case QN_ONE: return "1";
     }
     return "";
 }
@@ -199,23 +214,35 @@ const char *qn_role_shape_words(const qn_role *role, char *buf, size_t n)
     return buf;
 }
 
-bool qn_role_needed(const qn_role *role, const qn_hparams *h)
+bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer)
 {
     switch (role->need) {
     case QN_NEEDED: return true;
     case QN_OPTIONAL: return false;
     case QN_IF_UNTIED:
     case QN_ONLY_UNTIED: return !h->tied;
+    case QN_IF_OWN_KEYS: return qn_hparams_kv_layer(h, layer) == layer;
+    case QN_IF_OWN_VALUES:
+        return qn_hparams_kv_layer(h, layer) == layer && qn_role_allowed(role, h, layer);
+    case QN_IF_LAYER_INPUTS: return h->layer_input != 0;
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
     }
     return true;
 }
 
-bool qn_role_allowed(const qn_role *role, const qn_hparams *h)
+bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer)
 {
-    if (role->need == QN_ONLY_UNTIED) return !h->tied;
-    if (role->need == QN_IF_ATTENTION_BIAS) return h->attention_bias;
-    if (role->need == QN_IF_MLP_BIAS) return h->mlp_bias;
+    switch (role->need) {
+    case QN_NEEDED:
+    case QN_OPTIONAL:
+    case QN_IF_UNTIED:
+    case QN_IF_OWN_KEYS: return true;
+    case QN_ONLY_UNTIED: return !h->tied;
+    case QN_IF_OWN_VALUES: return !h->value_is_key || qn_hparams_layer(h, layer).slides;
+    case QN_IF_LAYER_INPUTS: return h->layer_input != 0;
+    case QN_IF_ATTENTION_BIAS: return h->attention_bias;
+    case QN_IF_MLP_BIAS: return h->mlp_bias;
+    }
     return true;
 }

@@ -189,6 +189,55 @@ static qn_status add_ends(qn_vocab *v, const json_t *config, qn_error *err)
     return status;
 }
 
+/* ---- Gemma 4 -------------------------------------------------------------------------- */
+
+bool qn_vocab_is_gemma4(const qn_vocab *v)
+{
+    static const char begin[] = "gemma4";
+    return v->kind == QN_VOCAB_CHAR_BPE && v->model_type.n >= sizeof begin - 1 &&
+           !memcmp(v->model_type.s, begin, sizeof begin - 1);
+}
+
+static bool lists(const json_t *list, qn_str text)
+{
+    size_t i;
+    const json_t *element;
+    const char *key;
+    json_array_foreach(list, i, element) if (qn_str_equal(text_of(element), text)) return true;
+    json_object_foreach((json_t *)list, key,
+                        element) if (qn_str_equal(text_of(element), text)) return true;
+    return false;
+}
+
+/* "sot_token": "<|turn>" and the like, or in a list of further special tokens. */
+static bool is_named(const json_t *config, qn_str text)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)config, key,
+                        value) if (qn_str_ends(qn_str_z(key), "_token") &&
+                                   qn_str_equal(text_of(value), text)) return true;
+    return lists(json_object_get(config, "extra_special_tokens"), text) ||
+           lists(json_object_get(config, "additional_special_tokens"), text);
+}
+
+/* The converter's types of added tokens: those that a chat's parser has to see
+ * are user-defined, control those that tokenizer_config.json names, others
+ * normal (conversion/gemma.py, Gemma4Model.set_vocab). */
+static void set_gemma4_types(qn_vocab *v, const json_t *config)
+{
+    static const char *const visible[] = {"<|channel>",   "<channel|>",       "<|tool_call>",
+                                          "<tool_call|>", "<|tool_response>", "<tool_response|>",
+                                          "<|\"|>"};
+    for (size_t i = 0; i < v->added_count; i++) {
+        const qn_added *a = &v->added[i];
+        uint8_t type = is_named(config, a->text) ? QN_PIECE_CONTROL : QN_PIECE_NORMAL;
+        for (size_t j = 0; j < sizeof visible / sizeof *visible; j++)
+            if (qn_str_is(a->text, visible[j])) type = QN_PIECE_USER;
+        if (v->types[a->id] != QN_PIECE_BYTE) v->types[a->id] = type;
+    }
+}
+
 qn_status qn_vocab_read_specials(qn_vocab *v, const qn_vocab_files *files, qn_error *err)
 {
     gathering g = {.v = v, .where = files->dir, .configured = files->tokenizer_config != NULL};
@@ -207,6 +256,10 @@ qn_status qn_vocab_read_specials(qn_vocab *v, const qn_vocab_files *files, qn_er
     if (files->config) read_config(&g, files->config);
     v->adds_bos = v->add[QN_ADD_BOS] < 0 ? v->kind == QN_VOCAB_SPM : v->add[QN_ADD_BOS];
     v->adds_eos = v->add[QN_ADD_EOS] > 0;
+    if (qn_vocab_is_gemma4(v)) { /* whatever the files say; so do runtimes */
+        v->adds_bos = true;
+        set_gemma4_types(v, files->tokenizer_config);
+    }
     for (int k = QN_SPECIAL_EOS; !status && k <= QN_SPECIAL_EOM; k++)
         if (k == QN_SPECIAL_EOS || k >= QN_SPECIAL_EOT)
             status = qn_vocab_add_end(v, v->special[k], err);

@@ -61,6 +61,9 @@ static qn_status write_pieces(const qn_vocab *v, qn_arena *scratch, qn_metadata 
     return status ? status : qn_metadata_set_strs(m, "tokenizer.ggml.tokens", texts, v->n, err);
 }
 
+/* What the converter gives a piece that has no score. */
+#define NO_SCORE (-1000.0F)
+
 static qn_status write_scores(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
 {
     if (v->kind == QN_VOCAB_BYTE_BPE) return QN_OK;
@@ -69,6 +72,10 @@ static qn_status write_scores(const qn_vocab *v, qn_arena *scratch, qn_metadata 
     float *scores = qn_arena_alloc(scratch, v->n, sizeof *scores);
     if (!scores) return qn_fail_memory(err, "the vocabulary's keys");
     memcpy(scores, v->scores, v->n * sizeof *scores);
+    if (qn_vocab_is_gemma4(v)) {
+        for (size_t i = 0; i < v->n; i++) scores[i] = NO_SCORE;
+        return qn_metadata_set_f32s(m, "tokenizer.ggml.scores", scores, v->n, err);
+    }
     for (size_t rank = v->merge_count; rank-- > 0;) scores[v->merges[rank].result] = -(float)rank;
     return qn_metadata_set_f32s(m, "tokenizer.ggml.scores", scores, v->n, err);
 }
@@ -98,7 +105,7 @@ static char *put_part(char *out, qn_str part)
 
 static qn_status write_merges(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
 {
-    if (v->kind != QN_VOCAB_BYTE_BPE || !v->merge_count) return QN_OK;
+    if ((v->kind != QN_VOCAB_BYTE_BPE && !qn_vocab_is_gemma4(v)) || !v->merge_count) return QN_OK;
     qn_str *merges = qn_arena_alloc(scratch, v->merge_count, sizeof *merges);
     if (!merges) return qn_fail_memory(err, "the merges");
     for (size_t i = 0; i < v->merge_count; i++) {
@@ -193,11 +200,19 @@ static qn_status write_family(const qn_vocab *v, qn_metadata *m, qn_error *err)
         status = qn_metadata_set_u32(m, "tokenizer.ggml.eot_token_id", GEMMA_EOT, err);
     if (!status && v->kind != QN_VOCAB_BYTE_BPE && v->prefix == QN_PREFIX_NONE)
         status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix", false, err);
+    if (!status && qn_vocab_is_gemma4(v))
+        status = qn_metadata_set_bool(m, "tokenizer.ggml.add_bos_token", true, err);
     /* The converter leaves this out for the model type "llama", and llama.cpp
      * doesn't ask for it there; without it the file would be another tokenizer. */
     if (!status && v->trims_spaces)
         status = qn_metadata_set_bool(m, "tokenizer.ggml.remove_extra_whitespaces", true, err);
     return status;
+}
+
+static const char *model_of(const qn_vocab *v)
+{
+    if (qn_vocab_is_gemma4(v)) return "gemma4";
+    return v->kind == QN_VOCAB_BYTE_BPE ? "gpt2" : "llama";
 }
 
 static qn_status write_all(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
@@ -209,9 +224,9 @@ static qn_status write_all(const qn_vocab *v, qn_arena *scratch, qn_metadata *m,
         status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix",
                                       v->config_space_prefix > 0, err);
     if (!status)
-        status =
-            qn_metadata_set_str(m, "tokenizer.ggml.model", qn_str_z(bytes ? "gpt2" : "llama"), err);
-    if (!status) status = qn_metadata_set_str(m, "tokenizer.ggml.pre", pre, err);
+        status = qn_metadata_set_str(m, "tokenizer.ggml.model", qn_str_z(model_of(v)), err);
+    if (!status && !qn_vocab_is_gemma4(v))
+        status = qn_metadata_set_str(m, "tokenizer.ggml.pre", pre, err);
     if (!status) status = write_pieces(v, scratch, m, err);
     if (!status) status = write_scores(v, scratch, m, err);
     if (!status) status = write_types(v, scratch, m, err);

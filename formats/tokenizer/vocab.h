@@ -177,6 +177,9 @@ qn_status qn_vocab_take_added(qn_vocab *v, const json_t *token, uint32_t id, qn_
 qn_status qn_vocab_read_specials(qn_vocab *v, const qn_vocab_files *files, qn_error *err);
 qn_status qn_vocab_read_templates(qn_vocab *v, const qn_vocab_files *files, qn_error *err);
 
+/* Of a checkpoint whose class writes GGUF's tokenizer model "gemma4". */
+bool qn_vocab_is_gemma4(const qn_vocab *v);
+
 /* "<|...|>", "<pad>" and the like: control tokens by their looks, as the
  * reference converter has it. */
 bool qn_vocab_looks_special(qn_str text);

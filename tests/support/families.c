@@ -15,6 +15,10 @@ const qn_test_family qn_test_families[] = {
     {.title = "Gemma", .model = "gemma", .tokenizer = "gemma"},
     {.title = "Gemma 2", .model = "gemma2", .tokenizer = "gemma"},
     {.title = "Gemma 3", .model = "gemma3", .tokenizer = "gemma"},
+    {.title = "Gemma 4 E2B", .model = "gemma4-e2b", .tokenizer = "gemma4"},
+    {.title = "Gemma 4 31B", .model = "gemma4-31b", .tokenizer = "gemma4"},
+    {.title = "Gemma 4 multimodal", .model = "gemma4-multimodal", .tokenizer = "gemma4"},
+    {.title = "Gemma 4 unified", .model = "gemma4-unified", .tokenizer = "gemma4"},
 };
 const int qn_test_n_families = sizeof qn_test_families / sizeof *qn_test_families;
 

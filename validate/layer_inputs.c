@@ -1,0 +1,60 @@
+#include "validate/layer_inputs.h"
+
+#include <math.h>
+
+#include "formats/base/sizes.h"
+#include "validate/norm.h"
+
+/* The table's row for a token; those without one take the first
+ * (modeling_gemma3n.py: ids beyond it are tokens of images and sounds). */
+static qn_status look_up(const qn_session *s, uint32_t id, float *out, qn_error *err)
+{
+    const qn_decoder *d = s->d;
+    const uint64_t row = id < d->input_table->rows ? id : 0;
+    return d->input_table->decode(d->input_table, d->k, row, row + 1, out, err);
+}
+
+/* inputs holds the projection of one token, row its table's row. */
+static void combine(const qn_session *s, const float *row, float *inputs)
+{
+    const qn_hparams *hp = s->d->hparams;
+    const size_t width = (size_t)hp->layer_input, all = width * (size_t)hp->n_layers;
+    const float by_width = (float)sqrt((double)width), half = (float)sqrt(0.5);
+    const float by_hidden = (float)(1.0 / sqrt((double)hp->hidden));
+    for (size_t i = 0; i < all; i++) inputs[i] *= by_hidden;
+    for (size_t i = 0; i < all; i += width)
+        qn_rms_norm(inputs + i, s->d->input_norm, hp->rms_eps, inputs + i, width);
+    for (size_t i = 0; i < all; i++) inputs[i] = (inputs[i] + row[i] * by_width) * half;
+}
+
+qn_status qn_layer_inputs_make(qn_session *s, const uint32_t *ids, size_t tokens, qn_error *err)
+{
+    const qn_hparams *hp = s->d->hparams;
+    const size_t all = (size_t)(hp->layer_input * hp->n_layers);
+    if (!all) return QN_OK;
+    qn_status status = qn_apply(s, &s->d->input_projection, s->x, tokens, s->inputs, err);
+    for (size_t t = 0; t < tokens && !status; t++) {
+        status = look_up(s, ids[t], s->input_row, err);
+        if (!status) combine(s, s->input_row, s->inputs + t * all);
+    }
+    return status;
+}
+
+qn_status qn_layer_inputs_add(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+{
+    const qn_hparams *hp = s->d->hparams;
+    const qn_layer *l = &s->d->layers[layer];
+    const size_t width = (size_t)hp->layer_input, all = width * (size_t)hp->n_layers;
+    const size_t rows = b->t1 - b->t0;
+    qn_status status;
+    if (!width) return QN_OK;
+    if ((status = qn_apply(s, &l->input_gate, b->x, rows, s->gate, err))) return status;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++)
+        s->d->k->gelu_mul(s->gate + i * width, s->inputs + (b->t0 + i) * all + layer * width,
+                          width);
+    if ((status = qn_apply(s, &l->input_out, s->gate, rows, s->h, err))) return status;
+    qn_norm_rows(s, s->h, l->input_post_norm, rows, s->h);
+    qn_add_rows(s, s->h, rows, b->x);
+    return QN_OK;
+}
