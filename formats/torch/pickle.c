@@ -222,6 +222,16 @@ static qn_status append_marked(machine *m, qn_pickle_kind kind)
 
 /* ---- the memo --------------------------------------------------------------------------- */
 
+/* The slot of that number, made if it was not there; NULL: no memory. */
+static value **slot(machine *m, uint64_t index)
+{
+    while (m->n_memo <= index) {
+        if (!grow(&m->memo, &m->memo_capacity, m->n_memo)) return NULL;
+        m->memo[m->n_memo++] = NULL;
+    }
+    return m->memo ? &m->memo[index] : NULL;
+}
+
 static qn_status memorize(machine *m, uint64_t index)
 {
     value *v;
@@ -230,12 +240,10 @@ static qn_status memorize(machine *m, uint64_t index)
     /* every slot costs a byte of the pickle, so a table of its length is enough */
     if (index >= (uint64_t)(m->end - m->start))
         return fail_words(m, "numbers a value higher than it has bytes");
-    while (m->n_memo <= index) {
-        if (!grow(&m->memo, &m->memo_capacity, m->n_memo)) return fail_memory(m);
-        m->memo[m->n_memo++] = NULL;
-    }
-    if (!m->memo[index]) m->n_memorized++;
-    m->memo[index] = v;
+    value **at = slot(m, index);
+    if (!at) return fail_memory(m);
+    if (!*at) m->n_memorized++;
+    *at = v;
     return QN_OK;
 }
 
