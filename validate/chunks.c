@@ -1,0 +1,89 @@
+#include "validate/chunks.h"
+
+#include <string.h>
+
+#include "formats/base/sizes.h"
+#include "validate/reals.h"
+#include "validate/weights.h"
+
+#define DEFAULT_CTX 512
+/* Tokens run together when nobody chose: the forward pass's own block. */
+#define BATCH_TOKENS 2048
+#define LOGIT_FLOATS ((size_t)1 << 24)
+#define LOGIT_ROWS 16
+/* Exponentials summed in float lanes at a time, before double takes over. */
+#define SUM_BLOCK 512
+
+qn_status qn_chunks_cut(qn_chunks *out, const uint32_t *ids, size_t n_ids, uint32_t bos,
+                        bool replace_first, const qn_chunk_options *options, qn_error *err)
+{
+    qn_chunks c = {.ids = ids, .bos = bos, .replace_first = replace_first};
+    c.n_ctx = options->n_ctx ? options->n_ctx : DEFAULT_CTX;
+    if (c.n_ctx < 3)
+        return qn_fail(err, QN_ERR_ARGUMENT, "a context of %zu leaves no token to score", c.n_ctx);
+    if (n_ids < c.n_ctx)
+        return qn_fail(
+            err, QN_ERR_ARGUMENT,
+            "the text is %zu tokens, too short for one chunk of %zu: give more text or a "
+            "smaller context",
+            n_ids, c.n_ctx);
+    c.first = c.n_ctx / 2;
+    c.scored = c.n_ctx - 1 - c.first;
+    c.chunks = n_ids / c.n_ctx;
+    if (options->chunks) c.chunks = (size_t)qn_min_u64(options->chunks, c.chunks);
+    c.batch = options->batch ? options->batch : BATCH_TOKENS / c.n_ctx;
+    c.batch = (size_t)qn_min_u64(c.batch ? c.batch : 1, c.chunks);
+    *out = c;
+    return QN_OK;
+}
+
+size_t qn_chunks_logit_rows(const qn_chunks *c, size_t n_vocab)
+{
+    const size_t rows = LOGIT_FLOATS / n_vocab < LOGIT_ROWS ? LOGIT_ROWS : LOGIT_FLOATS / n_vocab;
+    return (size_t)qn_min_u64(rows, c->scored);
+}
+
+qn_status qn_chunk_runner_new(qn_chunk_runner *r, const qn_chunks *c, const qn_decoder *d,
+                              qn_error *err)
+{
+    *r = (qn_chunk_runner){.chunks = c, .d = d};
+    r->ids = qn_alloc(c->batch * c->n_ctx, sizeof *r->ids);
+    return r->ids ? QN_OK : qn_fail_memory(err, "a batch of ids");
+}
+
+void qn_chunk_runner_free(qn_chunk_runner *r)
+{
+    qn_session_free(r->session);
+    qn_free(r->ids);
+    *r = (qn_chunk_runner){0};
+}
+
+qn_status qn_chunk_runner_run(qn_chunk_runner *r, size_t at, size_t n, qn_error *err)
+{
+    const qn_chunks *c = r->chunks;
+    if (n != r->sequences) {
+        qn_session_free(r->session);
+        r->session = NULL;
+        const qn_status status = qn_session_new(&r->session, r->d, n, c->n_ctx, err);
+        if (status) return status;
+        r->sequences = n;
+    }
+    memcpy(r->ids, qn_chunk_ids(c, at), n * c->n_ctx * sizeof *r->ids);
+    for (size_t s = 0; s < n && c->replace_first; s++) r->ids[s * c->n_ctx] = c->bos;
+    qn_session_reset(r->session);
+    return qn_session_run(r->session, r->ids, c->n_ctx, NULL, NULL, err);
+}
+
+double qn_log_sum_exp(const qn_kernels *k, const float *logits, size_t n, float *weights)
+{
+    float block[SUM_BLOCK];
+    const float max = k->max(logits, n);
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i += SUM_BLOCK) {
+        const size_t m = (size_t)qn_min_u64(SUM_BLOCK, n - i);
+        float *e = weights ? weights + i : block;
+        memcpy(e, logits + i, m * sizeof *e);
+        sum += (double)k->exp_sum(e, max, m);
+    }
+    return (double)max + qn_log(sum);
+}
