@@ -24,8 +24,8 @@ static qn_status score(job *j, size_t sequence, const uint32_t *chunk, qn_error 
     const size_t n_vocab = (size_t)d->hparams->n_vocab;
     for (size_t r = 0; r < j->chunks.scored; r += j->logit_rows) {
         const size_t rows = (size_t)qn_min_u64(j->logit_rows, j->chunks.scored - r);
-        const qn_status status = qn_session_logits(j->runner.session, sequence,
-                                                   j->chunks.first + r, rows, j->logits, err);
+        const qn_status status = qn_session_logits(j->runner.session, sequence, j->chunks.first + r,
+                                                   rows, j->logits, err);
         if (status) return status;
 #pragma omp parallel for num_threads(d->threads)
         for (size_t i = 0; i < rows; i++) {

@@ -1,0 +1,234 @@
+/* quern compare: how far models are from a reference on the same text. */
+#include "tools/compare.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/base/alloc.h"
+#include "formats/base/digest.h"
+#include "tools/commands.h"
+#include "tools/progress.h"
+#include "tools/text_input.h"
+#include "tools/write_model.h"
+
+static const qn_compare_options defaults = {.n_ctx = 512, .worst = 5};
+
+static const qn_opt table[] = {
+    {'f', "file", "FILE", QN_OPT_TEXTS, offsetof(qn_compare_options, files),
+     "a text, read byte for byte; may be given several times"},
+    {0, "text", "FILE", QN_OPT_TEXTS, offsetof(qn_compare_options, files), "the same as --file"},
+    {'c', "ctx-size", "N", QN_OPT_COUNT, offsetof(qn_compare_options, n_ctx),
+     "tokens of a chunk, of which the second half is scored (default 512)"},
+    {0, "chunks", "N", QN_OPT_COUNT, offsetof(qn_compare_options, chunks),
+     "at most N chunks of each text (default all)"},
+    {0, "worst", "N", QN_OPT_COUNT, offsetof(qn_compare_options, worst),
+     "show the N tokens that changed most, in their context (default 5)"},
+    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(qn_compare_options, pre),
+     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+};
+
+/* ---- texts ---------------------------------------------------------------------------- */
+
+/* Every model must read the text as the same ids. */
+static qn_status check_ids(const qn_compare_job *j, qn_str text, const uint32_t *ids, size_t n,
+                           qn_error *err)
+{
+    const qn_encode_options how = {.add_special = true};
+    for (size_t m = 1; m < j->n_models; m++) {
+        uint32_t *other = NULL;
+        size_t n_other = 0, same = 0;
+        const qn_status status =
+            qn_encode_text(&j->models[m].loaded, text, how, &other, &n_other, err);
+        if (status) return status;
+        while (same < n && same < n_other && other[same] == ids[same]) same++;
+        qn_free(other);
+        if (same < n || n != n_other)
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: its tokenizer differs from %s's: %zu tokens and %zu, the first "
+                           "that differs is number %zu",
+                           j->models[m].path, j->models->path, n_other, n, same + 1);
+    }
+    return QN_OK;
+}
+
+static qn_status add_ids(qn_compare_job *j, const uint32_t *ids, size_t n, qn_error *err)
+{
+    if (j->id_capacity - j->n_ids < n) {
+        const size_t capacity = qn_grow(j->id_capacity, j->n_ids + n);
+        uint32_t *grown = qn_resize(j->ids, capacity, sizeof *grown);
+        if (!grown) return qn_fail_memory(err, "the texts");
+        j->ids = grown;
+        j->id_capacity = capacity;
+    }
+    memcpy(j->ids + j->n_ids, ids, n * sizeof *ids);
+    j->n_ids += n;
+    return QN_OK;
+}
+
+static qn_status cut(const qn_compare_job *j, const uint32_t *ids, size_t n, qn_chunks *out,
+                     qn_error *err)
+{
+    const qn_compare_options *o = j->o;
+    const qn_vocab *v = j->models->loaded.vocab;
+    const qn_chunk_options how = {.n_ctx = (size_t)o->n_ctx, .chunks = o->chunks};
+    const uint32_t bos = qn_vocab_bos(v);
+    return qn_chunks_cut(out, ids, n, bos, qn_vocab_adds_bos(v) && bos != UINT32_MAX, &how, err);
+}
+
+/* Adds the whole chunks of one text. */
+static qn_status add_text(qn_compare_job *j, qn_compare_text *t, qn_str text, qn_error *err)
+{
+    const qn_encode_options how = {.add_special = true};
+    uint32_t *ids = NULL;
+    size_t n = 0;
+    qn_chunks chunks;
+    qn_status status = qn_encode_text(&j->models->loaded, text, how, &ids, &n, err);
+    if (!status) status = check_ids(j, text, ids, n, err);
+    if (!status) status = cut(j, ids, n, &chunks, err);
+    if (!status) {
+        t->first_chunk = j->n_ids / chunks.n_ctx;
+        t->chunks = chunks.chunks;
+        status = add_ids(j, ids, chunks.chunks * chunks.n_ctx, err);
+    }
+    qn_free(ids);
+    return status;
+}
+
+static qn_status read_text(qn_compare_job *j, qn_compare_text *t, qn_error *err)
+{
+    qn_text text = {0};
+    qn_error why = {0};
+    qn_status status = qn_text_from_file(t->file, &text, err);
+    if (status) return status;
+    qn_sha256_hex(text.s, text.n, t->sha256);
+    status = add_text(j, t, qn_str_of(text.s ? text.s : "", text.n), &why);
+    if (status) status = qn_fail(err, status, "%s: %s", t->file, why.message);
+    qn_text_free(&text);
+    return status;
+}
+
+static qn_status read_texts(qn_compare_job *j, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t i = 0; i < j->n_texts && !status; i++) status = read_text(j, &j->texts[i], err);
+    if (status) return status;
+    /* all chunks of all texts, whatever --chunks says of each */
+    qn_compare_options all = *j->o;
+    all.chunks = 0;
+    const qn_compare_options *given = j->o;
+    j->o = &all;
+    status = cut(j, j->ids, j->n_ids, &j->chunks, err);
+    j->o = given;
+    return status;
+}
+
+/* ---- the run ---------------------------------------------------------------------------- */
+
+typedef struct {
+    qn_progress progress;
+    double sum; /* of the first test's KL divergence */
+} teller;
+
+static bool tell(void *ctx, const qn_comparison *c, size_t chunk, size_t chunks)
+{
+    teller *t = ctx;
+    const size_t end = chunk * c->scored;
+    for (size_t i = end - c->scored; i < end; i++) t->sum += c->tests->kld[i];
+    snprintf(t->progress.note, sizeof t->progress.note, "KLD %.6f", t->sum / (double)end);
+    return qn_progress_tell(&t->progress, chunk, chunks);
+}
+
+static qn_status run_models(qn_compare_job *j, qn_error *err)
+{
+    const qn_decoder **tests = qn_alloc(j->n_models, sizeof(qn_decoder *));
+    const char **names = qn_alloc(j->n_models, sizeof *names);
+    qn_status status = tests && names ? QN_OK : qn_fail_memory(err, "models");
+    for (size_t m = 0; m < j->n_models && !status; m++) {
+        names[m] = j->models[m].path;
+        if (m) tests[m - 1] = j->models[m].loaded.decoder;
+    }
+    if (!status) {
+        teller t = {0};
+        const double started = qn_seconds();
+        qn_progress_start(&t.progress, &j->o->common, j->models->path, "chunks");
+        status = qn_compare_run(&j->seen, j->models->loaded.decoder, tests, j->n_models - 1, names,
+                                &j->chunks, tell, &t, err);
+        qn_progress_end(&t.progress);
+        j->seconds = qn_seconds() - started;
+    }
+    qn_free(names);
+    qn_free(tests);
+    return status;
+}
+
+static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t m = 0; m < j->n_models && !status; m++) {
+        qn_compare_model *model = &j->models[m];
+        model->path = paths[m];
+        status = qn_load_model(&model->loaded, &j->o->common, paths[m], j->o->pre, true, err);
+        if (!status) model->bytes = qn_source_bytes(model->loaded.model);
+    }
+    return status;
+}
+
+static qn_exit compare(qn_compare_job *j, char **paths)
+{
+    qn_error err = {0};
+    qn_status status = load(j, paths, &err);
+    if (!status) status = read_texts(j, &err);
+    if (!status) status = run_models(j, &err);
+    if (!status && j->o->common.json) return qn_compare_report(j);
+    if (!status) status = qn_compare_print(j, &err);
+    return status ? qn_complain(&j->o->common, &err) : QN_EXIT_FINE;
+}
+
+static qn_exit run(const void *given, char **args, size_t n)
+{
+    const qn_compare_options *o = given;
+    if (!o->files.n)
+        return qn_usage(&o->common, "a text, please: quern compare REF TEST... -f TEXT");
+    if (o->n_ctx < 2 || o->n_ctx > INT32_MAX)
+        return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o->n_ctx);
+    qn_compare_job j = {.o = o, .n_models = n, .n_texts = o->files.n};
+    j.models = qn_alloc(n, sizeof *j.models);
+    j.texts = qn_alloc(o->files.n, sizeof *j.texts);
+    qn_exit exit = QN_EXIT_SYSTEM;
+    if (j.models && j.texts) {
+        for (size_t i = 0; i < o->files.n; i++) j.texts[i].file = o->files.at[i];
+        exit = compare(&j, args);
+    }
+    for (size_t m = 0; j.models && m < n; m++) qn_unload(&j.models[m].loaded);
+    qn_comparison_free(&j.seen);
+    qn_free(j.ids);
+    qn_free(j.texts);
+    qn_free(j.models);
+    return exit;
+}
+
+const qn_command qn_command_compare = {
+    .name = "compare",
+    .summary = "measure how far models are from a reference",
+    .synopsis = "[options] REF TEST... -f TEXT...",
+    .about =
+        "All models are run over the same chunks of text, window by window, and their "
+        "distributions compared at every scored position: KL divergence from REF in nats (mean, "
+        "percentiles, largest), how often the most probable token stays the same, how the "
+        "probability of the token that came changes, and the ratio of the perplexities with its "
+        "paired error. Definitions are llama-perplexity's --kl-divergence; no base file is needed "
+        "in between. Errors (+/-) are by windows, since tokens of one window are not independent. "
+        "Several TESTs share one pass of REF.",
+    .examples = "  quern compare checkpoint/ model-Q8_0.gguf model-Q4_K_M.gguf -f wiki.test.raw\n"
+                "  quern compare f16.gguf q4.gguf -f prose.txt -f code.txt -c 256 --json\n"
+                "  quern compare f16.gguf q4.gguf -f wiki.test.raw --chunks 40 --worst 20\n",
+    .options = table,
+    .n_options = QN_COUNT_OF(table),
+    .defaults = &defaults,
+    .options_bytes = sizeof defaults,
+    .least = 2,
+    .most = SIZE_MAX,
+    .models = SIZE_MAX,
+    .run = run,
+};

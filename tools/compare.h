@@ -1,0 +1,44 @@
+/* What quern compare knows, for its two files: compare.c runs, compare_report.c tells. */
+#ifndef QN_TOOLS_COMPARE_H
+#define QN_TOOLS_COMPARE_H
+
+#include "tools/loaded.h"
+#include "validate/kl_statistics.h"
+
+typedef struct {
+    qn_common common;
+    const char *pre;
+    qn_texts files;
+    uint64_t n_ctx, chunks, worst;
+} qn_compare_options;
+
+typedef struct {
+    const char *file;
+    char sha256[65];
+    size_t first_chunk, chunks;
+} qn_compare_text;
+
+typedef struct {
+    const char *path;
+    uint64_t bytes; /* of its files */
+    qn_loaded loaded;
+} qn_compare_model;
+
+typedef struct {
+    const qn_compare_options *o;
+    qn_compare_model *models; /* the reference, then the tests */
+    size_t n_models;
+    qn_compare_text *texts;
+    size_t n_texts;
+    uint32_t *ids; /* of all texts' chunks, one behind the other */
+    size_t n_ids, id_capacity;
+    qn_chunks chunks;
+    qn_comparison seen;
+    double seconds;
+} qn_compare_job;
+
+/* For people, on stdout; or one JSON document. */
+qn_status qn_compare_print(const qn_compare_job *j, qn_error *err);
+qn_exit qn_compare_report(const qn_compare_job *j);
+
+#endif

@@ -1,0 +1,313 @@
+/* What quern compare found, for people and for machines. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/base/alloc.h"
+#include "tools/compare.h"
+#include "tools/report.h"
+#include "validate/reals.h"
+
+/* Tokens shown before and with one that changed. */
+enum { CONTEXT = 12 };
+
+typedef struct {
+    const char *name; /* NULL: all texts together */
+    size_t first, n;  /* positions */
+} range;
+
+static range range_of(const qn_compare_job *j, size_t text)
+{
+    const size_t scored = j->seen.scored;
+    if (text == j->n_texts) return (range){NULL, 0, j->seen.n};
+    const qn_compare_text *t = &j->texts[text];
+    return (range){t->file, t->first_chunk * scored, t->chunks * scored};
+}
+
+/* With a single text, it and all texts are the same. */
+static size_t first_range(const qn_compare_job *j)
+{
+    return j->n_texts == 1 ? 1 : 0;
+}
+
+/* ---- words ---------------------------------------------------------------------------------- */
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+/* "0.0047 +/- 0.0001"; without the error where there is none. */
+static void print_estimate(const char *what, qn_estimate e, double unit, const char *format)
+{
+    printf("  %-16s", what);
+    printf(format, e.value * unit);
+    if (isnan(e.error)) {
+        putchar('\n');
+        return;
+    }
+    fputs(" +/- ", stdout);
+    printf(format, e.error * unit);
+    putchar('\n');
+}
+
+static void print_percentiles(const char *what, const double at[], double unit, const char *format)
+{
+    printf("  %-16s", what);
+    for (size_t i = 0; i < QN_N_PERCENTILES; i++) {
+        printf(format, at[i] * unit);
+        putchar(i + 1 < QN_N_PERCENTILES ? ' ' : '\n');
+    }
+}
+
+static void print_one(const qn_kl_statistics *s)
+{
+    print_estimate("PPL", s->ppl, 1, "%.4f");
+    print_estimate("PPL of REF", s->ppl_reference, 1, "%.4f");
+    print_estimate("PPL ratio", s->ppl_ratio, 1, "%.6f");
+    print_estimate("mean KLD", s->kld, 1, "%.6f");
+    print_estimate("same top", s->same_top, 100, "%.3f %%");
+    print_estimate("mean dp", s->delta_p, 100, "%.3f %%");
+    printf("  %-16s%.3f %%\n", "RMS dp", s->rms_delta_p * 100);
+    printf("  %-16s", "percentile");
+    for (size_t i = 0; i < QN_N_PERCENTILES; i++)
+        printf("%8g%c", qn_percentiles[i], i + 1 < QN_N_PERCENTILES ? ' ' : '\n');
+    print_percentiles("KLD", s->kld_at, 1, "%8.5f");
+    print_percentiles("dp in %", s->delta_p_at, 100, "%8.3f");
+}
+
+static void print_table_head(void)
+{
+    printf("%-28s %9s %10s %10s %10s %10s %10s %9s %8s\n", "", "size", "PPL", "PPL ratio",
+           "mean KLD", "99 % KLD", "max KLD", "same top", "RMS dp");
+}
+
+static void print_row(const qn_compare_model *m, const qn_kl_statistics *s)
+{
+    char size[32];
+    printf("%-28s %9s %10.4f %10.6f %10.6f %10.5f %10.4f %7.2f %% %6.2f %%\n", base_name(m->path),
+           qn_human_size((double)m->bytes, size), s->ppl.value, s->ppl_ratio.value, s->kld.value,
+           s->kld_at[10], s->kld_at[QN_N_PERCENTILES - 1], s->same_top.value * 100,
+           s->rms_delta_p * 100);
+}
+
+/* The text of ids, escaped, in quotes. */
+static void print_ids(const qn_compare_job *j, const uint32_t *ids, size_t n)
+{
+    qn_text text = {0};
+    qn_error err;
+    putchar('"');
+    if (!qn_tokenizer_decode(j->models->loaded.tokenizer, ids, n, false, &text, &err) && text.s)
+        qn_print_escaped(text.s, text.n);
+    putchar('"');
+    qn_text_free(&text);
+}
+
+typedef struct {
+    const uint32_t *context; /* n_context ids, then the one that came */
+    size_t n_context, chunk;
+} place;
+
+static place place_of(const qn_compare_job *j, size_t at)
+{
+    const qn_chunks *c = &j->chunks;
+    const size_t chunk = at / c->scored, position = c->first + at % c->scored;
+    const size_t n = position + 1 < CONTEXT ? position + 1 : CONTEXT;
+    return (place){qn_chunk_ids(c, chunk) + position + 1 - n, n, chunk};
+}
+
+static void print_worst(const qn_compare_job *j, size_t test, const size_t *at, size_t n)
+{
+    const qn_compared *t = &j->seen.tests[test];
+    for (size_t i = 0; i < n; i++) {
+        const place p = place_of(j, at[i]);
+        printf("  KLD %.4f  ", t->kld[at[i]]);
+        print_ids(j, p.context, p.n_context);
+        printf(" came ");
+        print_ids(j, p.context + p.n_context, 1);
+        printf(" (%.2f %% -> %.2f %%), most probable ", 100 * qn_exp(-j->seen.nll[at[i]]),
+               100 * qn_exp(-t->nll[at[i]]));
+        print_ids(j, &j->seen.top[at[i]], 1);
+        printf(" -> ");
+        print_ids(j, &t->top[at[i]], 1);
+        putchar('\n');
+    }
+}
+
+static size_t worst_of(const qn_compare_job *j, size_t test, size_t **at)
+{
+    const size_t most = j->o->worst < j->seen.n ? (size_t)j->o->worst : j->seen.n;
+    *at = qn_alloc(most, sizeof **at);
+    return *at ? qn_worst_positions(&j->seen, test, *at, most) : 0;
+}
+
+/* One text (or all of them): every test in a line, or alone in full. */
+static qn_status print_range(const qn_compare_job *j, size_t text, qn_error *err)
+{
+    qn_kl_statistics s;
+    const range r = range_of(j, text);
+    const bool alone = j->n_models == 2;
+    if (j->n_texts > 1) printf("%s%s\n", text ? "\n" : "", r.name ? r.name : "all texts");
+    if (!alone) print_table_head();
+    for (size_t t = 0; t + 1 < j->n_models; t++) {
+        const qn_status status = qn_kl_statistics_of(&s, &j->seen, t, r.first, r.n, err);
+        if (status) return status;
+        if (alone)
+            print_one(&s);
+        else
+            print_row(&j->models[t + 1], &s);
+    }
+    return QN_OK;
+}
+
+qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
+{
+    char size[32];
+    printf("%s against %s (%s), %zu windows of %zu tokens\n",
+           j->n_models == 2 ? j->models[1].path : "models", j->models->path,
+           qn_human_size((double)j->models->bytes, size), j->chunks.chunks, j->chunks.n_ctx);
+    qn_status status = QN_OK;
+    for (size_t text = first_range(j); text <= j->n_texts && !status; text++)
+        status = print_range(j, text, err);
+    for (size_t t = 0; t + 1 < j->n_models && !status && j->o->worst; t++) {
+        size_t *at;
+        const size_t n = worst_of(j, t, &at);
+        printf("\nmost changed, %s:\n", base_name(j->models[t + 1].path));
+        print_worst(j, t, at, n);
+        qn_free(at);
+    }
+    return status;
+}
+
+/* ---- JSON ----------------------------------------------------------------------------------- */
+
+static json_t *estimate_json(qn_estimate e)
+{
+    return json_pack("{s: o, s: o, s: o}", "value", qn_json_number(e.value), "error",
+                     qn_json_number(e.error), "token_error", qn_json_number(e.token_error));
+}
+
+static json_t *percentiles_json(const double at[])
+{
+    json_t *o = json_object();
+    for (size_t i = 0; i < QN_N_PERCENTILES; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%g", qn_percentiles[i]);
+        json_object_set_new(o, key, qn_json_number(at[i]));
+    }
+    return o;
+}
+
+static json_t *statistics_json(const char *text, const qn_kl_statistics *s)
+{
+    json_t *o = json_object();
+    if (text) json_object_set_new(o, "text", qn_json_text(text, strlen(text)));
+    json_object_set_new(o, "tokens_scored", qn_json_count(s->n));
+    json_object_set_new(o, "windows", qn_json_count(s->windows));
+    json_object_set_new(o, "ppl", estimate_json(s->ppl));
+    json_object_set_new(o, "ppl_reference", estimate_json(s->ppl_reference));
+    json_object_set_new(o, "log_ppl_ratio", estimate_json(s->log_ratio));
+    json_object_set_new(o, "ppl_ratio", estimate_json(s->ppl_ratio));
+    json_object_set_new(o, "correlation", qn_json_number(s->correlation));
+    json_object_set_new(o, "mean_kld", estimate_json(s->kld));
+    json_object_set_new(o, "kld_percentiles", percentiles_json(s->kld_at));
+    json_object_set_new(o, "same_top", estimate_json(s->same_top));
+    json_object_set_new(o, "mean_delta_p", estimate_json(s->delta_p));
+    json_object_set_new(o, "rms_delta_p", qn_json_number(s->rms_delta_p));
+    json_object_set_new(o, "rms_delta_p_token_error", qn_json_number(s->rms_delta_p_error));
+    json_object_set_new(o, "delta_p_percentiles", percentiles_json(s->delta_p_at));
+    return o;
+}
+
+static json_t *ids_json(const qn_compare_job *j, const uint32_t *ids, size_t n)
+{
+    qn_text text = {0};
+    qn_error err;
+    json_t *s = NULL;
+    if (!qn_tokenizer_decode(j->models->loaded.tokenizer, ids, n, false, &text, &err))
+        s = qn_json_text(text.s ? text.s : "", text.n);
+    qn_text_free(&text);
+    return s ? s : json_null();
+}
+
+static json_t *worst_json(const qn_compare_job *j, size_t test)
+{
+    const qn_compared *t = &j->seen.tests[test];
+    json_t *list = json_array();
+    size_t *at;
+    const size_t n = worst_of(j, test, &at);
+    for (size_t i = 0; i < n; i++) {
+        const place p = place_of(j, at[i]);
+        json_array_append_new(
+            list,
+            json_pack("{s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o}", "window",
+                      qn_json_count(p.chunk), "kld", qn_json_number(t->kld[at[i]]), "context",
+                      ids_json(j, p.context, p.n_context), "token",
+                      ids_json(j, p.context + p.n_context, 1), "p_reference",
+                      qn_json_number(qn_exp(-j->seen.nll[at[i]])), "p",
+                      qn_json_number(qn_exp(-t->nll[at[i]])), "top_reference",
+                      ids_json(j, &j->seen.top[at[i]], 1), "top", ids_json(j, &t->top[at[i]], 1)));
+    }
+    qn_free(at);
+    return list;
+}
+
+/* The windows' mean divergence, for a curve or another reading of the error. */
+static json_t *windows_json(const qn_compare_job *j, size_t test)
+{
+    const qn_comparison *c = &j->seen;
+    json_t *list = json_array();
+    for (size_t i = 0; i < c->n; i += c->scored) {
+        double sum = 0;
+        for (size_t k = 0; k < c->scored; k++) sum += c->tests[test].kld[i + k];
+        json_array_append_new(list, qn_json_number(sum / (double)c->scored));
+    }
+    return list;
+}
+
+static json_t *test_json(const qn_compare_job *j, size_t test)
+{
+    const qn_compare_model *m = &j->models[test + 1];
+    json_t *o = json_object(), *texts = json_array();
+    json_object_set_new(o, "model", qn_json_text(m->path, strlen(m->path)));
+    json_object_set_new(o, "size_bytes", qn_json_count(m->bytes));
+    for (size_t text = 0; text <= j->n_texts; text++) {
+        qn_kl_statistics s;
+        qn_error err;
+        const range r = range_of(j, text);
+        if (qn_kl_statistics_of(&s, &j->seen, test, r.first, r.n, &err)) break;
+        if (r.name)
+            json_array_append_new(texts, statistics_json(r.name, &s));
+        else
+            json_object_set_new(o, "all", statistics_json(NULL, &s));
+    }
+    json_object_set_new(o, "texts", texts);
+    json_object_set_new(o, "window_mean_kld", windows_json(j, test));
+    json_object_set_new(o, "worst", worst_json(j, test));
+    return o;
+}
+
+qn_exit qn_compare_report(const qn_compare_job *j)
+{
+    json_t *document = qn_report_new(&j->o->common), *tests = json_array(), *texts = json_array();
+    const qn_compare_model *reference = j->models;
+    const double tokens = (double)(j->chunks.chunks * j->chunks.n_ctx);
+    for (size_t t = 0; t + 1 < j->n_models; t++) json_array_append_new(tests, test_json(j, t));
+    for (size_t i = 0; i < j->n_texts; i++)
+        json_array_append_new(
+            texts, json_pack("{s: o, s: s, s: o}", "file",
+                             qn_json_text(j->texts[i].file, strlen(j->texts[i].file)), "sha256",
+                             j->texts[i].sha256, "windows", qn_json_count(j->texts[i].chunks)));
+    json_object_set_new(document, "reference",
+                        json_pack("{s: o, s: o}", "model",
+                                  qn_json_text(reference->path, strlen(reference->path)),
+                                  "size_bytes", qn_json_count(reference->bytes)));
+    json_object_set_new(document, "n_ctx", qn_json_count(j->chunks.n_ctx));
+    json_object_set_new(document, "texts", texts);
+    json_object_set_new(document, "elapsed_s", qn_json_number(j->seconds));
+    json_object_set_new(document, "tokens_per_s",
+                        qn_json_number(j->seconds > 0 ? tokens / j->seconds : 0));
+    json_object_set_new(document, "tests", tests);
+    return qn_report_print(&j->o->common, document);
+}

@@ -1,0 +1,206 @@
+#include "validate/compare.h"
+
+#include "formats/base/sizes.h"
+#include "validate/reals.h"
+#include "validate/weights.h"
+
+/* Products summed in float lanes at a time, before double takes over. */
+#define SUM_BLOCK 512
+
+typedef struct {
+    const qn_chunks *chunks;
+    const char *const *names;
+    size_t n_models, n_vocab, rows;
+    qn_chunk_runner *runners; /* the reference, then the tests */
+    float *logits, *test;     /* [rows][n_vocab] */
+    float *weights;           /* [rows][n_vocab]: e^(logit - max) of the reference */
+    double *total, *sum;      /* [rows]: its log-sum-exp, and the sum of its weights */
+    qn_comparison *out;
+} job;
+
+/* ---- one position ------------------------------------------------------------------- */
+
+static uint32_t first_largest(const qn_kernels *k, const float *logits, size_t n)
+{
+    const float max = k->max(logits, n);
+    size_t i = 0;
+    while (i + 1 < n && logits[i] != max) i++;
+    return (uint32_t)i;
+}
+
+/* sum e^(a_v - max) (a_v - b_v) */
+static double weighted_difference(const qn_kernels *k, const float *weights, const float *a,
+                                  const float *b, size_t n)
+{
+    float difference[SUM_BLOCK];
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i += SUM_BLOCK) {
+        const size_t m = (size_t)qn_min_u64(SUM_BLOCK, n - i);
+        for (size_t v = 0; v < m; v++) difference[v] = a[i + v] - b[i + v];
+        sum += (double)k->dot(weights + i, difference, m);
+    }
+    return sum;
+}
+
+static void see_reference(const job *j, size_t row, size_t at, uint32_t next)
+{
+    const qn_kernels *k = j->runners->d->k;
+    const float *a = j->logits + row * j->n_vocab;
+    j->total[row] = qn_log_sum_exp(k, a, j->n_vocab, j->weights + row * j->n_vocab);
+    j->sum[row] = qn_exp(j->total[row] - (double)k->max(a, j->n_vocab));
+    j->out->nll[at] = j->total[row] - (double)a[next];
+    j->out->top[at] = first_largest(k, a, j->n_vocab);
+}
+
+static void see_test(const job *j, const qn_compared *t, size_t row, size_t at, uint32_t next)
+{
+    const qn_kernels *k = j->runners->d->k;
+    const float *a = j->logits + row * j->n_vocab, *b = j->test + row * j->n_vocab;
+    const float *weights = j->weights + row * j->n_vocab;
+    const double total = qn_log_sum_exp(k, b, j->n_vocab, NULL);
+    t->nll[at] = total - (double)b[next];
+    t->top[at] = first_largest(k, b, j->n_vocab);
+    t->kld[at] =
+        weighted_difference(k, weights, a, b, j->n_vocab) / j->sum[row] - j->total[row] + total;
+}
+
+/* ---- a batch ------------------------------------------------------------------------- */
+
+static qn_status logits_of(const job *j, size_t model, size_t sequence, size_t chunk, size_t row,
+                           size_t rows, float *out, qn_error *err)
+{
+    const size_t position = j->chunks->first + row;
+    const qn_status status =
+        qn_session_logits(j->runners[model].session, sequence, position, rows, out, err);
+    if (status) return status;
+    for (size_t i = 0; i < rows; i++)
+        if (!j->runners->d->k->finite(out + i * j->n_vocab, j->n_vocab))
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: a logit is not a finite number at position %zu of chunk %zu",
+                           j->names[model], position + i, chunk + 1);
+    return QN_OK;
+}
+
+/* Rows row .. row + rows - 1 of one chunk, all models. */
+static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t row, size_t rows,
+                          qn_error *err)
+{
+    const int threads = j->runners->d->threads;
+    const size_t at = chunk * j->chunks->scored + row;
+    const uint32_t *next = qn_chunk_ids(j->chunks, chunk) + j->chunks->first + row + 1;
+    qn_status status = logits_of(j, 0, sequence, chunk, row, rows, j->logits, err);
+    if (status) return status;
+#pragma omp parallel for num_threads(threads)
+    for (size_t i = 0; i < rows; i++) see_reference(j, i, at + i, next[i]);
+    for (size_t t = 1; t < j->n_models; t++) {
+        if ((status = logits_of(j, t, sequence, chunk, row, rows, j->test, err))) return status;
+#pragma omp parallel for num_threads(threads)
+        for (size_t i = 0; i < rows; i++) see_test(j, &j->out->tests[t - 1], i, at + i, next[i]);
+    }
+    return QN_OK;
+}
+
+static qn_status see_chunk(const job *j, size_t sequence, size_t chunk, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t row = 0; row < j->chunks->scored && !status; row += j->rows)
+        status = see_rows(j, sequence, chunk, row,
+                          (size_t)qn_min_u64(j->rows, j->chunks->scored - row), err);
+    return status;
+}
+
+static qn_status run_all(const job *j, qn_compare_fn progress, void *ctx, qn_error *err)
+{
+    const qn_chunks *c = j->chunks;
+    for (size_t at = 0; at < c->chunks; at += c->batch) {
+        const size_t n = (size_t)qn_min_u64(c->batch, c->chunks - at);
+        qn_status status = QN_OK;
+        for (size_t m = 0; m < j->n_models && !status; m++)
+            status = qn_chunk_runner_run(&j->runners[m], at, n, err);
+        for (size_t s = 0; s < n && !status; s++) {
+            status = see_chunk(j, s, at + s, err);
+            if (!status && progress && !progress(ctx, j->out, at + s + 1, c->chunks))
+                status = qn_fail(err, QN_ERR_CANCELLED, "cancelled after %zu of %zu chunks",
+                                 at + s + 1, c->chunks);
+        }
+        if (status) return status;
+    }
+    return QN_OK;
+}
+
+/* ---- memory -------------------------------------------------------------------------- */
+
+static qn_status make_room(qn_comparison *out, const qn_chunks *chunks, size_t n_tests,
+                           qn_error *err)
+{
+    const size_t n = chunks->chunks * chunks->scored;
+    *out = (qn_comparison){.n = n, .scored = chunks->scored};
+    out->nll = qn_alloc(n, sizeof *out->nll);
+    out->top = qn_alloc(n, sizeof *out->top);
+    out->tests = qn_alloc(n_tests, sizeof *out->tests);
+    if (!out->nll || !out->top || !out->tests) return qn_fail_memory(err, "a comparison");
+    for (out->n_tests = 0; out->n_tests < n_tests;) {
+        qn_compared *t = &out->tests[out->n_tests++];
+        t->nll = qn_alloc(n, sizeof *t->nll);
+        t->kld = qn_alloc(n, sizeof *t->kld);
+        t->top = qn_alloc(n, sizeof *t->top);
+        if (!t->nll || !t->kld || !t->top) return qn_fail_memory(err, "a comparison");
+    }
+    return QN_OK;
+}
+
+void qn_comparison_free(qn_comparison *c)
+{
+    for (size_t t = 0; t < c->n_tests; t++) {
+        qn_free(c->tests[t].nll);
+        qn_free(c->tests[t].kld);
+        qn_free(c->tests[t].top);
+    }
+    qn_free(c->tests);
+    qn_free(c->nll);
+    qn_free(c->top);
+    *c = (qn_comparison){0};
+}
+
+static qn_status start(job *j, const qn_decoder *reference, const qn_decoder *const *tests,
+                       qn_error *err)
+{
+    j->n_vocab = (size_t)reference->hparams->n_vocab;
+    j->rows = qn_chunks_logit_rows(j->chunks, j->n_vocab);
+    j->runners = qn_alloc(j->n_models, sizeof *j->runners);
+    j->logits = qn_alloc(j->rows * j->n_vocab, sizeof *j->logits);
+    j->test = qn_alloc(j->rows * j->n_vocab, sizeof *j->test);
+    j->weights = qn_alloc(j->rows * j->n_vocab, sizeof *j->weights);
+    j->total = qn_alloc(j->rows, sizeof *j->total);
+    j->sum = qn_alloc(j->rows, sizeof *j->sum);
+    if (!j->runners || !j->logits || !j->test || !j->weights || !j->total || !j->sum)
+        return qn_fail_memory(err, "logits");
+    for (size_t m = 0; m < j->n_models; m++) {
+        const qn_decoder *d = m ? tests[m - 1] : reference;
+        if (d->hparams->n_vocab != reference->hparams->n_vocab)
+            return qn_fail(err, QN_ERR_DATA, "%s: a vocabulary of %llu, %s has %llu", j->names[m],
+                           (unsigned long long)d->hparams->n_vocab, j->names[0],
+                           (unsigned long long)reference->hparams->n_vocab);
+        const qn_status status = qn_chunk_runner_new(&j->runners[m], j->chunks, d, err);
+        if (status) return status;
+    }
+    return QN_OK;
+}
+
+qn_status qn_compare_run(qn_comparison *out, const qn_decoder *reference,
+                         const qn_decoder *const *tests, size_t n_tests, const char *const *names,
+                         const qn_chunks *chunks, qn_compare_fn progress, void *ctx, qn_error *err)
+{
+    job j = {.chunks = chunks, .names = names, .n_models = n_tests + 1, .out = out};
+    qn_status status = make_room(out, chunks, n_tests, err);
+    if (!status) status = start(&j, reference, tests, err);
+    if (!status) status = run_all(&j, progress, ctx, err);
+    for (size_t m = 0; j.runners && m < j.n_models; m++) qn_chunk_runner_free(&j.runners[m]);
+    qn_free(j.runners);
+    qn_free(j.logits);
+    qn_free(j.test);
+    qn_free(j.weights);
+    qn_free(j.total);
+    qn_free(j.sum);
+    return status;
+}

@@ -1,0 +1,42 @@
+/* Two or more models on the same text, token by token: how far the
+ * distributions of the tests are from the reference's.
+ *
+ * Per scored position, with p of the reference, q of a test, over the whole
+ * vocabulary:  KL(p || q) = sum p_v (log p_v - log q_v)
+ *                         = sum p_v (a_v - b_v) - LSE(a) + LSE(b)
+ * for logits a and b, in which nothing of size cancels but what truly differs.
+ * Exponentials and products in float32 lanes of 512, their sums in double: the
+ * same bits for any batch, thread count and machine. */
+#ifndef QN_VALIDATE_COMPARE_H
+#define QN_VALIDATE_COMPARE_H
+
+#include "validate/chunks.h"
+
+/* What was seen of one test at every scored position, in the text's order. */
+typedef struct {
+    double *nll;   /* -log q of the token that came */
+    double *kld;   /* nats */
+    uint32_t *top; /* the most probable id, the first of equals */
+} qn_compared;
+
+typedef struct {
+    size_t n, scored; /* positions in all, and per chunk */
+    size_t n_tests;
+    double *nll;        /* of the reference */
+    uint32_t *top;      /* of the reference */
+    qn_compared *tests; /* [n_tests] */
+} qn_comparison;
+
+/* Called after each chunk in order, with everything up to it filled; false cancels. */
+typedef bool (*qn_compare_fn)(void *ctx, const qn_comparison *c, size_t chunk, size_t chunks);
+
+/* The models have vocabularies of one size (else QN_ERR_DATA).  A logit that
+ * is no number is QN_ERR_DATA, with its model's place and position; names: of
+ * the reference and of the tests, for that.  *out is to be freed also after a
+ * failure. */
+qn_status qn_compare_run(qn_comparison *out, const qn_decoder *reference,
+                         const qn_decoder *const *tests, size_t n_tests, const char *const *names,
+                         const qn_chunks *chunks, qn_compare_fn progress, void *ctx, qn_error *err);
+void qn_comparison_free(qn_comparison *c); /* {0} is fine */
+
+#endif
