@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "formats/gguf_split.h"
+
 qn_outtype qn_convert_resolve(const qn_model *m, qn_outtype t)
 {
     if (t != QN_OUT_AUTO) return t;
@@ -103,6 +105,7 @@ qn_status qn_convert_metadata(const qn_model *m, qn_outtype t, qn_metadata **out
     qn_status status = QN_OK;
     qn_metadata *copy = qn_metadata_copy(m->metadata);
     if (!copy) return qn_fail_memory(err, "the metadata");
+    qn_gguf_split_remove(copy);
     if (!m->exported)
         (void)((status =
                     qn_metadata_set_u32(copy, "general.file_type", qn_convert_file_type(t), err)) ||

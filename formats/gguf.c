@@ -6,6 +6,7 @@
 
 #include "formats/base/sizes.h"
 #include "formats/gguf.h"
+#include "formats/gguf_split.h"
 #include "formats/reader.h"
 
 enum {
@@ -19,6 +20,7 @@ enum {
 typedef struct {
     const qn_map *map;
     uint64_t at;
+    uint64_t alignment; /* of this file's data */
     qn_error *err;
 } cursor;
 
@@ -147,23 +149,23 @@ static qn_status take_value(cursor *c, qn_meta_value *v)
     return take_elements(c, what, v);
 }
 
-static qn_status parse_metadata(cursor *c, qn_reader *r, uint64_t n)
+static qn_status parse_metadata(cursor *c, qn_metadata *metadata, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++) {
         qn_meta_value v;
         qn_status status = take_string(c, "a key", &v.key);
         if (!status) status = check_key(c, v.key, i);
         if (!status) status = take_value(c, &v);
-        if (!status) status = qn_metadata_add_view(r->metadata, &v, c->err);
+        if (!status) status = qn_metadata_add_view(metadata, &v, c->err);
         if (status) return status;
     }
     return QN_OK;
 }
 
-static qn_status find_alignment(const cursor *c, qn_reader *r)
+static qn_status find_alignment(cursor *c, const qn_metadata *metadata)
 {
-    const qn_meta_value *v = qn_metadata_find(r->metadata, "general.alignment");
-    r->alignment = QN_GGUF_ALIGNMENT;
+    const qn_meta_value *v = qn_metadata_find(metadata, "general.alignment");
+    c->alignment = QN_GGUF_ALIGNMENT;
     if (!v) return QN_OK;
     if (v->type != QN_META_U32)
         return qn_fail(c->err, QN_ERR_DATA, "%s: general.alignment is of type %s, not u32",
@@ -173,21 +175,22 @@ static qn_status find_alignment(const cursor *c, qn_reader *r)
     if (align == 0 || (align & (align - 1)))
         return qn_fail(c->err, QN_ERR_DATA, "%s: general.alignment is %u, not a power of two",
                        c->map->path, align);
-    r->alignment = align;
+    c->alignment = align;
     return QN_OK;
 }
 
-/* A part of a split model would pass for a whole one with tensors missing. */
-static qn_status refuse_parts(const cursor *c, const qn_reader *r)
+/* Parts behind the first one: theirs must be what the first one announced. */
+static qn_status check_part(const cursor *c, const qn_reader *r, uint32_t file,
+                            const qn_metadata *metadata)
 {
-    uint64_t parts = 0;
-    bool found;
-    const qn_status status = qn_metadata_u64(r->metadata, "split.count", &parts, &found, c->err);
-    if (status || !found || parts <= 1) return status;
-    return qn_fail(c->err, QN_ERR_UNSUPPORTED,
-                   "%s: is one of %llu parts, which are not read yet (llama-gguf-split --merge "
-                   "joins them)",
-                   c->map->path, (unsigned long long)parts);
+    qn_gguf_split all, mine;
+    qn_status status = qn_gguf_split_read(r->metadata, &all, c->err);
+    if (status || (status = qn_gguf_split_read(metadata, &mine, c->err))) return status;
+    if (mine.count == all.count && mine.no == file) return QN_OK;
+    return qn_fail(c->err, QN_ERR_DATA,
+                   "%s: is named as part %u of %llu, but by its keys it is part %llu of %llu",
+                   c->map->path, file + 1, (unsigned long long)all.count,
+                   (unsigned long long)mine.no + 1, (unsigned long long)mine.count);
 }
 
 /* ---- tensors ------------------------------------------------------------------------------ */
@@ -235,17 +238,17 @@ static qn_status take_tensor(cursor *c, qn_reader *r, uint64_t number, qn_tensor
                        "%s: tensor %s: type number %u is unknown or was removed from GGUF",
                        c->map->path, t->name, type);
     if ((status = take_u64(c, t->name, &t->offset))) return status;
-    if (t->offset % r->alignment)
+    if (t->offset % c->alignment)
         return qn_fail(c->err, QN_ERR_DATA, "%s: tensor %s: offset %llu is not a multiple of %llu",
                        c->map->path, t->name, (unsigned long long)t->offset,
-                       (unsigned long long)r->alignment);
+                       (unsigned long long)c->alignment);
     return qn_tensor_measure(c->map->path, t->name, t->dtype, t->rank, t->dims, &t->bytes, c->err);
 }
 
 static qn_status add_tensors(cursor *c, qn_reader *r, qn_tensor *list, uint64_t n)
 {
     uint64_t start;
-    if (!qn_align_u64(c->at, r->alignment, &start)) return fail_short(c, "padding", r->alignment);
+    if (!qn_align_u64(c->at, c->alignment, &start)) return fail_short(c, "padding", c->alignment);
     for (uint64_t i = 0; i < n; i++) {
         if (!qn_add_u64(list[i].offset, start, &list[i].offset)) list[i].offset = UINT64_MAX;
         const qn_status status = qn_reader_add(r, &list[i], c->err);
@@ -317,6 +320,25 @@ static qn_status check_count(const cursor *c, const char *what, uint64_t n, uint
                    c->map->path, (unsigned long long)n, what, (unsigned long long)left(c));
 }
 
+/* The first file's metadata are the model's. */
+static qn_status parse_keys(cursor *c, qn_reader *r, uint32_t file, uint64_t n)
+{
+    if (!file) {
+        qn_status status = parse_metadata(c, r->metadata, n);
+        if (!status) status = find_alignment(c, r->metadata);
+        r->alignment = c->alignment;
+        return status;
+    }
+    qn_metadata *mine = qn_metadata_new();
+    if (!mine) return qn_fail_memory(c->err, c->map->path);
+    qn_metadata_set_where(mine, c->map->path);
+    qn_status status = parse_metadata(c, mine, n);
+    if (!status) status = find_alignment(c, mine);
+    if (!status) status = check_part(c, r, file, mine);
+    qn_metadata_free(mine);
+    return status;
+}
+
 static qn_status parse(qn_reader *r, uint32_t file, qn_error *err)
 {
     cursor c = {.map = &r->files[file], .at = 0, .err = err};
@@ -331,9 +353,7 @@ static qn_status parse(qn_reader *r, uint32_t file, qn_error *err)
     if (!status) status = take_u64(&c, "the number of tensors", &n_tensors);
     if (!status) status = take_u64(&c, "the number of keys", &n_keys);
     if (!status) status = check_count(&c, "keys", n_keys, LEAST_KEY_BYTES);
-    if (!status) status = parse_metadata(&c, r, n_keys);
-    if (!status) status = find_alignment(&c, r);
-    if (!status) status = refuse_parts(&c, r);
+    if (!status) status = parse_keys(&c, r, file, n_keys);
     if (!status) status = check_count(&c, "tensors", n_tensors, LEAST_TENSOR_BYTES);
     if (!status) status = parse_tensors(&c, r, file, n_tensors);
     if (!status) r->gguf_version = version;

@@ -4,6 +4,7 @@
 
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
+#include "formats/gguf_split.h"
 #include "formats/shards.h"
 
 static const qn_format *const formats[] = {&qn_format_gguf, &qn_format_safetensors,
@@ -191,18 +192,80 @@ static qn_status add_file(qn_reader *r, const char *path, qn_error *err)
     return parse_last(r, err);
 }
 
+/* ---- parts of a split model ----------------------------------------------------------- */
+
+static qn_status add_part(qn_reader *r, const char *path, size_t prefix, uint64_t no,
+                          uint64_t count, qn_error *err)
+{
+    char *part = qn_gguf_part_path(path, prefix, no, count);
+    if (!part) return qn_fail_memory(err, path);
+    const qn_status status =
+        qn_path_exists(part)
+            ? add_file(r, part, err)
+            : qn_fail(err, QN_ERR_DATA, "%s: is not there: part %llu of the %llu of this model",
+                      part, (unsigned long long)no + 1, (unsigned long long)count);
+    qn_free(part);
+    return status;
+}
+
+/* *r, which holds what path names: a part that is not the first gives way to it. */
+static qn_status begin_with_first(qn_reader **r, const char *path, size_t prefix,
+                                  qn_gguf_split *split, qn_error *err)
+{
+    const qn_gguf_split named = *split;
+    if (!named.no) return QN_OK;
+    qn_reader_close(*r);
+    *r = NULL;
+    qn_status status = new_reader(r, 1, path, err);
+    if (!status) status = add_part(*r, path, prefix, 0, named.count, err);
+    if (!status && (*r)->gguf_version) status = qn_gguf_split_read((*r)->metadata, split, err);
+    if (status || ((*r)->gguf_version && split->no == 0 && split->count == named.count))
+        return status;
+    return qn_fail(err, QN_ERR_DATA, "%s: is not part 1 of %llu by its keys", (*r)->files[0].path,
+                   (unsigned long long)named.count);
+}
+
+static qn_status add_parts(qn_reader **r, const char *path, qn_error *err)
+{
+    qn_gguf_split split;
+    qn_status status = qn_gguf_split_read((*r)->metadata, &split, err);
+    if (status || split.count == 1) return status;
+    const size_t prefix = qn_gguf_part_prefix(path, split.no, split.count);
+    if (!prefix)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: is part %llu of %llu, but not named NAME-%05llu-of-%05llu.gguf, so the "
+                       "others cannot be found",
+                       path, (unsigned long long)split.no + 1, (unsigned long long)split.count,
+                       (unsigned long long)split.no + 1, (unsigned long long)split.count);
+    if ((status = begin_with_first(r, path, prefix, &split, err))) return status;
+    qn_map *grown = qn_resize((*r)->files, (size_t)split.count, sizeof *grown);
+    if (!grown) return qn_fail_memory(err, path);
+    (*r)->files = grown;
+    for (uint64_t i = 1; !status && i < split.count; i++)
+        status = add_part(*r, path, prefix, i, split.count, err);
+    if (!status && split.tensors != UINT64_MAX && split.tensors != (*r)->n_tensors)
+        status = qn_fail(err, QN_ERR_DATA,
+                         "%s: split.tensors.count is %llu, but its %llu parts hold %zu tensors",
+                         path, (unsigned long long)split.tensors, (unsigned long long)split.count,
+                         (*r)->n_tensors);
+    return status;
+}
+
 static qn_status open_file(qn_reader **out, const char *path, qn_error *err)
 {
     qn_reader *r;
     qn_status status = new_reader(&r, 1, path, err);
     if (status) return status;
-    if ((status = add_file(r, path, err))) {
+    status = add_file(r, path, err);
+    if (!status && r->gguf_version) status = add_parts(&r, path, err);
+    if (status)
         qn_reader_close(r);
-        return status;
-    }
-    *out = r;
-    return QN_OK;
+    else
+        *out = r;
+    return status;
 }
+
+/* ---- shards of a checkpoint ------------------------------------------------------------ */
 
 static qn_status add_shard(qn_reader *r, const char *directory, const qn_shards *shards, size_t i,
                            const char *index, qn_error *err)
@@ -272,6 +335,17 @@ qn_status qn_reader_open(qn_reader **out, const char *path, qn_error *err)
     return qn_path_is_dir(path) ? open_directory(out, path, err) : open_file(out, path, err);
 }
 
+/* A part alone would pass for a whole model with tensors missing. */
+static qn_status refuse_parts(const qn_reader *r, qn_error *err)
+{
+    qn_gguf_split split;
+    const qn_status status = qn_gguf_split_read(r->metadata, &split, err);
+    if (status || split.count == 1) return status;
+    return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: is part %llu of %llu, without the others",
+                   r->files[0].path, (unsigned long long)split.no + 1,
+                   (unsigned long long)split.count);
+}
+
 qn_status qn_reader_open_memory(qn_reader **out, const void *bytes, size_t n, const char *name,
                                 qn_error *err)
 {
@@ -281,12 +355,12 @@ qn_status qn_reader_open_memory(qn_reader **out, const void *bytes, size_t n, co
     r->files[0] = (qn_map){.data = bytes, .size = n, .fd = -1, .path = qn_strdup(name)};
     r->n_files = 1;
     status = r->files[0].path ? parse_last(r, err) : qn_fail_memory(err, name);
-    if (status) {
+    if (!status && r->gguf_version) status = refuse_parts(r, err);
+    if (status)
         qn_reader_close(r);
-        return status;
-    }
-    *out = r;
-    return QN_OK;
+    else
+        *out = r;
+    return status;
 }
 
 void qn_reader_close(qn_reader *r)

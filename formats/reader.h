@@ -27,7 +27,7 @@ typedef struct {
 /* path: a GGUF, safetensors or PyTorch file (found by content, not by suffix),
  * or a directory with model.safetensors, or else model.safetensors.index.json
  * and its shards, or else the same of pytorch_model.bin (transformers' order of
- * preference). */
+ * preference).  Any part of a split GGUF model stands for all of them. */
 qn_status qn_reader_open(qn_reader **out, const char *path, qn_error *err);
 
 /* The same of one file's bytes, which stay the caller's and outlive the

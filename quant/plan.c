@@ -1,6 +1,7 @@
 #include "formats/base/alloc.h"
 #include "quant/plan_metadata.h"
 #include "quant/policy.h"
+#include "quant/split.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ static qn_plan *plan_new(const qn_model *m)
     if (!p) return NULL;
     p->model = m;
     p->n = m->n_tensors;
+    p->n_parts = 1;
     p->entries = qn_alloc(p->n, sizeof *p->entries);
     if (p->entries) return p;
     qn_plan_free(p);
@@ -21,6 +23,9 @@ static qn_plan *plan_new(const qn_model *m)
 void qn_plan_free(qn_plan *p)
 {
     if (!p) return;
+    for (size_t i = 0; p->more_metadata && i + 1 < p->n_parts; i++)
+        qn_metadata_free(p->more_metadata[i]);
+    qn_free(p->more_metadata);
     qn_metadata_free(p->metadata);
     qn_free(p->entries);
     qn_free(p);
@@ -31,6 +36,7 @@ void qn_plan_free(qn_plan *p)
 typedef struct {
     const qn_model_tensor *tensor;
     int64_t block;
+    uint32_t file;
 } ordered;
 
 /* llama.cpp's order: what belongs to no block first, then by block and name. */
@@ -41,15 +47,24 @@ static int by_block_and_name(const void *left, const void *right)
     return strcmp(a->tensor->name, b->tensor->name);
 }
 
-static qn_status fill_in_file_order(qn_plan *p, qn_error *err)
+/* By file, in each as they lie in the model (which is one array). */
+static int by_file(const void *left, const void *right)
+{
+    const ordered *a = left, *b = right;
+    if (a->file != b->file) return a->file < b->file ? -1 : 1;
+    return a->tensor < b->tensor ? -1 : a->tensor > b->tensor;
+}
+
+static qn_status fill_in_file_order(qn_plan *p, bool keep_split, qn_error *err)
 {
     ordered *order = qn_alloc(p->n, sizeof *order);
     if (!order) return qn_fail_memory(err, "the order of the tensors");
     for (size_t i = 0; i < p->n; i++) {
         const qn_model_tensor *t = &p->model->tensors[i];
         order[i] = (ordered){.tensor = t, .block = qn_policy_block(t->name)};
+        if (keep_split) order[i].file = qn_source_file(p->model, t);
     }
-    qsort(order, p->n, sizeof *order, by_block_and_name);
+    qsort(order, p->n, sizeof *order, keep_split ? by_file : by_block_and_name);
     for (size_t i = 0; i < p->n; i++) p->entries[i].tensor = order[i].tensor;
     qn_free(order);
     return QN_OK;
@@ -176,7 +191,7 @@ qn_status qn_plan_quantize(qn_plan **out, const qn_model *m, const qn_quantize_o
     qn_status status;
     qn_plan *p = plan_new(m);
     if (!p) return qn_fail_memory(err, "the plan");
-    if ((status = fill_in_file_order(p, err))) goto out;
+    if ((status = fill_in_file_order(p, options->keep_split, err))) goto out;
     if ((status = decide_all(p, options, err))) goto out;
     if ((status = qn_plan_set_quantized_metadata(p, options, err))) goto out;
     *out = p;

@@ -15,6 +15,7 @@ typedef struct {
     bool fallback;                         /* not the type the mix asked for: told to the user */
     const qn_type_rule *rule;              /* of the user for this tensor, or NULL */
     const qn_importance_entry *importance; /* NULL: none, or the type takes no notice */
+    size_t part;                           /* of the output's files, ascending (split.h) */
     bool lacks_importance; /* a matrix is given, the type heeds it, but it has no data of this */
     char reason[96];       /* "mix: output", "1-D: kept", "4095 columns: Q5_K instead of Q4_K" */
 } qn_plan_entry;
@@ -25,6 +26,8 @@ typedef struct {
     size_t n;
     qn_metadata *metadata; /* of the output file */
     uint64_t align;
+    size_t n_parts;              /* files; 1 unless split (split.h) */
+    qn_metadata **more_metadata; /* n_parts - 1: of those behind the first */
 } qn_plan;
 
 /* What llama-quantize calls a type: a mix of tensor types with a number. */
@@ -48,6 +51,7 @@ typedef struct {
     bool pure; /* no mix, only the default type */
     bool allow_requantize;
     bool leave_output_tensor;
+    bool keep_split;             /* the order of the source's files instead of llama.cpp's own */
     const qn_dtype *output_type; /* NULL: not given */
     const qn_dtype *embedding_type;
     const qn_importance *importance; /* NULL: none; outlives the plan */

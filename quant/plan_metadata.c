@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/base/alloc.h"
+#include "formats/gguf_split.h"
 
 enum { DEFAULT_ALIGN = 32, LEAST_ALIGN = 8 }; /* of a GGUF file's data */
 
@@ -71,9 +72,8 @@ static qn_status file_type_of(const qn_plan *p, const qn_mix *mix, uint32_t *out
  * end, those of a split file are gone. */
 static qn_status set_quantized_keys(qn_metadata *m, uint32_t file_type, qn_error *err)
 {
-    static const char *const gone[] = {"split.no", "split.count", "split.tensors.count"};
     enum { QUANTIZATION_VERSION = 2 }; /* ggml's GGML_QNT_VERSION */
-    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) qn_metadata_remove(m, gone[i]);
+    qn_gguf_split_remove(m);
     const qn_status status =
         append_u32(m, "general.quantization_version", QUANTIZATION_VERSION, err);
     return status ? status : append_u32(m, "general.file_type", file_type, err);

@@ -206,12 +206,13 @@ START_TEST(counts_that_cannot_be_true_are_refused_before_anything_is_allocated)
 }
 END_TEST
 
-START_TEST(a_part_of_a_split_model_is_refused)
+START_TEST(a_part_of_a_split_model_without_the_others_is_refused)
 {
-    qn_text t = qn_gguf_head(3, 0, 1);
+    qn_text t = qn_gguf_head(3, 0, 2);
+    qn_gguf_key_u32(&t, "split.no", 1);
     qn_gguf_key(&t, "split.count", 2);
     qn_text_add(&t, "\3\0", 2);
-    refused(t, QN_ERR_UNSUPPORTED, "is one of 3 parts");
+    refused(t, QN_ERR_UNSUPPORTED, "is part 2 of 3, without the others");
 }
 END_TEST
 
@@ -479,7 +480,7 @@ int main(void)
     tcase_add_test(t, every_truncation_is_refused);
     tcase_add_test(t, other_versions_are_refused_by_name);
     tcase_add_test(t, counts_that_cannot_be_true_are_refused_before_anything_is_allocated);
-    tcase_add_test(t, a_part_of_a_split_model_is_refused);
+    tcase_add_test(t, a_part_of_a_split_model_without_the_others_is_refused);
     tcase_add_test(t, a_repeated_key_is_refused);
     tcase_add_test(t, an_empty_or_ill_formed_key_is_refused);
     tcase_add_test(t, an_unknown_value_type_is_refused);

@@ -13,6 +13,7 @@
 #include "tools/memory.h"
 #include "tools/output_name.h"
 #include "tools/progress.h"
+#include "tools/split_options.h"
 #include "tools/write_model.h"
 
 typedef struct {
@@ -20,7 +21,9 @@ typedef struct {
     bool dry_run, force, allow_nan;
     const char *outtype, *outfile, *format;
     const char *model_name, *family, *pre;
-    uint64_t max_memory, align;
+    const char *split_max_size;
+    uint64_t max_memory, align, split_max_tensors;
+    qn_split_options split; /* from those two */
 } options;
 
 static const options defaults = {.max_memory = QN_DEFAULT_MEMORY, .outtype = "auto"};
@@ -40,6 +43,10 @@ static const qn_opt table[] = {
      "limit of this process's own memory, mapped files not counted (default 512M)"},
     {0, "align", "N", QN_OPT_SIZE, offsetof(options, align),
      "alignment of each tensor in a GGUF file, a power of two (default 32)"},
+    {0, "split-max-size", "N(M|G)", QN_OPT_TEXT, offsetof(options, split_max_size),
+     "begin another file, NAME-00002-of-00003.gguf, where one would hold more bytes of tensors"},
+    {0, "split-max-tensors", "N", QN_OPT_COUNT, offsetof(options, split_max_tensors),
+     "begin another file where one would hold more tensors"},
     {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
      "general.name (default: from the directory's name)"},
     {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
@@ -116,6 +123,7 @@ static qn_status write_as(const options *o, const qn_model *source, const qn_mod
         .source_bytes = qn_source_bytes(source),
     };
     qn_status status = qn_plan_convert(&plan, m, outtype, o->align, err);
+    if (!status) status = qn_plan_split(plan, &o->split, err);
     const qn_write_target file = {plan, path, type_names[outtype]};
     if (!status) status = qn_write_models(&file, 1, &write, outputs, err);
     qn_plan_free(plan);
@@ -139,6 +147,8 @@ static qn_status to_safetensors(const options *o, const qn_model *m, qn_outtype 
     if (outtype == QN_OUT_Q8_0)
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "%s: safetensors files hold f32, f16 and bf16, not --outtype q8_0", path);
+    if (o->split.max_bytes || o->split.max_tensors)
+        return qn_fail(err, QN_ERR_ARGUMENT, "%s: only GGUF files can be split", path);
     qn_status status = qn_export_open(&exported, m, err);
     if (!status)
         status = write_as(o, m, exported, outtype, &qn_format_safetensors, path, outputs, err);
@@ -173,7 +183,8 @@ out:
 
 static qn_exit run(const void *given, char **args, size_t n)
 {
-    const options *o = given;
+    options mine = *(const options *)given;
+    const options *o = &mine;
     const double started = qn_seconds();
     const char *out = n > 1 ? args[1] : o->outfile;
     const qn_model_options how = {.family = o->family, .model_name = o->model_name, .pre = o->pre};
@@ -182,6 +193,8 @@ static qn_exit run(const void *given, char **args, size_t n)
     qn_model *model = NULL;
     if (n > 1 && o->outfile) return qn_usage(&o->common, "OUT and --outfile are the same thing");
     qn_exit exit = check_words(o, out, &outtype);
+    if (!exit)
+        exit = qn_split_limits(&o->common, o->split_max_size, o->split_max_tensors, &mine.split);
     if (exit) return exit;
 
     json_t *outputs = json_array();

@@ -20,6 +20,19 @@ static void cut_suffix(char *name, const char *suffix)
     if (n > m && !strcmp(name + n - m, suffix)) name[n - m] = 0;
 }
 
+/* "-00002-of-00003", of a part of a split model. */
+static void cut_part(char *name)
+{
+    static const char pattern[] = "-00000-of-00000";
+    const size_t n = strlen(name), m = sizeof pattern - 1;
+    if (n <= m) return;
+    for (size_t i = 0; i < m; i++) {
+        const char c = name[n - m + i];
+        if (pattern[i] == '0' ? c < '0' || c > '9' : c != pattern[i]) return;
+    }
+    name[n - m] = 0;
+}
+
 /* Types have '_' in them, so the longest that fits goes: "a-Q4_K_M". */
 static void cut_type(char *name)
 {
@@ -40,7 +53,7 @@ static char *stem_of(const char *input)
         stem = name ? qn_strdup(name) : NULL;
     } else {
         stem = qn_path_base(input);
-        if (stem) cut_suffix(stem, ".gguf"), cut_suffix(stem, ".safetensors");
+        if (stem) cut_suffix(stem, ".gguf"), cut_suffix(stem, ".safetensors"), cut_part(stem);
     }
     qn_arena_free(a);
     if (stem) cut_type(stem);

@@ -15,8 +15,8 @@
  * {type} (or {ftype}, {outtype}, as the reference converter calls it) in out is
  * the type in small letters, {TYPE} in capitals.
  *
- * NAME is the directory's or the file's name less ".gguf" or ".safetensors"
- * and a type behind '-', '.' or '_': "SmolLM2-135M.Q4_1.gguf" is SmolLM2-135M. */
+ * NAME is the directory's or the file's name less ".gguf" or ".safetensors",
+ * "-00001-of-00003" and a type behind '-', '.' or '_': "SmolLM2-135M.Q4_1.gguf" is SmolLM2-135M. */
 qn_status qn_output_path(const char *input, const char *out, const char *type, char **path,
                          qn_error *err);
 

@@ -8,15 +8,17 @@
 #include "tools/output_name.h"
 #include "tools/progress.h"
 #include "tools/quantize_inputs.h"
+#include "tools/split_options.h"
 #include "tools/write_model.h"
 
 typedef struct {
     qn_common common;
-    bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan;
+    bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan, keep_split;
     const char *output_type, *embedding_type;
     const char *model_name, *family, *pre;
     qn_texts imatrix, include_weights, exclude_weights, tensor_types, overrides;
-    uint64_t max_memory, align;
+    const char *split_max_size;
+    uint64_t max_memory, align, split_max_tensors;
 } options;
 
 static const options defaults = {.max_memory = QN_DEFAULT_MEMORY};
@@ -56,6 +58,12 @@ static const qn_opt table[] = {
     {0, "align", "N", QN_OPT_SIZE, offsetof(options, align),
      "alignment of each tensor in the file, a power of two; 16384 lets phones map pages (default "
      "32)"},
+    {0, "keep-split", NULL, QN_OPT_FLAG, offsetof(options, keep_split),
+     "as many files as the source has, each with the tensors of one"},
+    {0, "split-max-size", "N(M|G)", QN_OPT_TEXT, offsetof(options, split_max_size),
+     "begin another file, NAME-00002-of-00003.gguf, where one would hold more bytes of tensors"},
+    {0, "split-max-tensors", "N", QN_OPT_COUNT, offsetof(options, split_max_tensors),
+     "begin another file where one would hold more tensors"},
     {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
      "general.name (default: from the directory's name)"},
     {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
@@ -70,6 +78,7 @@ typedef struct {
     const char *in, *out; /* out NULL: not given */
     const qn_mix **mixes; /* allocated */
     size_t n;
+    qn_split_options split;
 } arguments;
 
 static qn_exit unknown_type(const qn_common *c, const char *word)
@@ -168,8 +177,9 @@ typedef struct {
 static qn_status plan_one(const arguments *a, const qn_model *m, const qn_quantize_options *rules,
                           made *out, qn_error *err)
 {
-    const qn_status status = qn_output_path(m->path, a->out, rules->mix->name, &out->path, err);
-    return status ? status : qn_plan_quantize(&out->plan, m, rules, err);
+    qn_status status = qn_output_path(m->path, a->out, rules->mix->name, &out->path, err);
+    if (!status) status = qn_plan_quantize(&out->plan, m, rules, err);
+    return status ? status : qn_plan_split(out->plan, &a->split, err);
 }
 
 static qn_status plan_and_write(const options *o, const arguments *a, const qn_model *m,
@@ -252,6 +262,14 @@ static qn_exit check_weights(const options *o)
     return QN_EXIT_FINE;
 }
 
+static qn_exit split_options(const options *o, qn_split_options *out)
+{
+    *out = (qn_split_options){.keep = o->keep_split};
+    if (o->keep_split && (o->split_max_size || o->split_max_tensors))
+        return qn_usage(&o->common, "--keep-split and --split-max-... exclude each other");
+    return qn_split_limits(&o->common, o->split_max_size, o->split_max_tensors, out);
+}
+
 static qn_exit run(const void *given, char **args, size_t n)
 {
     const options *o = given;
@@ -261,6 +279,7 @@ static qn_exit run(const void *given, char **args, size_t n)
         .pure = o->pure,
         .allow_requantize = o->allow_requantize,
         .leave_output_tensor = o->leave_output_tensor,
+        .keep_split = o->keep_split,
         .align = o->align,
     };
     qn_exit exit = sort_arguments(&o->common, args, n, &a);
@@ -271,6 +290,7 @@ static qn_exit run(const void *given, char **args, size_t n)
         exit = dtype_option(&o->common, "token-embedding-type", o->embedding_type, &embedding,
                             &rules.embedding_type);
     if (!exit) exit = check_weights(o);
+    if (!exit) exit = split_options(o, &a.split);
     if (!exit) exit = quantize(o, &a, &rules);
     qn_free(a.mixes);
     return exit;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/base/alloc.h"
+#include "formats/gguf_split.h"
 #include "formats/writer.h"
 #include "quant/pipeline.h"
 #include "tools/fallbacks.h"
@@ -21,6 +22,7 @@ static const uint64_t MOST_BUFFERS = UINT64_C(64) << 20;
 /* One file. */
 typedef struct {
     qn_write_target target;
+    char **paths; /* of its parts; target.path when it is not split */
     qn_writer *writer;
     uint64_t size_bytes;       /* of the file */
     double bits_per_weight;    /* of the tensors alone, as llama-quantize counts */
@@ -87,17 +89,40 @@ static uint64_t entry_bytes(const qn_plan_entry *e)
     return row_bytes * e->tensor->rows->rows;
 }
 
+static qn_status name_parts(output *o, qn_error *err)
+{
+    const qn_plan *p = o->target.plan;
+    const char *path = o->target.path;
+    const size_t n = strlen(path) - (qn_str_ends(qn_str_z(path), ".gguf") ? 5 : 0);
+    o->paths = qn_alloc(p->n_parts, sizeof(char *));
+    if (!o->paths) return qn_fail_memory(err, "the outputs' names");
+    for (size_t i = 0; i < p->n_parts; i++) {
+        o->paths[i] = p->n_parts == 1 ? qn_strdup(path) : qn_gguf_part_path(path, n, i, p->n_parts);
+        if (!o->paths[i]) return qn_fail_memory(err, "the outputs' names");
+    }
+    return QN_OK;
+}
+
 static qn_status declare(const job *j, output *o, qn_error *err)
 {
     const qn_plan *p = o->target.plan;
     uint64_t bytes = 0, elements = 0;
-    qn_status status = qn_writer_create(&o->writer, j->options->format, o->target.path,
-                                        j->options->force, p->metadata, p->align, err);
+    size_t part = 0;
+    qn_status status = name_parts(o, err);
+    if (!status)
+        status = qn_writer_create(&o->writer, j->options->format, o->paths[0], j->options->force,
+                                  p->metadata, p->align, err);
     for (size_t i = 0; i < p->n && !status; i++) {
-        const qn_model_tensor *t = p->entries[i].tensor;
-        status = qn_writer_declare(o->writer, t->name, p->entries[i].dtype, t->rank, t->dims, err);
+        const qn_plan_entry *e = &p->entries[i];
+        const qn_model_tensor *t = e->tensor;
+        if (e->part > part) {
+            part = e->part;
+            status = qn_writer_part(o->writer, o->paths[part], p->more_metadata[part - 1], err);
+        }
+        if (!status)
+            status = qn_writer_declare(o->writer, t->name, e->dtype, t->rank, t->dims, err);
         elements += t->rows->rows * t->rows->columns;
-        bytes += entry_bytes(&p->entries[i]);
+        bytes += entry_bytes(e);
     }
     if (!status) status = qn_writer_plan(o->writer, &o->size_bytes, err);
     if (status) return status;
@@ -110,9 +135,9 @@ static qn_status run_pass(job *j, bool measure, qn_error *err)
     char what[300];
     qn_progress progress;
     if (j->n == 1)
-        snprintf(what, sizeof what, "%s", j->outputs[0].target.path);
+        snprintf(what, sizeof what, "%s", j->outputs[0].paths[0]);
     else
-        snprintf(what, sizeof what, "%s and %zu more", j->outputs[0].target.path, j->n - 1);
+        snprintf(what, sizeof what, "%s and %zu more", j->outputs[0].paths[0], j->n - 1);
     qn_progress_start(&progress, j->options->common, what, NULL);
     const qn_pipeline_options options = {
         .threads = j->threads,
@@ -177,13 +202,21 @@ static json_t *describe_tensor(const output *o, size_t i)
 
 static json_t *describe(const output *o)
 {
+    const qn_plan *p = o->target.plan;
     json_t *tensors = json_array();
-    for (size_t i = 0; i < o->target.plan->n; i++)
-        json_array_append_new(tensors, describe_tensor(o, i));
-    return json_pack("{s: o, s: s, s: o, s: o, s: o}", "output",
-                     qn_json_text(o->target.path, strlen(o->target.path)), "type", o->target.type,
-                     "size_bytes", qn_json_count(o->size_bytes), "bits_per_weight",
-                     qn_json_number(o->bits_per_weight), "tensors", tensors);
+    for (size_t i = 0; i < p->n; i++) json_array_append_new(tensors, describe_tensor(o, i));
+    json_t *d = json_pack("{s: o, s: s, s: o, s: o}", "output",
+                          qn_json_text(o->paths[0], strlen(o->paths[0])), "type", o->target.type,
+                          "size_bytes", qn_json_count(o->size_bytes), "bits_per_weight",
+                          qn_json_number(o->bits_per_weight));
+    if (p->n_parts > 1) {
+        json_t *parts = json_array();
+        for (size_t i = 0; i < p->n_parts; i++)
+            json_array_append_new(parts, qn_json_text(o->paths[i], strlen(o->paths[i])));
+        json_object_set_new(d, "parts", parts);
+    }
+    json_object_set_new(d, "tensors", tensors);
+    return d;
 }
 
 static int widest_name(const qn_plan *p)
@@ -217,7 +250,9 @@ static void print_table(const output *o)
 static void print_file(const output *o)
 {
     char size[32];
-    printf("%s: %s, %s, %.2f bits per weight", o->target.path, o->target.type,
+    printf("%s", o->paths[0]);
+    if (o->target.plan->n_parts > 1) printf(" and the other parts");
+    printf(": %s, %s, %.2f bits per weight", o->target.type,
            qn_human_size((double)o->size_bytes, size), o->bits_per_weight);
 }
 
@@ -298,6 +333,14 @@ static qn_status prepare(job *j, const qn_write_target *targets, qn_error *err)
     return status;
 }
 
+static void release(output *o)
+{
+    qn_writer_abandon(o->writer);
+    for (size_t i = 0; o->paths && i < o->target.plan->n_parts; i++) qn_free(o->paths[i]);
+    qn_free(o->paths);
+    qn_free(o->results);
+}
+
 qn_status qn_write_models(const qn_write_target *targets, size_t n, const qn_write_options *options,
                           json_t *outputs, qn_error *err)
 {
@@ -306,10 +349,7 @@ qn_status qn_write_models(const qn_write_target *targets, size_t n, const qn_wri
     qn_status status = prepare(&j, targets, err);
     if (!status && !options->dry_run) status = write_all(&j, err);
     if (!status) tell_results(&j, outputs, qn_seconds() - started);
-    for (size_t k = 0; j.outputs && k < n; k++) {
-        qn_writer_abandon(j.outputs[k].writer);
-        qn_free(j.outputs[k].results);
-    }
+    for (size_t k = 0; j.outputs && k < n; k++) release(&j.outputs[k]);
     qn_interrupt_watched(false);
     qn_free(j.outputs);
     qn_free(j.pass);

@@ -20,7 +20,7 @@ typedef struct {
 
 typedef struct {
     const qn_plan *plan;
-    const char *path;
+    const char *path; /* of a split plan, what its parts' names are made from */
     const char *type; /* its name for people: "Q4_K_M" */
 } qn_write_target;
 
