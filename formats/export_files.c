@@ -5,6 +5,7 @@
 #include "formats/base/outfile.h"
 #include "formats/export.h"
 #include "formats/hf_config.h"
+#include "formats/packed/scheme.h"
 
 enum { MOST_BYTES = 256 << 20 }; /* of a file that is copied */
 
@@ -56,12 +57,14 @@ static const char *dtype_name(qn_outtype t)
     return "float16";
 }
 
-/* The checkpoint's own, but for the type of its tensors. */
+/* The checkpoint's own, but for the type of its tensors, which are no longer
+ * packed. */
 static qn_status own_config(const char *dir, qn_outtype t, json_t **out, qn_error *err)
 {
     qn_hf_config *c = NULL;
     qn_status status = qn_hf_config_open(&c, dir, err);
     if (status) return status;
+    qn_packing_forget(c->root);
     const char *key = json_object_get(c->root, "dtype") ? "dtype" : "torch_dtype";
     if (json_object_set_new(c->root, key, json_string(dtype_name(t))))
         status = qn_fail_memory(err, "config.json");

@@ -23,17 +23,6 @@ static const json_t *rope_of(const json_t *o)
     return rope ? rope : object(o, "rope_scaling");
 }
 
-static qn_status refuse_packed(const qn_hf_config *c, qn_error *err)
-{
-    const json_t *packing = object(c->root, "quantization_config");
-    if (!packing) packing = object(c->text, "quantization_config");
-    if (!packing) return QN_OK;
-    const char *method = json_string_value(json_object_get(packing, "quant_method"));
-    return qn_fail(err, QN_ERR_UNSUPPORTED,
-                   "%s: the weights are packed (quantization_config: %s), which cannot be read yet",
-                   c->path, method ? method : "unnamed method");
-}
-
 qn_status qn_hf_config_open(qn_hf_config **out, const char *dir, qn_error *err)
 {
     qn_status status = QN_OK;
@@ -55,7 +44,6 @@ qn_status qn_hf_config_open(qn_hf_config **out, const char *dir, qn_error *err)
         c->sliding_rope = object(c->rope, "sliding_attention");
         c->rope = object(c->rope, "full_attention");
     }
-    if ((status = refuse_packed(c, err))) goto out;
     *out = c;
     c = NULL;
 out:

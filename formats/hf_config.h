@@ -18,8 +18,7 @@ typedef struct {
     const json_t *sliding_rope; /* NULL: none of their own */
 } qn_hf_config;
 
-/* dir: the checkpoint's.  Refuses a quantization_config: packed weights are no
- * plain tensors. */
+/* dir: the checkpoint's. */
 qn_status qn_hf_config_open(qn_hf_config **out, const char *dir, qn_error *err);
 void qn_hf_config_close(qn_hf_config *c); /* NULL is fine */
 

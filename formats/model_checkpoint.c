@@ -7,6 +7,7 @@
 #include "formats/general_keys.h"
 #include "formats/hf_config.h"
 #include "formats/model_build.h"
+#include "formats/packed/unpack.h"
 #include "formats/rope_divisors.h"
 
 /* ---- the converter's order --------------------------------------------------------------- */
@@ -205,6 +206,7 @@ static qn_status choose_family(qn_model *m, const qn_hf_config *config,
     return qn_hf_config_hparams(config, m->family, &m->hparams, err);
 }
 
+/* *out stays NULL where a generic model has none. */
 static qn_status open_config(const qn_model *m, const char *dir, qn_hf_config **out, qn_error *err)
 {
     char *path = qn_path_join(dir, "config.json");
@@ -212,6 +214,7 @@ static qn_status open_config(const qn_model *m, const char *dir, qn_hf_config **
     const bool there = qn_path_exists(path);
     qn_free(path);
     if (there) return qn_hf_config_open(out, dir, err);
+    if (m->generic) return QN_OK;
     return qn_fail(err, QN_ERR_DATA,
                    "%s: no config.json %s; --family generic keeps the tensors' names and does "
                    "without",
@@ -241,17 +244,18 @@ qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options,
         m->architecture = "generic";
         m->not_runnable = "opened as generic: no family's forward pass applies";
         m->no_vocab = "opened as generic: the tokenizer was left alone";
-    } else if ((status = open_config(m, dir, &config, err)) ||
-               (status = choose_family(m, config, options, err)) ||
-               (status = read_vocabulary(m, dir, options, err))) {
-        goto out;
     }
+    if ((status = open_config(m, dir, &config, err))) goto out;
+    if (!generic && ((status = choose_family(m, config, options, err)) ||
+                     (status = read_vocabulary(m, dir, options, err))))
+        goto out;
+    if (config && (status = qn_unpack_reader(m->reader, config->root, config->path, err))) goto out;
     if ((status = add_tensors(m, err))) goto out;
     const qn_general_source source = {
         .dir = dir,
         .id = qn_directory_name(m->arena, dir),
         .model_name = options->model_name,
-        .config = config ? config->root : NULL,
+        .config = config && !generic ? config->root : NULL,
         .parameters = parameters(m),
     };
     status = source.id ? make_metadata(m, &source, err) : qn_fail_memory(err, "the model's name");

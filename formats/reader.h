@@ -21,6 +21,7 @@ typedef struct {
     qn_names *by_name;
     uint64_t alignment;    /* of the data: general.alignment; 8 for safetensors */
     uint64_t gguf_version; /* 0 when it is not GGUF */
+    const char *packing;   /* how weights were packed, for people; NULL: they are as stored */
     qn_arena *arena;       /* tensors' names */
 } qn_reader;
 

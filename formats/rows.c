@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "formats/packed/packed.h"
 
 /* ---- a mapped tensor --------------------------------------------------------------- */
 
@@ -43,6 +44,7 @@ static void view_done(const qn_rows *s, uint64_t r0, uint64_t r1)
 
 const qn_rows *qn_rows_view(qn_arena *a, const qn_reader *reader, const qn_tensor *t)
 {
+    if (t->packed) return qn_packed_rows(a, t->packed);
     qn_rows *s = qn_arena_alloc(a, 1, sizeof *s);
     view *v = qn_arena_alloc(a, 1, sizeof *v);
     if (!s || !v) return NULL;
@@ -85,10 +87,26 @@ static order_fn order_of(const qn_rows *s)
     return *(const order_fn *)s->state;
 }
 
+static qn_status reorder_gather(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
+                                float *out, qn_error *err)
+{
+    enum { AT_ONCE = 64 };
+    uint64_t rows[AT_ONCE];
+    const order_fn order = order_of(s);
+    for (size_t n; r0 < r1; r0 += n, out += n * s->columns) {
+        n = (size_t)qn_min_u64(AT_ONCE, r1 - r0);
+        for (size_t i = 0; i < n; i++) rows[i] = order(s, r0 + i);
+        const qn_status status = s->below->gather(s->below, k, rows, n, out, err);
+        if (status) return status;
+    }
+    return QN_OK;
+}
+
 static qn_status reorder_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
                                 float *out, qn_error *err)
 {
     const order_fn order = order_of(s);
+    if (s->below->gather) return reorder_gather(s, k, r0, r1, out, err);
     for (uint64_t r = r0; r < r1; r++, out += s->columns) {
         const uint64_t from = order(s, r);
         const qn_status status = s->below->decode(s->below, k, from, from + 1, out, err);
@@ -120,6 +138,7 @@ static const qn_rows *reorder(qn_arena *a, const qn_rows *below, uint64_t heads,
     if (!s) return NULL;
     *s = *below;
     s->decode = reorder_decode;
+    s->gather = NULL;
     s->raw = below->raw ? reorder_raw : NULL;
     s->done = reorder_done;
     s->below = below;

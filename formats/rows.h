@@ -27,6 +27,11 @@ struct qn_rows {
     qn_status (*decode)(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1, float *out,
                         qn_error *err);
 
+    /* The same of n rows in any order, where taking several together is cheaper
+     * than one by one; NULL: it is not. */
+    qn_status (*gather)(const qn_rows *s, const qn_kernels *k, const uint64_t *rows, size_t n,
+                        float *out, qn_error *err);
+
     /* The stored bytes of row r, qn_dtype_row_bytes(dtype, columns) of them,
      * or NULL when they are not simply there.  NULL for every row or for
      * none.  Rows need not follow each other in memory. */
@@ -40,7 +45,7 @@ struct qn_rows {
     uint64_t number;      /* the source's own: heads, first row ... */
 };
 
-/* Rows of a mapped tensor.  All sources below are allocated in the arena and
+/* Rows of a mapped tensor, or of a packed one (formats/packed/).  All sources below are allocated in the arena and
  * live as long as it and the reader; NULL means out of memory. */
 const qn_rows *qn_rows_view(qn_arena *a, const qn_reader *reader, const qn_tensor *t);
 

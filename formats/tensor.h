@@ -1,4 +1,5 @@
-/* A tensor as it lies in a mapped file: a checked, read-only view. */
+/* A tensor as it lies in a mapped file: a checked, read-only view; or one that
+ * packed tensors stand for. */
 #ifndef QN_FORMATS_TENSOR_H
 #define QN_FORMATS_TENSOR_H
 
@@ -8,6 +9,8 @@
 #include "kernels/dtype.h"
 
 #define QN_MAX_RANK 8
+
+struct qn_packed;
 
 /* Never owns.  The reader that made it keeps name and data alive. */
 typedef struct {
@@ -19,6 +22,10 @@ typedef struct {
     uint64_t bytes;
     uint64_t offset; /* of data in its file */
     uint32_t file;   /* index into qn_reader.files */
+    /* NULL: the data are the elements.  Else they are codes of these, which
+     * become F32 (dtype) of this shape (formats/packed/); data, bytes, offset and
+     * file are those of the codes. */
+    const struct qn_packed *packed;
 } qn_tensor;
 
 /* A row is the innermost dimension (a scalar is one row of one element). */

@@ -58,8 +58,8 @@ static const struct {
      NULL, QN_ERR_UNSUPPORTED, "rope scaling \"longrope\" is not one of"},
     {"\"hidden_act\"", "\"rope_scaling\": {\"rope_type\": \"linear\"}, \"hidden_act\"", NULL, NULL,
      QN_ERR_DATA, "the rope scaling factor is 0"},
-    {"\"hidden_act\"", "\"quantization_config\": {\"quant_method\": \"gptq\"}, \"hidden_act\"",
-     NULL, NULL, QN_ERR_UNSUPPORTED, "quantization_config: gptq"},
+    {"\"hidden_act\"", "\"quantization_config\": {\"quant_method\": \"vptq\"}, \"hidden_act\"",
+     NULL, NULL, QN_ERR_UNSUPPORTED, "packed by vptq"},
     {"LlamaForCausalLM", "NopeForCausalLM", NULL, NULL, QN_ERR_UNSUPPORTED,
      "architecture NopeForCausalLM is not known; --family reads it as one that is, or with its "
      "tensors' own names (llama, "},

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "formats/base/digest.h"
+#include "formats/packed/packed.h"
+#include "formats/packed/unpack.h"
 #include "formats/rows.h"
 #include "quant/statistics.h"
 #include "tools/commands.h"
@@ -24,7 +26,7 @@ static const qn_opt table[] = {
     {0, "histogram", NULL, QN_OPT_FLAG, offsetof(options, histogram),
      "each tensor's values in 16 equal parts of their range"},
     {0, "hash", NULL, QN_OPT_FLAG, offsetof(options, hash),
-     "XXH3 (64 bits) and SHA-256 of each tensor's bytes"},
+     "XXH3 (64 bits) and SHA-256 of each tensor's bytes (of a packed weight, its codes)"},
     {'a', "all", NULL, QN_OPT_FLAG, offsetof(options, all),
      "whole arrays and strings of the metadata"},
 };
@@ -71,6 +73,30 @@ static qn_status look_at(const options *o, const qn_reader *r, const qn_tensor *
     return o->stats || o->histogram ? look_at_values(o, r, t, f, err) : QN_OK;
 }
 
+/* ---- packed weights --------------------------------------------------------------------- */
+
+/* "int4" of "int4, groups of 64" into buf; of a plain tensor its type. */
+static const char *type_of(const qn_tensor *t, char buf[16])
+{
+    const char *words = t->packed ? t->packed->words : qn_dtype_facts(t->dtype)->name;
+    snprintf(buf, 16, "%.*s", (int)strcspn(words, ","), words);
+    return buf;
+}
+
+/* With what belongs to a packed weight. */
+static uint64_t bytes_of(const qn_tensor *t)
+{
+    return t->packed ? t->packed->bytes : t->bytes;
+}
+
+/* Of a checkpoint whose packing cannot be read the stored tensors are shown. */
+static void unpack(const options *o, qn_reader *r, const char *path)
+{
+    qn_error err = {0};
+    if (r->gguf_version || !qn_unpack_reader_at(r, path, &err)) return;
+    qn_remark(&o->common, "%s; tensors are shown as they are stored", err.message);
+}
+
 /* ---- sums ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -84,9 +110,9 @@ static totals add_up(const qn_reader *r)
     totals sum = {0};
     for (size_t i = 0; i < r->n_files; i++) sum.file_bytes += r->files[i].size;
     for (size_t i = 0; i < r->n_tensors; i++) {
-        sum.tensor_bytes += r->tensors[i].bytes;
+        sum.tensor_bytes += bytes_of(&r->tensors[i]);
         sum.elements += qn_tensor_elements(&r->tensors[i]);
-        sum.count[r->tensors[i].dtype]++;
+        if (!r->tensors[i].packed) sum.count[r->tensors[i].dtype]++;
     }
     if (sum.elements) sum.bits_per_weight = 8.0 * (double)sum.tensor_bytes / (double)sum.elements;
     return sum;
@@ -109,7 +135,8 @@ static void print_header(const char *path, const qn_reader *r, const totals *sum
         printf("%s%s x %" PRIu64, before, qn_dtype_facts((qn_dtype)t)->name, sum->count[t]);
         before = ", ";
     }
-    printf("%salignment %" PRIu64 "\n", sum->elements ? "; " : "", r->alignment);
+    printf("%salignment %" PRIu64 "\n", strcmp(before, ", ") == 0 ? "; " : "", r->alignment);
+    if (r->packing) printf("packed: %s\n", r->packing);
 }
 
 static void print_histogram(const findings *f)
@@ -152,17 +179,18 @@ static qn_status print_tensors(const options *o, const qn_reader *r, qn_error *e
     printf("\ntensors: %zu\n", r->n_tensors);
     for (size_t i = 0; i < r->n_tensors; i++) {
         const qn_tensor *t = &r->tensors[i];
-        char shape[80], size[32];
+        char shape[80], size[32], type[16];
         findings f;
         const qn_status status = look_at(o, r, t, &f, err);
         if (status) return status;
         printf("  ");
         qn_print_escaped(t->name, strlen(t->name));
         const int name_bytes = (int)strlen(t->name);
-        printf("%*s  %-6s %-18s %10s  at %" PRIu64 "\n",
-               name_bytes < width ? width - name_bytes : 0, "", qn_dtype_facts(t->dtype)->name,
+        printf("%*s  %-6s %-18s %10s  at %" PRIu64 "%s\n",
+               name_bytes < width ? width - name_bytes : 0, "", type_of(t, type),
                qn_shape_text(t->dims, t->rank, shape, sizeof shape),
-               qn_human_size((double)t->bytes, size), t->offset);
+               qn_human_size((double)bytes_of(t), size), t->offset,
+               t->packed ? t->packed->words + strcspn(t->packed->words, ",") : "");
         print_findings(o, &f);
     }
     return QN_OK;
@@ -198,13 +226,15 @@ static qn_status tensors_json(const options *o, const qn_reader *r, json_t *tens
 {
     for (size_t i = 0; i < r->n_tensors; i++) {
         const qn_tensor *t = &r->tensors[i];
+        char type[16];
         findings f;
         const qn_status status = look_at(o, r, t, &f, err);
         if (status) return status;
-        json_t *one = json_pack(
-            "{s: o, s: s, s: o, s: o, s: o}", "name", qn_json_text(t->name, strlen(t->name)),
-            "type", qn_dtype_facts(t->dtype)->name, "shape", qn_json_shape(t->dims, t->rank),
-            "offset", qn_json_count(t->offset), "size_bytes", qn_json_count(t->bytes));
+        json_t *one = json_pack("{s: o, s: s, s: o, s: o, s: o}", "name",
+                                qn_json_text(t->name, strlen(t->name)), "type", type_of(t, type),
+                                "shape", qn_json_shape(t->dims, t->rank), "offset",
+                                qn_json_count(t->offset), "size_bytes", qn_json_count(bytes_of(t)));
+        if (t->packed) json_object_set_new(one, "packing", json_string(t->packed->words));
         if (r->n_files > 1)
             json_object_set_new(
                 one, "file", qn_json_text(r->files[t->file].path, strlen(r->files[t->file].path)));
@@ -229,6 +259,7 @@ static qn_exit report(const options *o, const char *path, const qn_reader *r, co
         json_object_set_new(document, "gguf_version", qn_json_count(r->gguf_version));
     json_object_set_new(document, "size_bytes", qn_json_count(sum->file_bytes));
     json_object_set_new(document, "alignment", qn_json_count(r->alignment));
+    if (r->packing) json_object_set_new(document, "packing", json_string(r->packing));
     json_object_set_new(document, "weights", qn_json_count(sum->elements));
     json_object_set_new(document, "bits_per_weight", qn_json_number(sum->bits_per_weight));
     json_object_set_new(document, "metadata", qn_inspect_metadata_json(r->metadata, o->all));
@@ -244,6 +275,7 @@ static qn_exit run(const void *given, char **args, size_t n)
     qn_reader *r = NULL;
     qn_exit exit = QN_EXIT_FINE;
     if (qn_reader_open(&r, args[0], &err)) return qn_complain(&o->common, &err);
+    unpack(o, r, args[0]);
     const totals sum = add_up(r);
     if (o->common.json) {
         exit = report(o, args[0], r, &sum);
@@ -262,10 +294,13 @@ const qn_command qn_command_inspect = {
     .name = "inspect",
     .summary = "show what is in a model file",
     .synopsis = "[options] FILE",
-    .about = "FILE is a .gguf or .safetensors file, or a checkpoint directory. Prints format, "
-             "metadata and tensors: name, type, shape (outermost dimension first), size, place. "
-             "Only headers are read, so the size of the file does not matter; --stats, "
-             "--histogram and --hash read the tensors. With --quiet only the first lines.",
+    .about =
+        "FILE is a .gguf or .safetensors file, or a checkpoint directory. Prints format, "
+        "metadata and tensors: name, type, shape (outermost dimension first), size, place. "
+        "Packed weights (compressed-tensors, GPTQ, AWQ, MLX, FP8, MXFP4) are shown as the matrices "
+        "they stand for, with what their codes are and what shares a scale. "
+        "Only headers are read, so the size of the file does not matter; --stats, "
+        "--histogram and --hash read the tensors. With --quiet only the first lines.",
     .examples = "  quern inspect model.gguf\n"
                 "  quern inspect --stats --histogram checkpoint/\n"
                 "  quern inspect --json --hash model.safetensors\n",
