@@ -240,11 +240,6 @@ static void search_group(const float *x, const float *w, int n, int i, qn_iq1_gr
 
 /* ---- super-blocks ---------------------------------------------------------------------- */
 
-static float spread_of(const float *x)
-{
-    return 2.0f * qn_sum_of_squares(x, QN_SUPER) / QN_SUPER;
-}
-
 /* IQ1_S takes missing importance for 1 everywhere, IQ1_M for the weight's size. */
 static void weigh(const float *x, const float *importance, float spread, int n, float *w)
 {
@@ -260,9 +255,9 @@ static void weigh(const float *x, const float *importance, float spread, int n, 
 
 static void search(const float *x, const float *importance, int n, qn_iq1_groups *g)
 {
-    const float spread = spread_of(x);
+    const float spread = 2.0f * qn_sum_of_squares(x, QN_SUPER) / QN_SUPER;
     for (int i = 0; i < QN_SUPER / n; i++) {
-        float w[S_GROUP];
+        float *w = g->w + i * n;
         weigh(x + i * n, importance ? importance + i * n : NULL, spread, n, w);
         search_group(x + i * n, w, n, i, g);
     }
@@ -283,28 +278,23 @@ void qn_finish_iq1_s(const qn_iq1_groups *g, qn_block_iq1_s *b)
 }
 
 /* The scale of all, given everything else: least squares over the super-block. */
-static float fit_super(const float *x, const float *importance, const qn_iq1_groups *g,
-                       const uint8_t *scale, float d)
+static float fit_super(const float *x, const qn_iq1_groups *g, const uint8_t *scale, float d)
 {
-    const float spread = spread_of(x);
     float xl = 0.0f, ll = 0.0f;
-    for (int i = 0; i < M_GROUPS; i++) {
-        float w[M_GROUP];
-        weigh(x + i * M_GROUP, importance ? importance + i * M_GROUP : NULL, spread, M_GROUP, w);
-        for (int j = 0; j < M_GROUP; j++) {
-            const int half = j / VECTOR, shift = g->shift[i] >> (1 - half) & 1;
-            const unsigned codeword = qn_grid_iq1[g->point[i * 2 + half]];
-            const float l = level[shift][codeword >> (j % VECTOR * 2) & 3];
+    for (int v = 0; v < VECTORS; v++) {
+        const int i = v / 2, shift = g->shift[i] >> (1 - v % 2) & 1;
+        const unsigned codeword = qn_grid_iq1[g->point[v]];
+        for (int j = 0; j < VECTOR; j++) {
+            const float w = g->w[v * VECTOR + j], l = level[shift][codeword >> (2 * j) & 3];
             const float q = l * (float)(2 * scale[i] + 1);
-            xl += w[j] * q * x[i * M_GROUP + j];
-            ll += w[j] * q * q;
+            xl += w * q * x[v * VECTOR + j];
+            ll += w * q * q;
         }
     }
     return ll > 0.0f ? xl / ll : d;
 }
 
-void qn_finish_iq1_m(const float *x, const float *importance, const qn_iq1_groups *g,
-                     qn_block_iq1_m *b)
+void qn_finish_iq1_m(const float *x, const qn_iq1_groups *g, qn_block_iq1_m *b)
 {
     uint8_t scale[M_GROUPS];
     float d = qn_lattice_round_scales(g->scale, M_GROUPS, SCALE_TOP, scale);
@@ -314,7 +304,7 @@ void qn_finish_iq1_m(const float *x, const float *importance, const qn_iq1_group
         b->high[v / 2] |= (uint8_t)(g->point[v] >> 8 << (v % 2 * 4));
     }
     if (d == 0.0f) return;
-    d = fit_super(x, importance, g, scale, d);
+    d = fit_super(x, g, scale, d);
     const unsigned bits = qn_half_of(d * 1.1125f); /* ggml's, by experience */
     unsigned word[4] = {0};
     for (int i = 0; i < M_GROUPS; i++) {
@@ -344,7 +334,7 @@ static void encode_iq1_m(const float *x, const float *weights, void *blocks, siz
     for (size_t i = 0; i < n; i += QN_SUPER, b++) {
         qn_iq1_groups g;
         search(x + i, weights ? weights + i : NULL, M_GROUP, &g);
-        qn_finish_iq1_m(x + i, weights ? weights + i : NULL, &g, b);
+        qn_finish_iq1_m(x + i, &g, b);
     }
 }
 

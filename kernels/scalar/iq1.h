@@ -10,12 +10,11 @@ typedef struct {
     float scale[16]; /* >= 0 */
     uint8_t shift[16];
     uint16_t point[QN_SUPER / 8];
+    float w[QN_SUPER]; /* what an error of each counts */
 } qn_iq1_groups;
 
-/* Whole blocks are written.  IQ1_M fits the scale of all anew, for which it
- * needs the weights and their importance (or NULL). */
+/* Whole blocks are written.  IQ1_M fits the scale of all x anew. */
 void qn_finish_iq1_s(const qn_iq1_groups *g, qn_block_iq1_s *b);
-void qn_finish_iq1_m(const float *x, const float *importance, const qn_iq1_groups *g,
-                     qn_block_iq1_m *b);
+void qn_finish_iq1_m(const float *x, const qn_iq1_groups *g, qn_block_iq1_m *b);
 
 #endif

@@ -2,31 +2,28 @@
  * order.  Vectors that are no points leave the lanes one by one and have their
  * neighbours in lanes instead (near_lanes.h).  Built twice. */
 #include <float.h>
-#include <string.h>
 
 #include "kernels/scalar/iq1.h"
-#include "kernels/scalar/search.h"
+#include "kernels/x86/lattice_lanes.h"
 #include "kernels/x86/near_lanes.h"
-#include "kernels/x86/search_lanes.h"
 #include "kernels/x86/x86.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 enum { S_GROUP = 32, M_GROUP = 16, PAIRS = 4, EIGHT = 8 };
 
 /* LANES groups: element j of lane's is [j * LANES + lane]. */
 typedef struct {
-    float x[S_GROUP * LANES], w[S_GROUP * LANES];
+    _Alignas(64) float x[S_GROUP * LANES], w[S_GROUP * LANES];
     float row_x[S_GROUP * LANES], row_w[S_GROUP * LANES]; /* lane by lane */
     float sorted_x[S_GROUP * LANES], sorted_w[S_GROUP * LANES];
-    uint32_t order[S_GROUP * LANES]; /* where the sorted ones were */
-    uint32_t words[S_GROUP / EIGHT * LANES];
+    uint32_t order[S_GROUP * LANES];         /* where the sorted ones were */
+    uint32_t words[S_GROUP / EIGHT * LANES]; /* codewords of vectors */
+    float lowest[S_GROUP / EIGHT * LANES];   /* the lowest of their three levels */
 } iq1_batch;
 
-/* scalar/iq1.c's split; low < 0 before the first. */
+/* scalar/iq1.c's split; at < 0 before the first. */
 typedef struct {
     vec scale, score;
-    vec_int low, high, shift;
+    vec_int at; /* low << 16 | high << 8 | shift */
 } split_lanes;
 
 /* ---- sorting ------------------------------------------------------------------------- */
@@ -67,21 +64,18 @@ static inline vec_mask beats(const split_lanes *best, vec xl, vec ll)
     return vec_less(vec_mul(best->score, ll), vec_mul(xl, xl));
 }
 
-static inline void try_split_lanes(split_lanes *best, vec xl, vec ll, int low, int high, int shift)
+INLINE void try_split_lanes(split_lanes *best, vec xl, vec ll, int low, int high, int shift)
 {
     const vec_mask better = vec_and(vec_less(vec_all_of(0.0f), ll), beats(best, xl, ll));
     const vec scale = vec_div(xl, ll);
     best->scale = vec_select(better, scale, best->scale);
     best->score = vec_select(better, vec_mul(scale, xl), best->score);
-    best->low = int_select(better, int_all_of(low), best->low);
-    best->high = int_select(better, int_all_of(high), best->high);
-    best->shift = int_select(better, int_all_of(shift), best->shift);
+    best->at = int_select(better, int_all_of(low << 16 | high << 8 | shift), best->at);
 }
 
 static inline split_lanes no_split(void)
 {
-    const vec zero = vec_all_of(0.0f);
-    return (split_lanes){zero, vec_all_of(-FLT_MAX), int_all_of(-1), int_all_of(-1), int_all_of(0)};
+    return (split_lanes){vec_all_of(0.0f), vec_all_of(-FLT_MAX), int_all_of(-1)};
 }
 
 /* Of the levels -0.875, 0.125, 1.125 and -1.125, -0.125, 0.875 the middle ones
@@ -179,6 +173,7 @@ static inline split_lanes best_split_m(const iq1_batch *b)
 #pragma GCC unroll 4
             for (int p = 1; p < PAIRS; p++) any = vec_or(any, beats(&best, sum.xl[p], sum.ll[p]));
             if (vec_bits(any))
+#pragma GCC unroll 4
                 for (int p = 0; p < PAIRS; p++)
                     try_split_lanes(&best, sum.xl[p], sum.ll[p], low, high, p);
             if (high < M_GROUP) add_pairs(&mid, &mid_terms[high]);
@@ -221,7 +216,8 @@ static inline vec_int behind(const sorted_place *p, vec x, int i)
 /* Codewords of the split, levels in reverse where `reversed`. */
 static inline void split_words(iq1_batch *b, int n, const split_lanes *s, vec_mask reversed)
 {
-    const sorted_place low = place_of(b, n, s->low), high = place_of(b, n, s->high);
+    const sorted_place low = place_of(b, n, int_right(s->at, 16));
+    const sorted_place high = place_of(b, n, int_and(int_right(s->at, 8), int_all_of(255)));
     const vec_int two = int_all_of(2);
     for (int v = 0; v < n / EIGHT; v++) {
         vec_int word = int_all_of(0);
@@ -247,9 +243,19 @@ static inline vec_int numbers_of(vec_int word)
     return number;
 }
 
+static inline void lowest_levels(iq1_batch *b, int n, vec_int split)
+{
+    for (int v = 0; v < n / EIGHT; v++) {
+        const vec_int bit = int_all_of(n == S_GROUP || v == 1 ? 1 : 2);
+        const vec_mask down = int_equal(int_and(split, bit), bit);
+        vec_store(b->lowest + v * LANES,
+                  vec_select(down, vec_all_of(-1.125f), vec_all_of(-0.875f)));
+    }
+}
+
 /* Vectors that are no points move to one; which lanes have one that did, a bit
- * each.  lowest: the lowest level of each vector. */
-static inline unsigned move_iq1(iq1_batch *b, int n, vec scale, const float *lowest)
+ * each. */
+static inline unsigned move_iq1(iq1_batch *b, int n, vec scale)
 {
     const qn_lattice *l = qn_lattice_get(QN_LATTICE_IQ1);
     float scales[LANES];
@@ -260,7 +266,7 @@ static inline unsigned move_iq1(iq1_batch *b, int n, vec scale, const float *low
         int_store(number, numbers_of(int_load(b->words + v * LANES)));
         for (int lane = 0; lane < LANES; lane++) {
             if (l->point[number[lane]] >= 0) continue;
-            const float low = lowest[v * LANES + lane];
+            const float low = b->lowest[v * LANES + lane];
             const float levels[4] = {low, low + 1.0f, low + 2.0f, 0.0f};
             const int row = lane * n + v * EIGHT;
             vec cost[EIGHT];
@@ -274,13 +280,13 @@ static inline unsigned move_iq1(iq1_batch *b, int n, vec scale, const float *low
 }
 
 /* The scale once more. */
-static inline vec fit_iq1(const iq1_batch *b, int n, const float *lowest, vec scale)
+static inline vec fit_iq1(const iq1_batch *b, int n, vec scale)
 {
     const vec zero = vec_all_of(0.0f);
     vec xl = zero, ll = zero;
     for (int v = 0; v < n / EIGHT; v++) {
         const vec_int word = int_load(b->words + v * LANES);
-        const vec low = vec_load(lowest + v * LANES);
+        const vec low = vec_load(b->lowest + v * LANES);
         for (int i = 0; i < EIGHT; i++) {
             const int j = (v * EIGHT + i) * LANES;
             const vec_int c = int_and(int_right(word, 2 * (unsigned)i), int_all_of(3));
@@ -294,119 +300,79 @@ static inline vec fit_iq1(const iq1_batch *b, int n, const float *lowest, vec sc
 
 /* ---- groups -------------------------------------------------------------------------- */
 
-INLINE void weigh_iq1(iq1_batch *b, int n, bool importance, vec spread)
+/* What was found, each lane's to its group: `again` is the scale where a vector
+ * moved, `none` are the empty groups. */
+static inline void store_iq1(const iq1_batch *b, int n, vec scale, vec again, vec_int split,
+                             unsigned moved, unsigned none, int at, qn_iq1_groups *found)
 {
-    for (int j = 0; j < n * LANES; j += LANES) {
-        const vec x = vec_load(b->x + j), square = vec_mul(x, x);
-        vec w = square;
-        if (importance)
-            w = vec_mul(vec_load(b->w + j), vec_sqrt(vec_add(spread, square)));
-        else if (n == S_GROUP)
-            w = vec_sqrt(vec_add(spread, square));
-        vec_store(b->w + j, w);
+    const qn_lattice *l = qn_lattice_get(QN_LATTICE_IQ1);
+    const int vectors = n / EIGHT, per_super = QN_SUPER / n;
+    float scales[2][LANES];
+    uint32_t shift[LANES], number[S_GROUP / EIGHT * LANES];
+    vec_store(scales[0], scale);
+    vec_store(scales[1], again);
+    int_store(shift, int_and(split, int_all_of(3)));
+    for (int v = 0; v < vectors * LANES; v += LANES)
+        int_store(number + v, numbers_of(int_load(b->words + v)));
+    for (int lane = 0; lane < LANES; lane++) {
+        qn_iq1_groups *g = found + (at + lane) / per_super;
+        const int i = (at + lane) % per_super;
+        const bool empty = none >> lane & 1;
+        memcpy(g->w + i * n, b->row_w + lane * n, (size_t)n * sizeof *g->w);
+        g->scale[i] = empty ? 0.0f : scales[moved >> lane & 1][lane];
+        g->shift[i] = empty ? 0 : (uint8_t)shift[lane];
+        for (int v = 0; v < vectors; v++)
+            g->point[i * vectors + v] = empty ? 0 : (uint16_t)l->point[number[v * LANES + lane]];
     }
-    for (int lane = 0; lane < LANES; lane++)
-        for (int j = 0; j < n; j++) {
-            b->row_x[lane * n + j] = b->x[j * LANES + lane];
-            b->row_w[lane * n + j] = b->w[j * LANES + lane];
-        }
 }
 
-/* LANES groups of n weights at x, the first of them group `at` of `found`. */
-INLINE void search_iq1(int n, const float *x, const float *importance, const float *spread, int at,
-                       qn_iq1_groups *found)
+/* LANES groups of n weights, the first of them number `at`. */
+INLINE void search_iq1(int n, const super_batch *in, int at, qn_iq1_groups *found)
 {
     const bool is_s = n == S_GROUP;
     const vec zero = vec_all_of(0.0f);
-    const int per_super = QN_SUPER / n, vectors = n / EIGHT;
     iq1_batch b;
-    float lanes[LANES], lowest[S_GROUP / EIGHT * LANES];
-    uint32_t shift[LANES];
-    transpose_groups(x, (size_t)n, b.x);
-    if (importance) transpose_groups(importance, (size_t)n, b.w);
-    for (int lane = 0; lane < LANES; lane++) lanes[lane] = spread[(at + lane) / per_super];
-    weigh_iq1(&b, n, importance, vec_load(lanes));
+    transpose_groups(in->x + at * n, (size_t)n, b.x);
+    if (in->importance) transpose_groups(in->importance + at * n, (size_t)n, b.w);
+    weigh_lanes(n, b.x, in->importance, is_s ? QN_PLAIN_ONES : QN_PLAIN_SQUARES,
+                spread_lanes(in, n, at), b.w);
+    store_rows(n, b.x, b.row_x);
+    store_rows(n, b.w, b.row_w);
     vec most = zero;
     for (int j = 0; j < n * LANES; j += LANES) most = vec_max(most, vec_abs(vec_load(b.x + j)));
     sort_lanes(&b, n);
     split_lanes best = is_s ? best_split_s(&b) : best_split_m(&b);
-    const vec_mask empty = vec_or(vec_less(most, vec_all_of(is_s ? 1e-12f : 1e-7f)),
-                                  int_less(best.low, int_all_of(0)));
+    const vec_mask empty =
+        vec_or(vec_less(most, vec_all_of(is_s ? 1e-12f : 1e-7f)), int_less(best.at, int_all_of(0)));
     const vec_mask reversed = vec_less(best.scale, zero);
     best.scale = vec_select(reversed, vec_negate(best.scale), best.scale);
-    best.shift = int_select(reversed, int_xor(best.shift, int_all_of(is_s ? 1 : 3)), best.shift);
+    best.at = int_select(reversed, int_xor(best.at, int_all_of(is_s ? 1 : 3)), best.at);
     split_words(&b, n, &best, reversed);
-    for (int v = 0; v < vectors; v++) {
-        const vec_int bit = int_all_of(is_s || v == 1 ? 1 : 2);
-        const vec_mask down = int_equal(int_and(best.shift, bit), bit);
-        vec_store(lowest + v * LANES, vec_select(down, vec_all_of(-1.125f), vec_all_of(-0.875f)));
-    }
-    const unsigned moved = move_iq1(&b, n, best.scale, lowest);
-    float again[LANES];
-    vec_store(lanes, best.scale);
-    vec_store(again, fit_iq1(&b, n, lowest, best.scale));
-    int_store(shift, best.shift);
-    const unsigned is_empty = vec_bits(empty);
-    const qn_lattice *l = qn_lattice_get(QN_LATTICE_IQ1);
-    for (int v = 0; v < vectors; v++)
-        int_store(b.words + v * LANES, numbers_of(int_load(b.words + v * LANES)));
-    for (int lane = 0; lane < LANES; lane++) {
-        qn_iq1_groups *g = found + (at + lane) / per_super;
-        const int i = (at + lane) % per_super;
-        const bool none = is_empty >> lane & 1;
-        g->scale[i] = none ? 0.0f : moved >> lane & 1 ? again[lane] : lanes[lane];
-        g->shift[i] = none ? 0 : (uint8_t)shift[lane];
-        for (int v = 0; v < vectors; v++)
-            g->point[i * vectors + v] = none ? 0 : (uint16_t)l->point[b.words[v * LANES + lane]];
-    }
+    lowest_levels(&b, n, best.at);
+    const unsigned moved = move_iq1(&b, n, best.scale), none = vec_bits(empty);
+    store_iq1(&b, n, best.scale, fit_iq1(&b, n, best.scale), best.at, moved, none, at, found);
 }
 
-static void search_s(const float *x, const float *importance, const float *spread, int at,
-                     qn_iq1_groups *found)
+static void search_s(const super_batch *in, qn_iq1_groups *found)
 {
-    search_iq1(S_GROUP, x, importance, spread, at, found);
+    for (int at = 0; at < in->groups; at += LANES) search_iq1(S_GROUP, in, at, found);
 }
 
-static void search_m(const float *x, const float *importance, const float *spread, int at,
-                     qn_iq1_groups *found)
+static void search_m(const super_batch *in, qn_iq1_groups *found)
 {
-    search_iq1(M_GROUP, x, importance, spread, at, found);
-}
-
-enum { IQ1_TOGETHER_MAX = LANES / 8 };
-
-/* The super-blocks whose groups fill the lanes, or one. */
-static size_t search_together(int n, const float *x, const float *importance, size_t supers,
-                              qn_iq1_groups *found)
-{
-    const int groups = QN_SUPER / n;
-    const size_t together = groups < LANES ? (size_t)(LANES / groups) : 1;
-    const size_t here = supers < together ? supers : together;
-    float padded[2][IQ1_TOGETHER_MAX * QN_SUPER], spread[IQ1_TOGETHER_MAX];
-    if (here < together) {
-        memset(padded, 0, sizeof padded);
-        memcpy(padded[0], x, here * QN_SUPER * sizeof *x);
-        if (importance) memcpy(padded[1], importance, here * QN_SUPER * sizeof *x);
-        x = padded[0];
-        if (importance) importance = padded[1];
-    }
-    for (size_t k = 0; k < together; k++)
-        spread[k] = 2.0f * qn_sum_of_squares(x + k * QN_SUPER, QN_SUPER) / QN_SUPER;
-    for (int g = 0; g < groups * (int)together; g += LANES)
-        (n == S_GROUP ? search_s : search_m)(x + g * n, importance ? importance + g * n : NULL,
-                                             spread, g, found);
-    return here;
+    for (int at = 0; at < in->groups; at += LANES) search_iq1(M_GROUP, in, at, found);
 }
 
 static void encode_iq1_s(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_iq1_s *b = blocks;
     for (size_t i = 0; i < n;) {
-        qn_iq1_groups g[IQ1_TOGETHER_MAX];
-        const size_t done =
-            search_together(S_GROUP, x + i, weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
-        for (size_t k = 0; k < done; k++) qn_finish_iq1_s(g + k, b++);
-        i += done * QN_SUPER;
+        super_batch in;
+        qn_iq1_groups g[TOGETHER_MAX];
+        take_supers(&in, S_GROUP, x + i, weights ? weights + i : NULL, (n - i) / QN_SUPER, 2.0f);
+        search_s(&in, g);
+        for (size_t k = 0; k < in.here; k++) qn_finish_iq1_s(g + k, b++);
+        i += in.here * QN_SUPER;
     }
 }
 
@@ -414,11 +380,11 @@ static void encode_iq1_m(const float *x, const float *weights, void *blocks, siz
 {
     qn_block_iq1_m *b = blocks;
     for (size_t i = 0; i < n;) {
-        qn_iq1_groups g[IQ1_TOGETHER_MAX];
-        const float *importance = weights ? weights + i : NULL;
-        const size_t done = search_together(M_GROUP, x + i, importance, (n - i) / QN_SUPER, g);
-        for (size_t k = 0; k < done; k++, i += QN_SUPER)
-            qn_finish_iq1_m(x + i, weights ? weights + i : NULL, g + k, b++);
+        super_batch in;
+        qn_iq1_groups g[TOGETHER_MAX];
+        take_supers(&in, M_GROUP, x + i, weights ? weights + i : NULL, (n - i) / QN_SUPER, 2.0f);
+        search_m(&in, g);
+        for (size_t k = 0; k < in.here; k++, i += QN_SUPER) qn_finish_iq1_m(x + i, g + k, b++);
     }
 }
 

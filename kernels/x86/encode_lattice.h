@@ -1,13 +1,9 @@
 /* IQ2 and IQ3 with a group in each lane: all steps of scalar/lattice_search.c in its
  * order.  Only vectors that are no points leave the lanes, one by one, and have
  * their neighbours in lanes instead (near_lanes.h).  Built twice. */
-#include <string.h>
-
-#include "kernels/scalar/lattice.h"
-#include "kernels/scalar/search.h"
+#include "kernels/x86/lattice_lanes.h"
 #include "kernels/x86/near_lanes.h"
 #include "kernels/x86/positive_lanes.h"
-#include "kernels/x86/search_lanes.h"
 #include "kernels/x86/x86.h"
 
 enum { LATTICE_GROUP_MAX = 32, LATTICE_VECTORS_MAX = 8, MOVED = 1 << 16 };
@@ -15,10 +11,10 @@ enum { LATTICE_GROUP_MAX = 32, LATTICE_VECTORS_MAX = 8, MOVED = 1 << 16 };
 /* LANES groups: element j of lane's is [j * LANES + lane], vector v's codeword
  * [v * LANES + lane], with MOVED set when it had to move to a point. */
 typedef struct {
-    float x[LATTICE_GROUP_MAX * LANES]; /* magnitudes, once signs are split off */
+    _Alignas(64) float x[LATTICE_GROUP_MAX * LANES]; /* magnitudes, once signs are split off */
     float w[LATTICE_GROUP_MAX * LANES], wx[LATTICE_GROUP_MAX * LANES];
     float root[LATTICE_GROUP_MAX * LANES];                                       /* of w */
-    float row_x[LANES * LATTICE_GROUP_MAX], row_root[LANES * LATTICE_GROUP_MAX]; /* lane by lane */
+    float row_x[LANES * LATTICE_GROUP_MAX], row_root[LANES * LATTICE_GROUP_MAX]; /* rows */
     uint32_t tried[LATTICE_VECTORS_MAX * LANES], best[LATTICE_VECTORS_MAX * LANES];
     uint32_t negative[LATTICE_GROUP_MAX / 8 * LANES];
     const qn_lattice_search *how;
@@ -32,25 +28,8 @@ typedef struct {
 
 static const lattice_shape shape_iq3 = {32, 4, 8, 3}, shape_iq2 = {16, 8, 3, 2},
                            shape_iq2_xxs = {32, 8, 3, 2};
-#define INLINE static inline __attribute__((always_inline))
 
-/* ---- weights and signs ------------------------------------------------------------- */
-
-INLINE void weigh_lattice(const lattice_shape *s, bool importance, vec spread, lattice_batch *b)
-{
-    for (int j = 0; j < s->n * LANES; j += LANES) {
-        const vec x = vec_load(b->x + j), square = vec_mul(x, x);
-        vec w = square;
-        if (importance)
-            w = vec_mul(vec_load(b->w + j), vec_sqrt(vec_add(spread, square)));
-        else if (b->how->plain == QN_PLAIN_SPREAD)
-            w = vec_add(vec_mul(vec_all_of(0.25f), spread), square);
-        else if (b->how->plain == QN_PLAIN_ONES)
-            w = vec_sqrt(vec_add(spread, square));
-        vec_store(b->w + j, w);
-        vec_store(b->root + j, vec_sqrt(w));
-    }
-}
+/* ---- signs ------------------------------------------------------------- */
 
 /* Eight magnitudes at x; their signs are returned. */
 INLINE vec_int split_eight(bool even, float *x, const float *w)
@@ -88,8 +67,10 @@ INLINE vec split_lattice(const lattice_shape *s, lattice_batch *b)
                   split_eight(b->how->even_signs, b->x + v * 8 * LANES, b->w + v * 8 * LANES));
     vec most = vec_load(b->x);
     for (int j = LANES; j < s->n * LANES; j += LANES) most = vec_max(vec_load(b->x + j), most);
-    for (int j = 0; j < s->n * LANES; j += LANES)
+    for (int j = 0; j < s->n * LANES; j += LANES) {
         vec_store(b->wx + j, vec_mul(vec_load(b->w + j), vec_load(b->x + j)));
+        vec_store(b->root + j, vec_sqrt(vec_load(b->w + j)));
+    }
     return most;
 }
 
@@ -119,12 +100,13 @@ INLINE void move_to_points(const lattice_shape *s, lattice_batch *b, const uint1
 INLINE void code_lattice(const lattice_shape *s, lattice_batch *b, vec inverse, vec unit)
 {
     const vec half = vec_all_of(0.5f), one = vec_all_of(1.0f);
-    uint32_t number[LATTICE_VECTORS_MAX * LANES];
+    _Alignas(64) uint32_t number[LATTICE_VECTORS_MAX * LANES];
     uint16_t off[LATTICE_VECTORS_MAX * LANES];
     float units[LANES];
     int n_off = 0;
     for (int v = 0; v < s->n / s->dims; v++) {
         vec_int word = int_all_of(0), digits = word;
+#pragma GCC unroll 8
         for (int i = s->dims - 1; i >= 0; i--) {
             const vec x = vec_load(b->x + (v * s->dims + i) * LANES);
             const vec_int c =
@@ -152,6 +134,7 @@ INLINE void sum_lattice(const lattice_shape *s, const lattice_batch *b, const ui
     *xl = *ll = vec_all_of(0.0f);
     for (int v = 0; v < s->n / s->dims; v++) {
         const vec_int word = int_load(words + v * LANES);
+#pragma GCC unroll 8
         for (int i = 0; i < s->dims; i++) {
             const int j = (v * s->dims + i) * LANES;
             const vec_int c = int_right(word, (unsigned)(i * s->bits));
@@ -209,16 +192,6 @@ INLINE vec try_lattice_again(const lattice_shape *s, lattice_batch *b, vec scale
     return vec_select(vec_and(again, vec_less(zero, ll)), vec_div(xl, ll), scale);
 }
 
-/* Lane by lane, too: eight coordinates are taken from memory at once. */
-INLINE void store_rows(const lattice_shape *s, lattice_batch *b)
-{
-    for (int lane = 0; lane < LANES; lane++)
-        for (int j = 0; j < s->n; j++) {
-            b->row_x[lane * s->n + j] = b->x[j * LANES + lane];
-            b->row_root[lane * s->n + j] = b->root[j * LANES + lane];
-        }
-}
-
 /* The largest magnitude and the scale from which to look; the lanes that are not
  * empty are returned. */
 INLINE vec_mask first_scale(const lattice_shape *s, lattice_batch *b, vec *most, vec *scale)
@@ -238,103 +211,92 @@ INLINE vec_mask first_scale(const lattice_shape *s, lattice_batch *b, vec *most,
     return full;
 }
 
-/* LANES groups at x, the first of them group `at` of `found`. */
-INLINE void search_lattice(const lattice_shape *s, const qn_lattice_search *how, const float *x,
-                           const float *importance, const float *spread, int at,
-                           qn_lattice_groups *found)
+/* What was found for a lane, to group i. */
+INLINE void store_lattice(const lattice_shape *s, const lattice_batch *b, int lane, float scale,
+                          bool empty, qn_lattice_groups *g, int i)
 {
-    const vec zero = vec_all_of(0.0f);
+    const unsigned mask = (1u << s->bits) - 1, flip = b->how->even_signs ? 127 : 255;
+    uint8_t *c = g->c + i * s->n, *signs = g->signs + i * s->n / 8;
+    g->scale[i] = fabsf(scale);
+    g->empty[i] = empty;
+    memset(c, 0, (size_t)s->n);
+    memset(signs, 0, (size_t)s->n / 8);
+    if (empty) return;
+    for (int j = 0; j < s->n; j++) {
+        const uint32_t word = b->best[j / s->dims * LANES + lane];
+        c[j] = (uint8_t)(word >> (j % s->dims * s->bits) & mask);
+    }
+    for (int v = 0; v < s->n / 8; v++)
+        signs[v] = (uint8_t)(b->negative[v * LANES + lane] ^ (scale < 0.0f ? flip : 0));
+}
+
+/* LANES groups, the first of them number `at`. */
+INLINE void search_lattice(const lattice_shape *s, const qn_lattice_search *how,
+                           const super_batch *in, int at, qn_lattice_groups *found)
+{
     const int per_super = QN_SUPER / s->n;
     lattice_batch b = {.how = how, .lattice = qn_lattice_get(how->id)};
     float scales[LANES];
-    transpose_groups(x, (size_t)s->n, b.x);
-    if (importance) transpose_groups(importance, (size_t)s->n, b.w);
-    for (int lane = 0; lane < LANES; lane++) scales[lane] = spread[(at + lane) / per_super];
-    weigh_lattice(s, importance, vec_load(scales), &b);
+    transpose_groups(in->x + at * s->n, (size_t)s->n, b.x);
+    if (in->importance) transpose_groups(in->importance + at * s->n, (size_t)s->n, b.w);
+    weigh_lanes(s->n, b.x, in->importance, how->plain, spread_lanes(in, s->n, at), b.w);
     vec most = split_lattice(s, &b), scale;
     const vec_mask full = first_scale(s, &b, &most, &scale);
-    if (s->dims == 8) store_rows(s, &b);
+    if (s->dims == 8) store_rows(s->n, b.x, b.row_x);
+    if (s->dims == 8) store_rows(s->n, b.root, b.row_root);
     scale = try_lattice(s, &b, most, scale);
-    scale = vec_select(full, try_lattice_again(s, &b, scale), zero);
+    scale = vec_select(full, try_lattice_again(s, &b, scale), vec_all_of(0.0f));
     vec_store(scales, scale);
-    const unsigned is_full = vec_bits(full);
-    for (int lane = 0; lane < LANES; lane++) {
-        qn_lattice_groups *g = found + (at + lane) / per_super;
-        const int i = (at + lane) % per_super;
-        uint8_t *c = g->c + i * s->n, *signs = g->signs + i * s->n / 8;
-        g->scale[i] = fabsf(scales[lane]);
-        g->empty[i] = !(is_full >> lane & 1);
-        if (g->empty[i]) {
-            memset(c, 0, (size_t)s->n);
-            memset(signs, 0, (size_t)s->n / 8);
-            continue;
-        }
-        for (int v = 0; v < s->n / s->dims; v++)
-            for (int k = 0; k < s->dims; k++)
-                c[v * s->dims + k] =
-                    (uint8_t)(b.best[v * LANES + lane] >> (k * s->bits) & ((1u << s->bits) - 1));
-        const unsigned flip = !(scales[lane] < 0.0f) ? 0 : how->even_signs ? 127 : 255;
-        for (int v = 0; v < s->n / 8; v++)
-            signs[v] = (uint8_t)(b.negative[v * LANES + lane] ^ flip);
-    }
+    const unsigned bits = vec_bits(full);
+    for (int lane = 0; lane < LANES; lane++)
+        store_lattice(s, &b, lane, scales[lane], !(bits >> lane & 1),
+                      found + (at + lane) / per_super, (at + lane) % per_super);
 }
 
-typedef void (*lattice_lanes)(const qn_lattice_search *how, const float *x, const float *importance,
-                              const float *spread, int at, qn_lattice_groups *found);
+/* The search of a super_batch. */
+typedef void (*lattice_lanes)(const qn_lattice_search *how, const super_batch *in,
+                              qn_lattice_groups *found);
 
-static void search_iq3(const qn_lattice_search *how, const float *x, const float *importance,
-                       const float *spread, int at, qn_lattice_groups *found)
+static void search_iq3(const qn_lattice_search *how, const super_batch *in,
+                       qn_lattice_groups *found)
 {
-    search_lattice(&shape_iq3, how, x, importance, spread, at, found);
+    for (int at = 0; at < in->groups; at += LANES) search_lattice(&shape_iq3, how, in, at, found);
 }
 
-static void search_iq2(const qn_lattice_search *how, const float *x, const float *importance,
-                       const float *spread, int at, qn_lattice_groups *found)
+static void search_iq2(const qn_lattice_search *how, const super_batch *in,
+                       qn_lattice_groups *found)
 {
-    search_lattice(&shape_iq2, how, x, importance, spread, at, found);
+    for (int at = 0; at < in->groups; at += LANES) search_lattice(&shape_iq2, how, in, at, found);
 }
 
-static void search_iq2_xxs(const qn_lattice_search *how, const float *x, const float *importance,
-                           const float *spread, int at, qn_lattice_groups *found)
+static void search_iq2_xxs(const qn_lattice_search *how, const super_batch *in,
+                           qn_lattice_groups *found)
 {
-    search_lattice(&shape_iq2_xxs, how, x, importance, spread, at, found);
-}
-
-enum { TOGETHER_MAX = LANES / 8 };
-
-/* The super-blocks whose groups fill the lanes, or one. */
-static size_t search_together(const qn_lattice_search *how, lattice_lanes search, const float *x,
-                              const float *importance, size_t supers, qn_lattice_groups *found)
-{
-    const int groups = QN_SUPER / how->n;
-    const size_t together = groups < LANES ? (size_t)(LANES / groups) : 1;
-    const size_t here = supers < together ? supers : together;
-    float padded[2][TOGETHER_MAX * QN_SUPER], spread[TOGETHER_MAX];
-    if (here < together) {
-        memset(padded, 0, sizeof padded);
-        memcpy(padded[0], x, here * QN_SUPER * sizeof *x);
-        if (importance) memcpy(padded[1], importance, here * QN_SUPER * sizeof *x);
-        x = padded[0];
-        if (importance) importance = padded[1];
-    }
-    for (size_t k = 0; k < together; k++)
-        spread[k] = how->spread * qn_sum_of_squares(x + k * QN_SUPER, QN_SUPER) / QN_SUPER;
-    for (int g = 0; g < groups * (int)together; g += LANES)
-        search(how, x + g * how->n, importance ? importance + g * how->n : NULL, spread, g, found);
-    return here;
+    for (int at = 0; at < in->groups; at += LANES)
+        search_lattice(&shape_iq2_xxs, how, in, at, found);
 }
 
 /* ---- types --------------------------------------------------------------------------- */
+
+/* The first of `left` super-blocks; how many. */
+static size_t search_some(lattice_lanes search, const qn_lattice_search *how, const float *x,
+                          const float *importance, size_t left, qn_lattice_groups *found)
+{
+    super_batch in;
+    take_supers(&in, how->n, x, importance, left, how->spread);
+    search(how, &in, found);
+    return in.here;
+}
 
 static void encode_iq3_s(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_iq3_s *b = blocks;
     for (size_t i = 0; i < n;) {
         qn_lattice_groups g[TOGETHER_MAX];
-        const size_t done = search_together(&qn_search_iq3_s, search_iq3, x + i,
-                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
-        for (size_t k = 0; k < done; k++) qn_finish_iq3_s(g + k, b++);
-        i += done * QN_SUPER;
+        const size_t some = search_some(search_iq3, &qn_search_iq3_s, x + i,
+                                        weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < some; k++) qn_finish_iq3_s(g + k, b++);
+        i += some * QN_SUPER;
     }
 }
 
@@ -343,10 +305,10 @@ static void encode_iq3_xxs(const float *x, const float *weights, void *blocks, s
     qn_block_iq3_xxs *b = blocks;
     for (size_t i = 0; i < n;) {
         qn_lattice_groups g[TOGETHER_MAX];
-        const size_t done = search_together(&qn_search_iq3_xxs, search_iq3, x + i,
-                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
-        for (size_t k = 0; k < done; k++) qn_finish_iq3_xxs(g + k, b++);
-        i += done * QN_SUPER;
+        const size_t some = search_some(search_iq3, &qn_search_iq3_xxs, x + i,
+                                        weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < some; k++) qn_finish_iq3_xxs(g + k, b++);
+        i += some * QN_SUPER;
     }
 }
 
@@ -355,10 +317,10 @@ static void encode_iq2_s(const float *x, const float *weights, void *blocks, siz
     qn_block_iq2_s *b = blocks;
     for (size_t i = 0; i < n;) {
         qn_lattice_groups g[TOGETHER_MAX];
-        const size_t done = search_together(&qn_search_iq2_s, search_iq2, x + i,
-                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
-        for (size_t k = 0; k < done; k++) qn_finish_iq2_s(g + k, b++);
-        i += done * QN_SUPER;
+        const size_t some = search_some(search_iq2, &qn_search_iq2_s, x + i,
+                                        weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < some; k++) qn_finish_iq2_s(g + k, b++);
+        i += some * QN_SUPER;
     }
 }
 
@@ -367,10 +329,10 @@ static void encode_iq2_xs(const float *x, const float *weights, void *blocks, si
     qn_block_iq2_xs *b = blocks;
     for (size_t i = 0; i < n;) {
         qn_lattice_groups g[TOGETHER_MAX];
-        const size_t done = search_together(&qn_search_iq2_xs, search_iq2, x + i,
-                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
-        for (size_t k = 0; k < done; k++) qn_finish_iq2_xs(g + k, b++);
-        i += done * QN_SUPER;
+        const size_t some = search_some(search_iq2, &qn_search_iq2_xs, x + i,
+                                        weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < some; k++) qn_finish_iq2_xs(g + k, b++);
+        i += some * QN_SUPER;
     }
 }
 
@@ -379,10 +341,10 @@ static void encode_iq2_xxs(const float *x, const float *weights, void *blocks, s
     qn_block_iq2_xxs *b = blocks;
     for (size_t i = 0; i < n;) {
         qn_lattice_groups g[TOGETHER_MAX];
-        const size_t done = search_together(&qn_search_iq2_xxs, search_iq2_xxs, x + i,
-                                            weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
-        for (size_t k = 0; k < done; k++) qn_finish_iq2_xxs(g + k, b++);
-        i += done * QN_SUPER;
+        const size_t some = search_some(search_iq2_xxs, &qn_search_iq2_xxs, x + i,
+                                        weights ? weights + i : NULL, (n - i) / QN_SUPER, g);
+        for (size_t k = 0; k < some; k++) qn_finish_iq2_xxs(g + k, b++);
+        i += some * QN_SUPER;
     }
 }
 

@@ -15,6 +15,7 @@ static inline void cost_4(const float *x, size_t stride, const float *weight, fl
 {
     const __m256 value =
         _mm256_mul_ps(_mm256_set1_ps(unit), _mm256_setr_ps(1, 3, 5, 7, 9, 11, 13, 15));
+#pragma GCC unroll 4
     for (size_t i = 0; i < 4; i++) {
         const __m256 error = _mm256_sub_ps(value, _mm256_set1_ps(x[i * stride]));
         const __m256 weighted = _mm256_mul_ps(_mm256_set1_ps(weight[i * stride]), error);
@@ -42,12 +43,14 @@ static inline vec four_times(const float *eight, int part)
  * and again; for vec_lookup_4. */
 static inline void cost_8(const float *x, const float *weight, vec value, vec cost[8])
 {
-    float at[32];
+    _Alignas(64) float at[32];
+#pragma GCC unroll 4
     for (int part = 0; part < 32 / LANES; part++) {
         const vec error = vec_sub(value, four_times(x, part));
         const vec weighted = vec_mul(four_times(weight, part), error);
         vec_store(at + part * LANES, vec_mul(weighted, error));
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) cost[i] = vec_repeat_4(at + 4 * i);
 }
 
@@ -56,6 +59,7 @@ static inline __attribute__((always_inline)) vec sums_of_costs(int dims, const v
                                                                vec_int word)
 {
     vec sum = dims == 8 ? vec_lookup_4(cost[0], word) : vec_lookup_8(cost[0], word);
+#pragma GCC unroll 8
     for (int i = 1; i < dims; i++) {
         const vec_int c = int_right(word, (unsigned)i * (dims == 8 ? 2 : 3));
         sum = vec_add(sum, dims == 8 ? vec_lookup_4(cost[i], c) : vec_lookup_8(cost[i], c));
