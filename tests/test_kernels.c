@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/blocks.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "tests/support/guard.h"
@@ -194,6 +195,41 @@ START_TEST(encoding_is_the_same_on_every_isa)
 }
 END_TEST
 
+/* Finite values of any size and importance that is often zero: infinite and
+ * undefined weights, scales and sums among them. */
+START_TEST(searching_noise_is_the_same_on_every_isa)
+{
+    static const qn_dtype lattices[] = {QN_IQ1_S, QN_IQ1_M,   QN_IQ2_XXS, QN_IQ2_XS,
+                                        QN_IQ2_S, QN_IQ3_XXS, QN_IQ3_S};
+    enum { N = 3 * QN_SUPER };
+    qn_kernels scalar, other;
+    qn_random r = {SEED};
+    if (!levels((unsigned)_i, &scalar, &other)) return;
+    int exponent = 0;
+    for (int round = 0; round < 12; round++) {
+        float *x = qn_guarded(N * sizeof *x), *w = qn_guarded(N * sizeof *w);
+        for (size_t i = 0; i < N; i++) {
+            const uint32_t bits = (uint32_t)qn_random_bits(&r);
+            if (i % 16 == 0 || round % 2) exponent = (int)(bits >> 24) - 135;
+            x[i] = ldexpf(qn_random_normal(&r), exponent);
+            if (!isfinite(x[i]) || bits % 8 == 0) x[i] = bits & 8 ? 0.0f : -0.0f;
+            w[i] = bits & 48 ? ldexpf(1.0f, (int)(bits >> 6 & 127) - 64) : 0.0f;
+        }
+        for (size_t t = 0; t < sizeof lattices / sizeof lattices[0]; t++)
+            for (int weighted = 0; weighted < 2; weighted++) {
+                uint64_t bytes;
+                ck_assert(qn_dtype_row_bytes(lattices[t], N, &bytes));
+                uint8_t *want = qn_guarded(bytes), *got = qn_guarded(bytes);
+                scalar.encode[lattices[t]](x, weighted ? w : NULL, want, N);
+                other.encode[lattices[t]](x, weighted ? w : NULL, got, N);
+                ck_assert_msg(memcmp(want, got, bytes) == 0,
+                              "%s, %s, round %d, weighted %d, seed %d",
+                              qn_dtype_facts(lattices[t])->name, other.isa, round, weighted, SEED);
+            }
+    }
+}
+END_TEST
+
 /* 16-bit floats of any bits, NaNs and infinities among them. */
 START_TEST(narrowing_noise_is_the_same_on_every_isa)
 {
@@ -328,6 +364,7 @@ int main(void)
     tcase_add_loop_test(c, a_tile_is_a_product_of_matrices, 0, MAX_LEVELS);
     tcase_add_loop_test(c, decoding_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, encoding_is_the_same_on_every_isa, 1, MAX_LEVELS);
+    tcase_add_loop_test(c, searching_noise_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, narrowing_noise_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, decoding_noise_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_test(c, the_exponential_is_within_two_ulp);
