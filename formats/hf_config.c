@@ -247,6 +247,13 @@ static qn_status read_overrides(const qn_hf_config *c, qn_hparams *h, qn_error *
     const char *layer;
     json_t *o;
     if (!has(c->text, "per_layer_config") || h->n_layers > QN_MAX_LAYERS) return QN_OK;
+    /* Then it says everything: layers that it does not name are as the plain keys
+     * have them, whatever their kind. */
+    const json_int_t head_dim = json_integer_value(json_object_get(c->text, "head_dim"));
+    h->n_kv_heads_full = 0;
+    if (head_dim > 0 && head_dim <= INT32_MAX)
+        for (; h->head_dim_of.n < h->n_layers; h->head_dim_of.n++)
+            h->head_dim_of.of[h->head_dim_of.n] = (uint32_t)head_dim;
     json_object_foreach(json_object_get(c->text, "per_layer_config"), layer, o)
     {
         const qn_status status = read_override(c, layer, o, h, err);

