@@ -6,7 +6,17 @@
 #include "tools/report.h"
 #include "validate/speed.h"
 
-static const qn_common defaults = {0}; /* all options it has */
+typedef struct {
+    qn_common common;
+    bool levels;
+} bench_options;
+
+static const bench_options defaults = {.levels = false};
+
+static const qn_opt options[] = {
+    {0, "levels", NULL, QN_OPT_FLAG, offsetof(bench_options, levels),
+     "every instruction set that runs here, on one thread and the best on all"},
+};
 
 /* What is measured, in this order. */
 typedef struct {
@@ -17,33 +27,111 @@ typedef struct {
 } subject;
 
 static const subject subjects[] = {
-    {"gemm", qn_speed_gemm, true, "512 tokens x 2048 x 2048"},
-    {"encode", qn_speed_encode, false, "float32 values into blocks, bytes of float32"},
-    {"decode", qn_speed_decode, false, "blocks into float32 values, bytes of float32"},
+    {"gemm", qn_speed_gemm, true, "512 tokens x 2048 x 2048, GFLOP/s"},
+    {"encode", qn_speed_encode, false, "float32 values into blocks, GB/s of float32"},
+    {"importance", qn_speed_encode_weighted, false,
+     "the same with an importance matrix, GB/s of float32"},
+    {"decode", qn_speed_decode, false, "blocks into float32 values, GB/s of float32"},
 };
 
+/* One column: kernels on threads, and the roofs there. */
 typedef struct {
-    const qn_common *common;
-    const qn_kernels *k;
-    double multiply_adds, copy; /* the roofs */
-    json_t *results;            /* NULL: print */
+    qn_kernels k;
+    int threads;
+    double multiply_adds, copy;
+} column;
+
+enum { MOST_COLUMNS = 8 };
+
+typedef struct {
+    column columns[MOST_COLUMNS];
+    size_t n;
+    json_t *results; /* NULL: print */
 } bench;
 
-static void tell(const bench *b, const char *name, const char *type, bool is_arithmetic,
-                 double rate, double share, const char *words)
+static void add_column(bench *b, const qn_kernels *k, int threads)
 {
-    if (b->results) {
-        json_t *one = json_pack("{s: s, s: s, s: s, s: I}", "name", name, "isa", b->k->isa, "type",
-                                type, "threads", (json_int_t)b->common->threads);
-        json_object_set_new(one, is_arithmetic ? "flop_per_s" : "bytes_per_s",
-                            qn_json_number(rate));
-        json_object_set_new(one, "share_of_roof", qn_json_number(share));
-        json_array_append_new(b->results, one);
-        return;
+    if (b->n == MOST_COLUMNS) return;
+    b->columns[b->n++] = (column){.k = *k,
+                                  .threads = threads,
+                                  .multiply_adds = qn_speed_multiply_adds(k, threads),
+                                  .copy = qn_speed_copy(threads)};
+}
+
+static void choose_columns(bench *b, const bench_options *o)
+{
+    const qn_kernels *best = qn_kernels_best();
+    const int threads = (int)o->common.threads;
+    bool runs = true;
+    qn_kernels k;
+    for (unsigned level = 0; o->levels && runs && qn_kernels_level(level, &k, &runs); level++) {
+        if (runs) add_column(b, &k, 1);
+        if (!strcmp(k.isa, best->isa)) break;
     }
-    printf("%-13s %-5s %8.2f %-8s %5.1f %%  %s\n", name, type, rate * 1e-9,
-           is_arithmetic ? "GFLOP/s" : "GB/s", 100 * share, words);
-    fflush(stdout);
+    if (!b->n || threads > 1) add_column(b, best, threads);
+}
+
+/* The share of the roof; a byte of float32 counts as a byte copied, though what
+ * it comes from or goes to is smaller, so that unpacking may exceed 1. */
+static double share_of(const column *c, bool is_arithmetic, double rate)
+{
+    return rate / (is_arithmetic ? c->multiply_adds : c->copy);
+}
+
+static void add_result(const bench *b, const column *c, const char *name, const char *type,
+                       bool is_arithmetic, double rate)
+{
+    json_t *one = json_pack("{s: s, s: s, s: s, s: I}", "name", name, "isa", c->k.isa, "type", type,
+                            "threads", (json_int_t)c->threads);
+    json_object_set_new(one, is_arithmetic ? "flop_per_s" : "bytes_per_s", qn_json_number(rate));
+    json_object_set_new(one, "share_of_roof", qn_json_number(share_of(c, is_arithmetic, rate)));
+    json_array_append_new(b->results, one);
+}
+
+static void print_heads(const bench *b, const char *name, const char *words)
+{
+    printf("\n%s: %s and share of the roof\n%-12s", name, words, "");
+    for (size_t i = 0; i < b->n; i++)
+        printf("  %9s x %-3d", b->columns[i].k.isa, b->columns[i].threads);
+    printf("\n");
+}
+
+static void print_roofs(const bench *b)
+{
+    printf("The roofs: multiply-adds on registers, GFLOP/s, and copying, GB/s\n%-12s", "");
+    for (size_t i = 0; i < b->n; i++)
+        printf("  %9s x %-3d", b->columns[i].k.isa, b->columns[i].threads);
+    printf("\n%-12s", "multiply-add");
+    for (size_t i = 0; i < b->n; i++) printf("  %9.1f      ", b->columns[i].multiply_adds * 1e-9);
+    printf("\n%-12s", "copy");
+    for (size_t i = 0; i < b->n; i++) printf("  %9.2f      ", b->columns[i].copy * 1e-9);
+    printf("\n");
+}
+
+static void add_roofs(const bench *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        const column *c = &b->columns[i];
+        add_result(b, c, "multiply-adds", "F32", true, c->multiply_adds);
+        add_result(b, c, "copy", "-", false, c->copy);
+    }
+}
+
+static void measure_type(const bench *b, const subject *s, qn_dtype t)
+{
+    const char *type = qn_dtype_facts(t)->name;
+    if (!b->columns[0].k.encode[t] || !b->columns[0].k.decode[t]) return;
+    if (!b->results) printf("%-12s", type);
+    for (size_t i = 0; i < b->n; i++) {
+        const column *c = &b->columns[i];
+        const double rate = s->measure(&c->k, t, c->threads);
+        if (b->results)
+            add_result(b, c, s->name, type, s->is_arithmetic, rate);
+        else
+            printf("  %9.3f %4.0f%%", rate * 1e-9, 100 * share_of(c, s->is_arithmetic, rate));
+        fflush(stdout);
+    }
+    if (!b->results) printf("\n");
 }
 
 static bool is_wanted(const char *name, char **args, size_t n)
@@ -53,28 +141,6 @@ static bool is_wanted(const char *name, char **args, size_t n)
     return n == 0;
 }
 
-/* A byte copied is a byte read and a byte written; a byte of float32 is read
- * (or written) together with its part of a block. */
-static double share_of_copy(const bench *b, qn_dtype t, double rate)
-{
-    const qn_dtype_info *info = qn_dtype_facts(t);
-    const double block = (double)info->block_bytes / (double)info->block_len / sizeof(float);
-    return rate * (1 + block) / (2 * b->copy);
-}
-
-static void measure(const bench *b, const subject *s)
-{
-    const int threads = (int)b->common->threads;
-    for (int t = 0; t < QN_DTYPE_COUNT; t++) {
-        const double rate = s->measure(b->k, (qn_dtype)t, threads);
-        const double share =
-            s->is_arithmetic ? rate / b->multiply_adds : share_of_copy(b, (qn_dtype)t, rate);
-        if (rate > 0)
-            tell(b, s->name, qn_dtype_facts((qn_dtype)t)->name, s->is_arithmetic, rate, share,
-                 s->words);
-    }
-}
-
 static qn_exit check_names(const qn_common *c, char **args, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -82,44 +148,50 @@ static qn_exit check_names(const qn_common *c, char **args, size_t n)
         for (size_t s = 0; s < QN_COUNT_OF(subjects); s++)
             known |= !strcmp(args[i], subjects[s].name);
         if (!known)
-            return qn_usage(c, "nothing called '%s' to measure; there is gemm, encode, decode",
-                            args[i]);
+            return qn_usage(
+                c, "nothing called '%s' to measure; there is gemm, encode, importance, decode",
+                args[i]);
     }
     return QN_EXIT_FINE;
 }
 
 static qn_exit run(const void *given, char **args, size_t n)
 {
-    const qn_common *c = given;
-    const int threads = (int)c->threads;
-    const qn_exit exit = check_names(c, args, n);
+    const bench_options *o = given;
+    const qn_exit exit = check_names(&o->common, args, n);
     if (exit) return exit;
-    bench b = {.common = c, .k = qn_kernels_best(), .results = c->json ? json_array() : NULL};
-    b.multiply_adds = qn_speed_multiply_adds(b.k, threads);
-    b.copy = qn_speed_copy(threads);
-    if (!b.results)
-        printf("%s, %d threads; shares are of the first two lines\n", b.k->isa, threads);
-    tell(&b, "multiply-adds", "F32", true, b.multiply_adds, 1, "on registers: the arithmetic roof");
-    tell(&b, "copy", "-", false, b.copy, 1, "memory to memory: the roof of the rest");
-    for (size_t s = 0; s < QN_COUNT_OF(subjects); s++)
-        if (is_wanted(subjects[s].name, args, n)) measure(&b, &subjects[s]);
+    bench b = {.results = o->common.json ? json_array() : NULL};
+    choose_columns(&b, o);
+    if (b.results)
+        add_roofs(&b);
+    else
+        print_roofs(&b);
+    for (size_t s = 0; s < QN_COUNT_OF(subjects); s++) {
+        if (!is_wanted(subjects[s].name, args, n)) continue;
+        if (!b.results) print_heads(&b, subjects[s].name, subjects[s].words);
+        for (int t = 0; t < QN_DTYPE_COUNT; t++) measure_type(&b, &subjects[s], (qn_dtype)t);
+    }
     if (!b.results) return QN_EXIT_FINE;
-    json_t *document = qn_report_new(c);
+    json_t *document = qn_report_new(&o->common);
     json_object_set_new(document, "results", b.results);
-    return qn_report_print(c, document);
+    return qn_report_print(&o->common, document);
 }
 
 const qn_command qn_command_bench = {
     .name = "bench",
     .summary = "measure this machine and the kernels on it",
-    .synopsis = "[options] [gemm] [encode] [decode]",
+    .synopsis = "[options] [gemm] [encode] [importance] [decode]",
     .about =
         "Measures the machine's own limits (multiply-adds on registers, copying memory) and, "
-        "for every type, how near to them the matrix product, the quantizers and the unpackers "
-        "come. Other load on the machine makes every figure worse.",
+        "for every type, how near to them the matrix product, the quantizers (without and with "
+        "importance) and the unpackers come. One thread is timed by its own processor time, "
+        "several by the clock. Other load on the machine makes every figure worse.",
     .examples = "  quern bench\n"
                 "  quern bench gemm --threads 1\n"
+                "  quern bench encode decode --levels\n"
                 "  quern bench encode --isa scalar --json\n",
+    .options = options,
+    .n_options = QN_COUNT_OF(options),
     .defaults = &defaults,
     .options_bytes = sizeof defaults,
     .most = QN_COUNT_OF(subjects),

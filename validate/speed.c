@@ -2,6 +2,7 @@
 
 #include <omp.h>
 #include <string.h>
+#include <time.h>
 
 #include "formats/base/alloc.h"
 #include "validate/gemm.h"
@@ -9,10 +10,20 @@
 enum {
     ROUNDS = 1 << 20,      /* of fma_peak: a few milliseconds */
     COPY_BYTES = 64 << 20, /* a thread's part is larger than its share of any cache */
-    ROWS = 8192,           /* that are encoded or decoded: 64 MiB of float32 */
+    ROWS = 4096,           /* that are encoded or decoded: 64 MiB of float32 */
+    DISTINCT = 64,         /* rows of blocks that are not copies */
     ALIGNMENT = 64,
 };
-static const double LONG_ENOUGH = 0.25; /* seconds */
+static const double LONG_ENOUGH = 0.15; /* seconds for a figure */
+static const double SHORTEST = 2e-3;    /* and for a run */
+
+/* One thread is timed by the processor time that it had. */
+static double now(int threads)
+{
+    struct timespec t;
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
 
 /* Work that is repeated, on threads; units of it a run. */
 typedef struct {
@@ -22,16 +33,20 @@ typedef struct {
     double units;
 } work;
 
+static double time_of(const work *w)
+{
+    const double start = now(w->threads);
+    w->run(w->context, w->threads);
+    return now(w->threads) - start;
+}
+
 static double best_rate(const work *w)
 {
     double best = 0;
-    w->run(w->context, w->threads);
-    const double end = omp_get_wtime() + LONG_ENOUGH;
-    for (double start = omp_get_wtime(); start < end;) {
-        w->run(w->context, w->threads);
-        const double now = omp_get_wtime(), rate = w->units / (now - start);
+    time_of(w);
+    for (const double end = omp_get_wtime() + LONG_ENOUGH; omp_get_wtime() < end;) {
+        const double rate = w->units / time_of(w);
         if (rate > best) best = rate;
-        start = now;
     }
     return best;
 }
@@ -41,7 +56,7 @@ static double best_rate(const work *w)
 static void burn(void *context, int threads)
 {
     const qn_kernels *k = context;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads) if (threads > 1)
     k->fma_peak(ROUNDS);
 }
 
@@ -60,7 +75,7 @@ static void copy(void *context, int threads)
 {
     const copier *c = context;
     const size_t each = (size_t)(COPY_BYTES / threads);
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int t = 0; t < threads; t++) {
         const size_t at = (size_t)t * each;
         memcpy(c->to + at, c->from + at, each);
@@ -97,66 +112,107 @@ static void fill(float *x, size_t n)
 typedef struct {
     const qn_kernels *k;
     qn_dtype dtype;
-    uint64_t rows, row_bytes;
-    float *values; /* rows x QN_SPEED_SIZE */
-    char *blocks;  /* the same, encoded */
+    uint64_t rows, columns, row_bytes;
+    float *values, *importance; /* rows x columns; of a row, or NULL */
+    char *blocks;               /* the same, encoded */
+    uint64_t at, run_rows;      /* a run takes so many rows from there on, and around */
 } matrix;
 
 static void matrix_free(matrix *m)
 {
     qn_free(m->values);
+    qn_free(m->importance);
     qn_free(m->blocks);
+}
+
+static void encode_row(const matrix *m, uint64_t r)
+{
+    m->k->encode[m->dtype](m->values + r * m->columns, m->importance, m->blocks + r * m->row_bytes,
+                           m->columns);
+}
+
+static void decode_row(const matrix *m, uint64_t r)
+{
+    m->k->decode[m->dtype](m->blocks + r * m->row_bytes, m->values + r * m->columns, m->columns);
+}
+
+static void each_row(matrix *m, int threads, void (*run)(const matrix *m, uint64_t r))
+{
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
+    for (uint64_t r = 0; r < m->run_rows; r++) run(m, (m->at + r) % m->rows);
+    m->at = (m->at + m->run_rows) % m->rows;
 }
 
 static void encode_rows(void *context, int threads)
 {
-    const matrix *m = context;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (uint64_t r = 0; r < m->rows; r++)
-        m->k->encode[m->dtype](m->values + r * QN_SPEED_SIZE, NULL, m->blocks + r * m->row_bytes,
-                               QN_SPEED_SIZE);
+    each_row(context, threads, encode_row);
 }
 
 static void decode_rows(void *context, int threads)
 {
-    const matrix *m = context;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (uint64_t r = 0; r < m->rows; r++)
-        m->k->decode[m->dtype](m->blocks + r * m->row_bytes, m->values + r * QN_SPEED_SIZE,
-                               QN_SPEED_SIZE);
+    each_row(context, threads, decode_row);
 }
 
-static bool matrix_make(matrix *m, const qn_kernels *k, qn_dtype t, uint64_t rows, int threads)
+static bool matrix_make(matrix *m, const qn_kernels *k, qn_dtype t, uint64_t rows, uint64_t columns)
 {
-    *m = (matrix){.k = k, .dtype = t, .rows = rows};
+    *m = (matrix){.k = k, .dtype = t, .rows = rows, .columns = columns};
     if (!k->encode[t] || !k->decode[t]) return false;
-    if (!qn_dtype_row_bytes(t, QN_SPEED_SIZE, &m->row_bytes)) return false;
-    m->values = qn_alloc_aligned(ALIGNMENT, rows * QN_SPEED_SIZE, sizeof *m->values);
+    if (!qn_dtype_row_bytes(t, columns, &m->row_bytes)) return false;
+    m->values = qn_alloc_aligned(ALIGNMENT, rows * columns, sizeof *m->values);
     m->blocks = qn_alloc_aligned(ALIGNMENT, rows, m->row_bytes);
     if (!m->values || !m->blocks) return false;
-    fill(m->values, rows * QN_SPEED_SIZE);
-    encode_rows(m, threads);
+    fill(m->values, rows * columns);
+    for (uint64_t r = 0; r < rows; r++)
+        if (r < DISTINCT)
+            encode_row(m, r);
+        else
+            memcpy(m->blocks + r * m->row_bytes, m->blocks + (r - DISTINCT) * m->row_bytes,
+                   m->row_bytes);
     return true;
 }
 
-static double rows_rate(const qn_kernels *k, qn_dtype t, int threads, void (*run)(void *, int))
+static bool add_importance(matrix *m)
+{
+    m->importance = qn_alloc(m->columns, sizeof *m->importance);
+    for (uint64_t i = 0; m->importance && i < m->columns; i++)
+        m->importance[i] = m->values[i] * m->values[i] + 0x1p-10f;
+    return m->importance;
+}
+
+/* Runs of so many rows that each thread is busy for a while. */
+static double rows_rate(matrix *m, int threads, void (*run)(void *, int))
+{
+    const work one = {run, m, 1, 0};
+    m->run_rows = 1;
+    while (time_of(&one) < SHORTEST && m->run_rows * (uint64_t)threads < m->rows) m->run_rows *= 2;
+    m->run_rows *= (uint64_t)threads;
+    return best_rate(&(work){run, m, threads, (double)(m->run_rows * m->columns) * sizeof(float)});
+}
+
+static double measure(const qn_kernels *k, qn_dtype t, int threads, bool weighted,
+                      void (*run)(void *, int))
 {
     matrix m;
     double rate = 0;
-    if (matrix_make(&m, k, t, ROWS, threads))
-        rate = best_rate(&(work){run, &m, threads, (double)ROWS * QN_SPEED_SIZE * sizeof(float)});
+    if (matrix_make(&m, k, t, ROWS, QN_SPEED_ROW) && (!weighted || add_importance(&m)))
+        rate = rows_rate(&m, threads, run);
     matrix_free(&m);
     return rate;
 }
 
 double qn_speed_encode(const qn_kernels *k, qn_dtype t, int threads)
 {
-    return rows_rate(k, t, threads, encode_rows);
+    return measure(k, t, threads, false, encode_rows);
+}
+
+double qn_speed_encode_weighted(const qn_kernels *k, qn_dtype t, int threads)
+{
+    return measure(k, t, threads, true, encode_rows);
 }
 
 double qn_speed_decode(const qn_kernels *k, qn_dtype t, int threads)
 {
-    return rows_rate(k, t, threads, decode_rows);
+    return measure(k, t, threads, false, decode_rows);
 }
 
 /* ---- GEMM -------------------------------------------------------------------------------------- */
@@ -167,8 +223,7 @@ static qn_status decode_some(const qn_rows *s, const qn_kernels *k, uint64_t r0,
     const matrix *m = s->state;
     (void)err;
     for (uint64_t r = r0; r < r1; r++)
-        k->decode[m->dtype](m->blocks + r * m->row_bytes, out + (r - r0) * QN_SPEED_SIZE,
-                            QN_SPEED_SIZE);
+        k->decode[m->dtype](m->blocks + r * m->row_bytes, out + (r - r0) * m->columns, m->columns);
     return QN_OK;
 }
 
@@ -214,7 +269,7 @@ double qn_speed_gemm(const qn_kernels *k, qn_dtype t, int threads)
                           .done = keep_rows,
                           .state = &weights};
     m.weights = &rows;
-    if (matrix_make(&weights, k, t, QN_SPEED_SIZE, threads) && m.x && m.out &&
+    if (matrix_make(&weights, k, t, QN_SPEED_SIZE, QN_SPEED_SIZE) && m.x && m.out &&
         !qn_gemm_new(&m.gemm, k, threads, NULL)) {
         fill(m.x, N);
         rate = best_rate(&(work){multiply, &m, threads, 2.0 * N * QN_SPEED_SIZE});

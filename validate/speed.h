@@ -1,8 +1,9 @@
 /* How fast this machine is: its own limits, and our kernels beside them.
  *
- * Every figure is the best of repeated runs within about a quarter of a second
- * (the first one is not counted), since everything else that runs only makes
- * it worse.  0 where memory is missing, the type has no such kernel. */
+ * Every figure is the best of repeated runs within a fraction of a second (the
+ * first one is not counted), since everything else that runs only makes it
+ * worse; one thread is timed by its own processor time, several by the clock.
+ * 0 where memory is missing, the type has no such kernel. */
 #ifndef QN_VALIDATE_SPEED_H
 #define QN_VALIDATE_SPEED_H
 
@@ -20,9 +21,12 @@ double qn_speed_copy(int threads);
 #define QN_SPEED_SIZE 2048
 double qn_speed_gemm(const qn_kernels *k, qn_dtype t, int threads);
 
-/* Rows of QN_SPEED_SIZE values, more than any cache holds, in bytes of float32
- * a second: taken in by the encoder, given out by the decoder. */
+/* Rows of QN_SPEED_ROW values, more than any cache holds, in bytes of float32 a
+ * second: taken in by the encoder, without and with importance, given out by the
+ * decoder. */
+#define QN_SPEED_ROW 4096
 double qn_speed_encode(const qn_kernels *k, qn_dtype t, int threads);
+double qn_speed_encode_weighted(const qn_kernels *k, qn_dtype t, int threads);
 double qn_speed_decode(const qn_kernels *k, qn_dtype t, int threads);
 
 #endif
