@@ -61,4 +61,13 @@ static inline qn_bfloat16 qn_bfloat16_of(float f)
     return (qn_bfloat16)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+/* OCP OFP8's E4M3 ("fn"): no infinity, one NaN of each sign. */
+static inline float qn_e4m3_value(uint8_t b)
+{
+    const uint32_t sign = (uint32_t)(b & 0x80) << 24, exponent = (b >> 3) & 15, mantissa = b & 7;
+    if ((b & 0x7f) == 0x7f) return qn_float_of_bits(sign | 0x7fc00000);
+    if (!exponent) return qn_float_of_bits(sign | qn_float_bits((float)mantissa * 0x1p-9f));
+    return qn_float_of_bits(sign | (exponent + 120) << 23 | mantissa << 20);
+}
+
 #endif

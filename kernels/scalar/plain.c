@@ -71,18 +71,10 @@ static void decode_e5m2(const void *blocks, float *out, size_t n)
     for (size_t i = 0; i < n; i++) out[i] = qn_half_value((qn_half)(p[i] << 8));
 }
 
-static float e4m3_value(uint8_t b)
-{
-    const uint32_t sign = (uint32_t)(b & 0x80) << 24, exponent = (b >> 3) & 15, mantissa = b & 7;
-    if ((b & 0x7f) == 0x7f) return qn_float_of_bits(sign | 0x7fc00000);
-    if (!exponent) return qn_float_of_bits(sign | qn_float_bits((float)mantissa * 0x1p-9f));
-    return qn_float_of_bits(sign | (exponent + 120) << 23 | mantissa << 20);
-}
-
 static void decode_e4m3(const void *blocks, float *out, size_t n)
 {
     const uint8_t *p = blocks;
-    for (size_t i = 0; i < n; i++) out[i] = e4m3_value(p[i]);
+    for (size_t i = 0; i < n; i++) out[i] = qn_e4m3_value(p[i]);
 }
 
 static void decode_e8m0(const void *blocks, float *out, size_t n)

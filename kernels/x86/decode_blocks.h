@@ -28,6 +28,53 @@ static void decode_bf16(const void *blocks, float *out, size_t n)
     for (; i < n; i++) out[i] = qn_bfloat16_value(b[i]);
 }
 
+/* E5M2 is the upper byte of a float16. */
+static void decode_e5m2(const void *blocks, float *out, size_t n)
+{
+    const uint8_t *b = blocks;
+    size_t i = 0;
+    for (; i + SIXTEEN <= n; i += SIXTEEN)
+        store_halves(out + i, _mm256_slli_epi16(_mm256_cvtepu8_epi16(load16(b + i)), 8), 1.0f);
+    for (; i < n; i++) out[i] = qn_half_value((qn_half)(b[i] << 8));
+}
+
+/* E4M3 is float16 with another bias and three bits of mantissa, and its largest
+ * number would be its NaN. */
+static void decode_e4m3(const void *blocks, float *out, size_t n)
+{
+    const uint8_t *b = blocks;
+    const __m256i most = _mm256_set1_epi16(0x7f), nan = _mm256_set1_epi16(0x7e00);
+    size_t i = 0;
+    for (; i + SIXTEEN <= n; i += SIXTEEN) {
+        const __m256i words = _mm256_cvtepu8_epi16(load16(b + i));
+        const __m256i size = _mm256_and_si256(words, most);
+        const __m256i sign = _mm256_slli_epi16(_mm256_xor_si256(words, size), 8);
+        const __m256i half =
+            _mm256_blendv_epi8(_mm256_slli_epi16(size, 7), nan, _mm256_cmpeq_epi16(size, most));
+        store_halves(out + i, _mm256_or_si256(sign, half), 0x1p8f);
+    }
+    for (; i < n; i++) out[i] = qn_e4m3_value(b[i]);
+}
+
+/* E2M1, the first element of a byte in its low nibble. */
+static void decode_f4(const void *blocks, float *out, size_t n)
+{
+    static const float value[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+    const uint8_t *b = blocks;
+    for (size_t i = 0; i < n; i += SIXTEEN) {
+        uint8_t eight[8] = {0};
+        float last[SIXTEEN];
+        const size_t left = n - i;
+        memcpy(eight, b + i / 2, left < SIXTEEN ? (left + 1) / 2 : sizeof eight);
+        const __m128i bytes = _mm_loadl_epi64((const __m128i *)eight);
+        const __m128i q = _mm_unpacklo_epi8(low_nibbles(bytes), high_nibbles(bytes));
+        const unsigned signs = (unsigned)_mm_movemask_epi8(_mm_slli_epi16(q, 4));
+        const sixteen_ints size = ints_of_i8(_mm_and_si128(q, _mm_set1_epi8(7)));
+        store_looked_up(left < SIXTEEN ? last : out + i, value, size, 1.0f, signs);
+        if (left < SIXTEEN) memcpy(out + i, last, left * sizeof *out);
+    }
+}
+
 /* ---- blocks of 32 ------------------------------------------------------------------------- */
 
 static inline void store_nibbles(float *out, __m128i q, int offset, float d)
@@ -319,6 +366,9 @@ void QN_USE(qn_kernels *k)
 {
     k->decode[QN_F16] = decode_f16;
     k->decode[QN_BF16] = decode_bf16;
+    k->decode[QN_F8_E5M2] = decode_e5m2;
+    k->decode[QN_F8_E4M3] = decode_e4m3;
+    k->decode[QN_F4] = decode_f4;
     k->decode[QN_Q8_0] = decode_q8_0;
     k->decode[QN_Q4_0] = decode_q4_0;
     k->decode[QN_Q4_1] = decode_q4_1;

@@ -38,6 +38,12 @@ static inline void store_looked_up(float *out, const float table[8], sixteen_int
         out, _mm512_castsi512_ps(_mm512_mask_xor_epi32(bits, (__mmask16)signs, bits, sign)));
 }
 
+/* out = half * scale, for sixteen float16 numbers. */
+static inline void store_halves(float *out, __m256i half, float scale)
+{
+    _mm512_storeu_ps(out, _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(scale)));
+}
+
 static inline sixteen_ints ints_of_i8(__m128i v)
 {
     return _mm512_cvtepi8_epi32(v);
@@ -98,6 +104,15 @@ static inline void store_looked_up(float *out, const float table[8], sixteen_int
     const __m256 high = _mm256_mul_ps(_mm256_permutevar8x32_ps(levels, i.high), scale);
     _mm256_storeu_ps(out, _mm256_xor_ps(low, eight_signs(signs)));
     _mm256_storeu_ps(out + 8, _mm256_xor_ps(high, eight_signs(signs >> 8)));
+}
+
+static inline void store_halves(float *out, __m256i half, float scale)
+{
+    const __m256 by = _mm256_set1_ps(scale);
+    const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
+    const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
+    _mm256_storeu_ps(out, _mm256_mul_ps(low, by));
+    _mm256_storeu_ps(out + 8, _mm256_mul_ps(high, by));
 }
 
 static inline sixteen_ints ints_of_i8(__m128i v)
