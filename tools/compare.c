@@ -2,17 +2,23 @@
 #include "tools/compare.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
 #include "formats/base/digest.h"
+#include "formats/base/outfile.h"
 #include "tools/commands.h"
 #include "tools/progress.h"
 #include "tools/text_input.h"
 #include "tools/write_model.h"
 
-static const qn_compare_options defaults = {.n_ctx = 512, .worst = 5};
+static const qn_compare_options defaults = {
+    .n_ctx = 512,
+    .worst = 5,
+    .limits = {NAN, NAN, NAN, NAN, NAN, .confidence = 0.99},
+};
 
 static const qn_opt table[] = {
     {'f', "file", "FILE", QN_OPT_TEXTS, offsetof(qn_compare_options, files),
@@ -24,6 +30,22 @@ static const qn_opt table[] = {
      "at most N chunks of each text (default all)"},
     {0, "worst", "N", QN_OPT_COUNT, offsetof(qn_compare_options, worst),
      "show the N tokens that changed most, in their context (default 5)"},
+    {0, "max-kld", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.max_kld),
+     "gate: the mean KL divergence is at most X"},
+    {0, "max-p99-kld", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.max_p99_kld),
+     "gate: 99 % of the tokens have a KL divergence of at most X"},
+    {0, "max-p999-kld", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.max_p999_kld),
+     "gate: 99.9 % of the tokens have a KL divergence of at most X"},
+    {0, "min-same-top", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.min_same_top),
+     "gate: the most probable token stays the same at a share of X or more (0.9)"},
+    {0, "max-ppl-ratio", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.max_ppl_ratio),
+     "gate: the perplexity is at most X times REF's (1.01)"},
+    {0, "confidence", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.confidence),
+     "of a gate's answer, pass or fail (default 0.99)"},
+    {0, "junit", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, junit),
+     "write the gates' outcome as JUnit XML; FILE is replaced"},
+    {0, "markdown", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, markdown),
+     "write a table in Markdown, for a step's summary; FILE is replaced"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(qn_compare_options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
 };
@@ -123,20 +145,40 @@ static qn_status read_texts(qn_compare_job *j, qn_error *err)
     return status;
 }
 
+/* Gates want windows in random order; which one, the text's length says (an odd
+ * multiplier as in Knuth's linear congruential generator; Fisher and Yates). */
+static void shuffle(qn_compare_job *j)
+{
+    const size_t w = j->chunks.n_ctx;
+    uint64_t state = j->chunks.chunks;
+    for (size_t i = j->chunks.chunks; i > 1; i--) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const size_t other = (size_t)((state >> 33) % i);
+        for (size_t k = 0; k < w; k++) {
+            const uint32_t id = j->ids[(i - 1) * w + k];
+            j->ids[(i - 1) * w + k] = j->ids[other * w + k];
+            j->ids[other * w + k] = id;
+        }
+    }
+}
+
 /* ---- the run ---------------------------------------------------------------------------- */
 
 typedef struct {
     qn_progress progress;
     double sum; /* of the first test's KL divergence */
+    qn_compare_gates *gates;
 } teller;
 
-static bool tell(void *ctx, const qn_comparison *c, size_t chunk, size_t chunks)
+static qn_compare_verdict tell(void *ctx, const qn_comparison *c, size_t chunk, size_t chunks)
 {
     teller *t = ctx;
     const size_t end = chunk * c->scored;
     for (size_t i = end - c->scored; i < end; i++) t->sum += c->tests->kld[i];
     snprintf(t->progress.note, sizeof t->progress.note, "KLD %.6f", t->sum / (double)end);
-    return qn_progress_tell(&t->progress, chunk, chunks);
+    if (!qn_progress_tell(&t->progress, chunk, chunks)) return QN_COMPARE_CANCEL;
+    return t->gates->n_tests && qn_gates_see(t->gates, c, end - c->scored) ? QN_COMPARE_ENOUGH
+                                                                           : QN_COMPARE_ON;
 }
 
 static qn_status run_models(qn_compare_job *j, qn_error *err)
@@ -149,7 +191,7 @@ static qn_status run_models(qn_compare_job *j, qn_error *err)
         if (m) tests[m - 1] = j->models[m].loaded.decoder;
     }
     if (!status) {
-        teller t = {0};
+        teller t = {.gates = &j->gates};
         const double started = qn_seconds();
         qn_progress_start(&t.progress, &j->o->common, j->models->path, "chunks");
         status = qn_compare_run(&j->seen, j->models->loaded.decoder, tests, j->n_models - 1, names,
@@ -174,15 +216,53 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
     return status;
 }
 
+static qn_status write_file(const char *path, const qn_text *text, qn_error *err)
+{
+    qn_outfile *f = NULL;
+    if (text->failed) return qn_fail_memory(err, path);
+    qn_status status = qn_outfile_create(&f, path, true, err);
+    if (!status) status = qn_outfile_write(f, 0, text->s, text->n, err);
+    if (!status) return qn_outfile_commit(f, err);
+    qn_outfile_abandon(f);
+    return status;
+}
+
+static qn_status write_junit(const qn_compare_job *j, qn_error *err)
+{
+    qn_text text = {0};
+    const char **names = qn_alloc(j->n_models, sizeof *names);
+    if (!names) return qn_fail_memory(err, j->o->junit);
+    for (size_t m = 1; m < j->n_models; m++) names[m - 1] = j->models[m].path;
+    qn_gates_junit(&j->gates, names, &text);
+    const qn_status status = write_file(j->o->junit, &text, err);
+    qn_text_free(&text);
+    qn_free(names);
+    return status;
+}
+
+static qn_status write_files(const qn_compare_job *j, qn_error *err)
+{
+    qn_text text = {0};
+    qn_status status = j->o->junit ? write_junit(j, err) : QN_OK;
+    if (status || !j->o->markdown) return status;
+    status = qn_compare_markdown(j, &text, err);
+    if (!status) status = write_file(j->o->markdown, &text, err);
+    qn_text_free(&text);
+    return status;
+}
+
 static qn_exit compare(qn_compare_job *j, char **paths)
 {
     qn_error err = {0};
     qn_status status = load(j, paths, &err);
     if (!status) status = read_texts(j, &err);
+    if (!status && j->gates.n_tests) shuffle(j);
     if (!status) status = run_models(j, &err);
-    if (!status && j->o->common.json) return qn_compare_report(j);
-    if (!status) status = qn_compare_print(j, &err);
-    return status ? qn_complain(&j->o->common, &err) : QN_EXIT_FINE;
+    if (!status) status = write_files(j, &err);
+    if (!status && !j->o->common.json) status = qn_compare_print(j, &err);
+    if (status) return qn_complain(&j->o->common, &err);
+    const qn_exit exit = j->o->common.json ? qn_compare_report(j) : QN_EXIT_FINE;
+    return exit ? exit : qn_gates_exit(&j->gates);
 }
 
 static qn_exit run(const void *given, char **args, size_t n)
@@ -192,16 +272,19 @@ static qn_exit run(const void *given, char **args, size_t n)
         return qn_usage(&o->common, "a text, please: quern compare REF TEST... -f TEXT");
     if (o->n_ctx < 2 || o->n_ctx > INT32_MAX)
         return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o->n_ctx);
+    if (o->junit && !qn_gates_given(&o->limits))
+        return qn_usage(&o->common, "--junit tells of gates; give one, as --max-kld 0.02");
     qn_compare_job j = {.o = o, .n_models = n, .n_texts = o->files.n};
     j.models = qn_alloc(n, sizeof *j.models);
     j.texts = qn_alloc(o->files.n, sizeof *j.texts);
-    qn_exit exit = QN_EXIT_SYSTEM;
-    if (j.models && j.texts) {
-        for (size_t i = 0; i < o->files.n; i++) j.texts[i].file = o->files.at[i];
-        exit = compare(&j, args);
-    }
+    qn_exit exit = QN_EXIT_FINE;
+    if (qn_gates_given(&o->limits)) exit = qn_gates_start(&j.gates, &o->common, &o->limits, n - 1);
+    if (!exit && (!j.models || !j.texts)) exit = QN_EXIT_SYSTEM;
+    for (size_t i = 0; i < o->files.n && !exit; i++) j.texts[i].file = o->files.at[i];
+    if (!exit) exit = compare(&j, args);
     for (size_t m = 0; j.models && m < n; m++) qn_unload(&j.models[m].loaded);
     qn_comparison_free(&j.seen);
+    qn_gates_free(&j.gates);
     qn_free(j.ids);
     qn_free(j.texts);
     qn_free(j.models);
@@ -219,10 +302,17 @@ const qn_command qn_command_compare = {
         "probability of the token that came changes, and the ratio of the perplexities with its "
         "paired error. Definitions are llama-perplexity's --kl-divergence; no base file is needed "
         "in between. Errors (+/-) are by windows, since tokens of one window are not independent. "
-        "Several TESTs share one pass of REF.",
+        "Several TESTs share one pass of REF.\n\n"
+        "With a gate (--max-kld, --min-same-top ...) windows are taken in random order, and the "
+        "run "
+        "ends as soon as the answer is certain: status 0 when all gates pass, 1 when one fails, 5 "
+        "when the text ran out first. The answer may be looked for after every window and is still "
+        "wrong with at most 1 - --confidence (bets of Waudby-Smith and Ramdas, 2024); a window "
+        "counts for at most 4 times the limit.",
     .examples = "  quern compare checkpoint/ model-Q8_0.gguf model-Q4_K_M.gguf -f wiki.test.raw\n"
                 "  quern compare f16.gguf q4.gguf -f prose.txt -f code.txt -c 256 --json\n"
-                "  quern compare f16.gguf q4.gguf -f wiki.test.raw --chunks 40 --worst 20\n",
+                "  quern compare f16.gguf q4.gguf -f wiki.test.raw --chunks 40 --worst 20\n"
+                "  quern compare f16.gguf q4.gguf -f wiki.test.raw --max-kld 0.02 --junit q4.xml\n",
     .options = table,
     .n_options = QN_COUNT_OF(table),
     .defaults = &defaults,

@@ -2,6 +2,7 @@
 #ifndef QN_TOOLS_COMPARE_H
 #define QN_TOOLS_COMPARE_H
 
+#include "tools/compare_gates.h"
 #include "tools/loaded.h"
 #include "validate/kl_statistics.h"
 
@@ -10,6 +11,8 @@ typedef struct {
     const char *pre;
     qn_texts files;
     uint64_t n_ctx, chunks, worst;
+    qn_gate_limits limits;
+    const char *junit, *markdown;
 } qn_compare_options;
 
 typedef struct {
@@ -34,11 +37,15 @@ typedef struct {
     size_t n_ids, id_capacity;
     qn_chunks chunks;
     qn_comparison seen;
+    qn_compare_gates gates; /* {0}: no limits were given */
     double seconds;
 } qn_compare_job;
 
 /* For people, on stdout; or one JSON document. */
 qn_status qn_compare_print(const qn_compare_job *j, qn_error *err);
 qn_exit qn_compare_report(const qn_compare_job *j);
+
+/* A table in Markdown, for a step's summary. */
+qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *err);
 
 #endif

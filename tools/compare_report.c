@@ -24,10 +24,10 @@ static range range_of(const qn_compare_job *j, size_t text)
     return (range){t->file, t->first_chunk * scored, t->chunks * scored};
 }
 
-/* With a single text, it and all texts are the same. */
+/* With a single text, it and all texts are the same; gates mix the texts' windows. */
 static size_t first_range(const qn_compare_job *j)
 {
-    return j->n_texts == 1 ? 1 : 0;
+    return j->n_texts == 1 || j->gates.n_tests ? j->n_texts : 0;
 }
 
 /* ---- words ---------------------------------------------------------------------------------- */
@@ -148,7 +148,8 @@ static qn_status print_range(const qn_compare_job *j, size_t text, qn_error *err
     qn_kl_statistics s;
     const range r = range_of(j, text);
     const bool alone = j->n_models == 2;
-    if (j->n_texts > 1) printf("%s%s\n", text ? "\n" : "", r.name ? r.name : "all texts");
+    if (j->n_texts > first_range(j) + 1 || first_range(j) < j->n_texts)
+        printf("%s%s\n", text ? "\n" : "", r.name ? r.name : "all texts");
     if (!alone) print_table_head();
     for (size_t t = 0; t + 1 < j->n_models; t++) {
         const qn_status status = qn_kl_statistics_of(&s, &j->seen, t, r.first, r.n, err);
@@ -161,12 +162,24 @@ static qn_status print_range(const qn_compare_job *j, size_t text, qn_error *err
     return QN_OK;
 }
 
+static void print_gates(const qn_compare_job *j)
+{
+    for (size_t t = 0; t < j->gates.n_tests; t++) {
+        qn_text text = {0};
+        printf("\ngates, %s:\n", base_name(j->models[t + 1].path));
+        qn_gates_words(&j->gates, t, "  ", &text);
+        if (text.s) fputs(text.s, stdout);
+        qn_text_free(&text);
+    }
+}
+
 qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
 {
     char size[32];
     printf("%s against %s (%s), %zu windows of %zu tokens\n",
            j->n_models == 2 ? j->models[1].path : "models", j->models->path,
-           qn_human_size((double)j->models->bytes, size), j->chunks.chunks, j->chunks.n_ctx);
+           qn_human_size((double)j->models->bytes, size), j->seen.n / j->seen.scored,
+           j->chunks.n_ctx);
     qn_status status = QN_OK;
     for (size_t text = first_range(j); text <= j->n_texts && !status; text++)
         status = print_range(j, text, err);
@@ -177,7 +190,34 @@ qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
         print_worst(j, t, at, n);
         qn_free(at);
     }
+    if (!status) print_gates(j);
     return status;
+}
+
+qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *err)
+{
+    qn_text_addf(out, "### %s\n\n", base_name(j->models->path));
+    qn_text_addf(
+        out,
+        "%zu windows of %zu tokens\n\n"
+        "| model | MiB | PPL | PPL ratio | mean KLD | 99 %% KLD | max KLD | same top | RMS dp |\n"
+        "|---|---|---|---|---|---|---|---|---|\n",
+        j->seen.n / j->seen.scored, j->chunks.n_ctx);
+    for (size_t t = 0; t + 1 < j->n_models; t++) {
+        qn_kl_statistics s;
+        const qn_compare_model *m = &j->models[t + 1];
+        const qn_status status = qn_kl_statistics_of(&s, &j->seen, t, 0, j->seen.n, err);
+        if (status) return status;
+        qn_text_addf(out, "| %s | %.1f | %.4f | %.6f | %.6f | %.5f | %.4f | %.2f %% | %.2f %% |\n",
+                     base_name(m->path), (double)m->bytes / 0x1p20, s.ppl.value, s.ppl_ratio.value,
+                     s.kld.value, s.kld_at[10], s.kld_at[QN_N_PERCENTILES - 1],
+                     s.same_top.value * 100, s.rms_delta_p * 100);
+    }
+    for (size_t t = 0; t < j->gates.n_tests; t++) {
+        qn_text_addf(out, "\n%s:\n\n", base_name(j->models[t + 1].path));
+        qn_gates_words(&j->gates, t, "* ", out);
+    }
+    return out->failed ? qn_fail_memory(err, "a table") : QN_OK;
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
@@ -272,7 +312,7 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
     json_t *o = json_object(), *texts = json_array();
     json_object_set_new(o, "model", qn_json_text(m->path, strlen(m->path)));
     json_object_set_new(o, "size_bytes", qn_json_count(m->bytes));
-    for (size_t text = 0; text <= j->n_texts; text++) {
+    for (size_t text = j->gates.n_tests ? j->n_texts : 0; text <= j->n_texts; text++) {
         qn_kl_statistics s;
         qn_error err;
         const range r = range_of(j, text);
@@ -283,6 +323,7 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
             json_object_set_new(o, "all", statistics_json(NULL, &s));
     }
     json_object_set_new(o, "texts", texts);
+    if (j->gates.n_tests) json_object_set_new(o, "gates", qn_gates_json(&j->gates, test));
     json_object_set_new(o, "window_mean_kld", windows_json(j, test));
     json_object_set_new(o, "worst", worst_json(j, test));
     return o;

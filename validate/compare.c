@@ -85,16 +85,15 @@ static qn_status logits_of(const job *j, size_t model, size_t sequence, size_t c
 static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t row, size_t rows,
                           qn_error *err)
 {
-    const int threads = j->runners->d->threads;
     const size_t at = chunk * j->chunks->scored + row;
     const uint32_t *next = qn_chunk_ids(j->chunks, chunk) + j->chunks->first + row + 1;
     qn_status status = logits_of(j, 0, sequence, chunk, row, rows, j->logits, err);
     if (status) return status;
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads(j->runners->d->threads)
     for (size_t i = 0; i < rows; i++) see_reference(j, i, at + i, next[i]);
     for (size_t t = 1; t < j->n_models; t++) {
         if ((status = logits_of(j, t, sequence, chunk, row, rows, j->test, err))) return status;
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads(j->runners->d->threads)
         for (size_t i = 0; i < rows; i++) see_test(j, &j->out->tests[t - 1], i, at + i, next[i]);
     }
     return QN_OK;
@@ -118,8 +117,12 @@ static qn_status run_all(const job *j, qn_compare_fn progress, void *ctx, qn_err
         for (size_t m = 0; m < j->n_models && !status; m++)
             status = qn_chunk_runner_run(&j->runners[m], at, n, err);
         for (size_t s = 0; s < n && !status; s++) {
-            status = see_chunk(j, s, at + s, err);
-            if (!status && progress && !progress(ctx, j->out, at + s + 1, c->chunks))
+            if ((status = see_chunk(j, s, at + s, err))) break;
+            const qn_compare_verdict verdict =
+                progress ? progress(ctx, j->out, at + s + 1, c->chunks) : QN_COMPARE_ON;
+            j->out->n = (at + s + 1) * c->scored;
+            if (verdict == QN_COMPARE_ENOUGH) return QN_OK;
+            if (verdict == QN_COMPARE_CANCEL)
                 status = qn_fail(err, QN_ERR_CANCELLED, "cancelled after %zu of %zu chunks",
                                  at + s + 1, c->chunks);
         }

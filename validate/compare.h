@@ -20,15 +20,22 @@ typedef struct {
 } qn_compared;
 
 typedef struct {
-    size_t n, scored; /* positions in all, and per chunk */
+    size_t n, scored; /* positions seen, and per chunk */
     size_t n_tests;
     double *nll;        /* of the reference */
     uint32_t *top;      /* of the reference */
     qn_compared *tests; /* [n_tests] */
 } qn_comparison;
 
-/* Called after each chunk in order, with everything up to it filled; false cancels. */
-typedef bool (*qn_compare_fn)(void *ctx, const qn_comparison *c, size_t chunk, size_t chunks);
+typedef enum {
+    QN_COMPARE_ON,     /* go on */
+    QN_COMPARE_ENOUGH, /* what was seen is all that is wanted */
+    QN_COMPARE_CANCEL  /* stop with QN_ERR_CANCELLED */
+} qn_compare_verdict;
+
+/* Called after each chunk in order, with everything up to it filled. */
+typedef qn_compare_verdict (*qn_compare_fn)(void *ctx, const qn_comparison *c, size_t chunk,
+                                            size_t chunks);
 
 /* The models have vocabularies of one size (else QN_ERR_DATA).  A logit that
  * is no number is QN_ERR_DATA, with its model's place and position; names: of

@@ -249,7 +249,7 @@ static qn_status memorize(machine *m, uint64_t index)
 
 static qn_status recall(machine *m, uint64_t index)
 {
-    if (index >= m->n_memo || !m->memo[index])
+    if (!m->memo || index >= m->n_memo || !m->memo[index])
         return fail_words(m, "asks for a value that it never stored");
     return push(m, m->memo[index]);
 }
