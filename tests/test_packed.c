@@ -8,9 +8,11 @@
 
 #include "formats/base/alloc.h"
 #include "formats/base/digest.h"
+#include "formats/export.h"
 #include "formats/packed/packed.h"
 #include "formats/packed/unpack.h"
 #include "tests/support/data.h"
+#include "tests/support/files.h"
 #include "tests/support/golden.h"
 #include "tests/support/random.h"
 #include "tests/support/run.h"
@@ -152,6 +154,26 @@ START_TEST(a_packed_llama_has_the_floats_logits)
 }
 END_TEST
 
+START_TEST(a_config_of_floats_says_nothing_of_packing)
+{
+    const char *folder = folder_of(_i);
+    if (!folder) return;
+    const qn_model_options options = {.no_vocab = true};
+    qn_error err = {0};
+    qn_model *m = NULL;
+    bool tokenizer;
+    qn_test_subdirectory("out");
+    ck_assert_msg(!qn_model_open(&m, folder, &options, &err), "%s", err.message);
+    ck_assert_msg(!qn_export_files(m, qn_test_path("out"), QN_OUT_F32, false, &tokenizer, &err),
+                  "%s", err.message);
+    json_t *config = load(qn_test_path("out"), "config.json");
+    ck_assert_ptr_null(json_object_get(config, "quantization_config"));
+    ck_assert_str_eq(json_string_value(json_object_get(config, "dtype")), "float32");
+    json_decref(config);
+    qn_model_close(m);
+}
+END_TEST
+
 /* ---- faults -------------------------------------------------------------------------- */
 
 /* A sample in memory: its file and its config.json. */
@@ -248,7 +270,7 @@ static const struct {
     {"ct-pack-int4-asym", "down_proj.weight_shape\"", "down_proj.weight_shapz\"", "weight_shape",
      false},
     {"ct-pack-int4-sym", "\"num_bits\": 4", "\"num_bits\": 8", "does not hold", true},
-    {"ct-pack-int4-sym", "\"num_bits\": 4", "\"num_bits\": 3", "3 bits are not read", true},
+    {"ct-pack-int4-sym", "\"num_bits\": 4", "\"num_bits\": 9", "9 bits are not read", true},
     {"ct-pack-int4-sym", "pack-quantized", "marlin-24_____", "marlin-24", true},
     {"ct-pack-int4-sym", "\"strategy\": \"group\"", "\"strategy\": \"grope\"", "\"strategy\" grope",
      true},
@@ -364,6 +386,7 @@ int main(void)
     TCase *t = qn_test_group(s, "packed");
     tcase_add_loop_test(t, weights_are_the_ecosystems_floats, 0, N_SAMPLES);
     tcase_add_loop_test(t, a_packed_llama_has_the_floats_logits, 0, N_LLAMAS);
+    tcase_add_loop_test(t, a_config_of_floats_says_nothing_of_packing, 0, 1);
     tcase_add_loop_test(t, a_fault_is_named, 0, sizeof faults / sizeof *faults);
     tcase_add_loop_test(t, groups_out_of_range_are_refused, 0, 4);
     tcase_add_loop_test(t, a_lying_shape_is_refused, 0, 7);

@@ -174,12 +174,14 @@ static qn_status unpack_panel(const job *j, worker *s, uint64_t r, size_t n, siz
 {
     const qn_rows *w = j->w;
     if (!j->by_blocks) {
+        const size_t columns = (size_t)w->columns;
         if (k0 == 0) {
-            for (size_t i = 0; i < n; i++) {
-                const qn_status status =
-                    w->decode(w, j->k, r + i, r + i + 1, s->rows + i * j->row_stride, &s->error);
-                if (status) return status;
-            }
+            /* side by side, then apart */
+            const qn_status status = w->decode(w, j->k, r, r + n, s->rows, &s->error);
+            if (status) return status;
+            for (size_t i = n; i-- > 1;)
+                memmove(s->rows + i * j->row_stride, s->rows + i * columns,
+                        columns * sizeof *s->rows);
         }
         j->k->pack(s->rows + k0, j->row_stride, n, k, panel);
         return QN_OK;

@@ -164,8 +164,9 @@ qn_status qn_build_mxfp4(qn_packed_build *b, qn_error *err)
                        qn_part_path(b, t), t->name, (ull)t->dims[b->rank], GROUP_BYTES);
     if ((status = qn_set_shape(b, err)) || (status = qn_part_need(b, "_scales", &scales, err)))
         return status;
-    p->codes.dtype = QN_F4;
-    p->code_layout = QN_CODES_FLOATS;
+    p->number = QN_F4;
+    p->bits = 4;
+    p->code_layout = QN_CODES_IN_ROWS;
     p->row_bytes = p->columns / 2;
     qn_say_packing(p, "MXFP4", 0, &s, "");
     if (scales->dtype != QN_U8) return qn_fail_type(b, scales, "U8", err);

@@ -35,7 +35,7 @@ static qn_status set_zeros(qn_packed_build *b, const qn_packing_scheme *s, unsig
         return qn_want_scales_shape(b, t, s, err);
     }
     p->zero_layout = QN_ZERO_IN_COLUMNS;
-    if (p->code_layout != QN_CODES_IN_ROWS) return qn_fail_type(b, t, "I8", err);
+    if (p->code_layout != QN_CODES_IN_ROWS || b->rank > 2) return qn_fail_type(b, t, "I8", err);
     if ((status = qn_want_words(b, t, err))) return status;
     return qn_want_shape(b, t, 2,
                          (const uint64_t[]){qn_packed_words(p->rows, p->bits), p->n_groups}, err);
@@ -45,12 +45,13 @@ static qn_status set_zeros(qn_packed_build *b, const qn_packing_scheme *s, unsig
 static qn_status read_shape(qn_packed_build *b, qn_error *err)
 {
     const qn_tensor *t;
+    const uint64_t rank = b->codes->rank;
     qn_status status = qn_part_need(b, ".weight_shape", &t, err);
     if (status) return status;
     if (t->dtype != QN_I64 && t->dtype != QN_I32) return qn_fail_type(b, t, "I64", err);
-    if ((status = qn_want_shape(b, t, 1, (const uint64_t[]){2}, err))) return status;
-    b->rank = 2;
-    for (unsigned i = 0; i < 2; i++) {
+    if ((status = qn_want_shape(b, t, 1, &rank, err))) return status;
+    b->rank = b->codes->rank;
+    for (unsigned i = 0; i < b->rank; i++) {
         int64_t n;
         int32_t narrow;
         if (t->dtype == QN_I64) {
@@ -65,6 +66,20 @@ static qn_status read_shape(qn_packed_build *b, qn_error *err)
         b->dims[i] = (uint64_t)n;
     }
     return QN_OK;
+}
+
+/* The words are those of the weight's rows. */
+static qn_status check_words(const qn_packed_build *b, uint64_t words, qn_error *err)
+{
+    char has[96], says[96];
+    const qn_tensor *t = b->codes;
+    const unsigned outer = b->rank - 1;
+    if (!memcmp(t->dims, b->dims, outer * sizeof *b->dims) && t->dims[outer] == words) return QN_OK;
+    return qn_fail(err, QN_ERR_DATA,
+                   "%s: \"%s\": shape %s does not hold the %s values of %u bits that its "
+                   "weight_shape says",
+                   qn_part_path(b, t), t->name, qn_shape_text(t->dims, t->rank, has, sizeof has),
+                   qn_shape_text(b->dims, b->rank, says, sizeof says), b->packed.bits);
 }
 
 /* -1 anywhere: the order was never set, columns stand as they are
@@ -85,24 +100,16 @@ qn_status qn_build_words(qn_packed_build *b, const qn_packing_scheme *s, qn_erro
     const qn_tensor *scales;
     qn_status status;
     qn_say_packing(p, "int", s->bits, s, sign_words(s));
-    if ((status = qn_want_rank(b, 2, 2, err)) || (status = qn_want_words(b, b->codes, err)) ||
-        (status = read_shape(b, err)))
+    if ((status = qn_want_rank(b, 2, QN_MAX_RANK, err)) ||
+        (status = qn_want_words(b, b->codes, err)) || (status = read_shape(b, err)))
         return status;
     if ((status = qn_set_shape(b, err))) return status;
     p->bits = s->bits;
     p->code_layout = QN_CODES_IN_ROWS;
     const uint64_t words = qn_packed_words(p->columns, s->bits);
     p->row_bytes = 4 * words;
-    if (b->codes->dims[0] != p->rows || b->codes->dims[1] != words) {
-        char has[96], says[96];
-        return qn_fail(err, QN_ERR_DATA,
-                       "%s: \"%s\": shape %s does not hold the %s values of %u bits that its "
-                       "weight_shape says",
-                       qn_part_path(b, b->codes), b->codes->name,
-                       qn_shape_text(b->codes->dims, 2, has, sizeof has),
-                       qn_shape_text(b->dims, 2, says, sizeof says), s->bits);
-    }
-    if ((status = qn_part_need(b, ".weight_scale", &scales, err)) ||
+    if ((status = check_words(b, words, err)) ||
+        (status = qn_part_need(b, ".weight_scale", &scales, err)) ||
         (status = qn_set_scales(b, scales, s, err)) ||
         (status = set_zeros(b, s, 128U >> (8 - s->bits), err)) ||
         (status = qn_set_order(b, ".weight_g_idx", err)))

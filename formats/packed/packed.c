@@ -12,9 +12,10 @@
 #include "kernels/half.h"
 
 enum {
-    BAND = 64,   /* rows of a tile */
-    CHUNK = 256, /* columns of a tile: whole words of every width */
-    RUN = 32     /* columns scaled in one go */
+    BAND = 64,    /* rows of a tile */
+    CHUNK = 1024, /* columns of a tile: whole words of every width */
+    RUN = 32,
+    TABLE = 256 /* groups of a row whose scales are looked up once a tile */
 };
 
 /* ---- small tables: scales, zeros, biases, order ------------------------------------- */
@@ -75,117 +76,132 @@ static int zero_at(const qn_packed *p, uint64_t r, uint64_t g)
     return (int)p->zero;
 }
 
+static float scale_at(const qn_packed *p, const qn_tensor *t, uint64_t r, uint64_t g)
+{
+    return number_at(t, r / p->row_block * p->row_step + g * p->group_step);
+}
+
 /* ---- codes ------------------------------------------------------------------------------ */
 
-/* Columns c .. c+n of row r; c is a multiple of CHUNK. */
-static void codes_of(const qn_packed *p, uint64_t r, uint64_t c, size_t n, uint8_t *codes)
+/* A tile under way: columns c .. c+n, which begin at a multiple of CHUNK. */
+typedef struct {
+    const qn_packed *p;
+    float number[256]; /* of each code */
+    uint64_t c;
+    size_t n;
+    /* AWQ: the words of two times eight rows, since a permuted matrix is taken from
+     * two places in turn. */
+    uint64_t octet[2]; /* rows / 8; UINT64_MAX: none */
+    uint32_t words[2][CHUNK];
+    unsigned last; /* which was used last */
+} tile;
+
+static void make_numbers(const qn_packed *p, const qn_kernels *k, float number[256])
 {
+    uint8_t codes[256];
+    for (int i = 0; i < 256; i++) codes[i] = (uint8_t)i;
+    switch (p->number) {
+    case QN_F8_E4M3:
+    case QN_F8_E5M2: k->decode[p->number](codes, number, 256); return;
+    case QN_F4:
+        for (int i = 0; i < 8; i++) codes[i] = (uint8_t)(2 * i | (2 * i + 1) << 4);
+        k->decode[QN_F4](codes, number, 16);
+        return;
+    default:
+        for (int i = 0; i < 256; i++)
+            number[i] = (float)(p->number == QN_I8 && i > 127 ? i - 256 : i);
+    }
+}
+
+/* Eight rows share each of their words, which lie far apart. */
+static const uint32_t *awq_words(tile *t, uint64_t octet)
+{
+    const qn_packed *p = t->p;
+    if (t->octet[t->last] == octet) return t->words[t->last];
+    t->last = !t->last;
+    if (t->octet[t->last] == octet) return t->words[t->last];
+    const uint8_t *at = (const uint8_t *)p->codes.data + t->c * p->row_bytes + 4 * octet;
+    for (size_t i = 0; i < t->n; i++, at += p->row_bytes) t->words[t->last][i] = word_at(at);
+    t->octet[t->last] = octet;
+    return t->words[t->last];
+}
+
+static void awq_codes(const uint32_t *words, unsigned shift, size_t n, uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i++) codes[i] = words[i] >> shift & 15;
+}
+
+static void codes_of(tile *t, uint64_t r, uint8_t *codes)
+{
+    const qn_packed *p = t->p;
     const uint8_t *data = p->codes.data;
+    const uint64_t words = t->c / 32 * p->bits; /* before the tile's */
     switch (p->code_layout) {
     case QN_CODES_IN_ROWS:
-        qn_unpack(data + r * p->row_bytes + 4 * (c / 32 * p->bits), 1, n, p->bits, codes);
+        qn_unpack(data + r * p->row_bytes + 4 * words, 1, t->n, p->bits, codes);
         return;
     case QN_CODES_IN_COLUMNS:
-        qn_unpack(data + c / 32 * p->bits * p->row_bytes + 4 * r, (size_t)p->rows, n, p->bits,
-                  codes);
+        qn_unpack(data + words * p->row_bytes + 4 * r, (size_t)p->rows, t->n, p->bits, codes);
         return;
-    case QN_CODES_AWQ: {
-        const uint8_t *at = data + c * p->row_bytes + r / 8 * 4 + qn_awq_shift(r) / 8;
-        const unsigned shift = qn_awq_shift(r) % 8;
-        for (size_t i = 0; i < n; i++, at += p->row_bytes) codes[i] = *at >> shift & 15;
-        return;
-    }
-    case QN_CODES_SIGNED: memcpy(codes, data + r * p->row_bytes + c, n); return;
-    case QN_CODES_FLOATS: return; /* decoded where they lie */
+    case QN_CODES_AWQ: awq_codes(awq_words(t, r / 8), qn_awq_shift(r), t->n, codes); return;
+    case QN_CODES_IN_BYTES: memcpy(codes, data + r * p->row_bytes + t->c, t->n); return;
     }
 }
 
 /* ---- values ------------------------------------------------------------------------------ */
 
-/* The loops below have a fixed length, so that compilers use vectors. */
-static void integers(const uint8_t *codes, int zero, float scale, float *out)
+/* Codes that are their own numbers; RUN of them, so that compilers use vectors. */
+static void run_values(const uint8_t *restrict codes, float scale, float zero, float bias,
+                       float *restrict out)
 {
-    for (int i = 0; i < RUN; i++) out[i] = scale * (float)((int)codes[i] - zero);
+    for (int i = 0; i < RUN; i++) out[i] = scale * ((float)codes[i] - zero) + bias;
 }
 
-static void signed_integers(const uint8_t *codes, int zero, float scale, float *out)
-{
-    for (int i = 0; i < RUN; i++) out[i] = scale * (float)((int)(int8_t)codes[i] - zero);
-}
-
-static void biased(const uint8_t *codes, float bias, float scale, float *out)
-{
-    for (int i = 0; i < RUN; i++) out[i] = scale * (float)codes[i] + bias;
-}
-
-static void scaled(float scale, float *out)
-{
-    for (int i = 0; i < RUN; i++) out[i] = scale * out[i];
-}
-
-/* RUN columns of one group. */
-static void run_of(const qn_packed *p, float scale, float bias, int zero, const uint8_t *codes,
-                   float *out)
-{
-    if (p->code_layout == QN_CODES_FLOATS)
-        scaled(scale, out);
-    else if (p->biases.data)
-        biased(codes, bias, scale, out);
-    else if (p->code_layout == QN_CODES_SIGNED)
-        signed_integers(codes, zero, scale, out);
-    else
-        integers(codes, zero, scale, out);
-}
-
-/* n columns of row r in group g: their codes, or the floats of these, to values. */
-static void group_values(const qn_packed *p, uint64_t r, uint64_t g, const uint8_t *codes, size_t n,
+/* n columns of row r in group g. */
+static void group_values(const tile *t, uint64_t r, uint64_t g, const uint8_t *codes, size_t n,
                          float *out)
 {
-    const uint64_t at = r / p->row_block * p->row_step + g * p->group_step;
-    const float scale = number_at(&p->scales, at);
-    const float bias = p->biases.data ? number_at(&p->biases, at) : 0;
-    const int zero = zero_at(p, r, g);
-    for (; n >= RUN; n -= RUN, codes += RUN, out += RUN) run_of(p, scale, bias, zero, codes, out);
-    if (!n) return;
-    float rest[RUN] = {0};
-    uint8_t rest_codes[RUN] = {0};
-    if (p->code_layout == QN_CODES_FLOATS) memcpy(rest, out, n * sizeof *rest);
-    memcpy(rest_codes, codes, n);
-    run_of(p, scale, bias, zero, rest_codes, rest);
-    memcpy(out, rest, n * sizeof *rest);
+    const qn_packed *p = t->p;
+    const float scale = scale_at(p, &p->scales, r, g), zero = (float)zero_at(p, r, g);
+    /* adding -0 changes nothing, not even the sign of a zero */
+    const float bias = p->biases.data ? scale_at(p, &p->biases, r, g) : -0.0F;
+    size_t i = 0;
+    if (p->number == QN_U8)
+        for (; i + RUN <= n; i += RUN) run_values(codes + i, scale, zero, bias, out + i);
+    for (; i < n; i++) out[i] = scale * (t->number[codes[i]] - zero) + bias;
 }
 
-/* Columns in any order of groups. */
-static void ordered_values(const qn_packed *p, uint64_t r, uint64_t c, const uint8_t *codes,
-                           size_t n, float *out)
+/* A row's columns in any order of groups. */
+static void ordered_values(const tile *t, uint64_t r, const uint8_t *codes, float *out)
 {
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t g = group_of(p, c + i);
-        const float scale =
-            number_at(&p->scales, r / p->row_block * p->row_step + g * p->group_step);
-        out[i] = scale * (float)((int)codes[i] - zero_at(p, r, g));
+    const qn_packed *p = t->p;
+    float scale[TABLE], zero[TABLE];
+    const bool looked_up = p->n_groups <= TABLE;
+    for (uint64_t g = 0; looked_up && g < p->n_groups; g++) {
+        scale[g] = scale_at(p, &p->scales, r, g);
+        zero[g] = (float)zero_at(p, r, g);
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        const uint64_t g = group_of(p, t->c + i);
+        if (looked_up)
+            out[i] = scale[g] * (t->number[codes[i]] - zero[g]);
+        else
+            group_values(t, r, g, codes + i, 1, out + i);
     }
 }
 
-/* Columns c .. c+n of row r; c is a multiple of CHUNK. */
-static void values_of(const qn_packed *p, const qn_kernels *k, uint64_t r, uint64_t c, size_t n,
-                      float *out)
+static void row_values(tile *t, uint64_t r, float *out)
 {
-    uint8_t codes[CHUNK] = {0};
-    codes_of(p, r, c, n, codes);
-    if (p->code_layout == QN_CODES_FLOATS) {
-        const uint64_t a_byte = p->columns / p->row_bytes;
-        k->decode[p->codes.dtype]((const uint8_t *)p->codes.data + r * p->row_bytes + c / a_byte,
-                                  out, n);
-    }
-    if (p->g_idx.data) {
-        ordered_values(p, r, c, codes, n, out);
+    uint8_t codes[CHUNK];
+    codes_of(t, r, codes);
+    if (t->p->g_idx.data) {
+        ordered_values(t, r, codes, out);
         return;
     }
-    for (size_t i = 0, end; i < n; i = end) {
-        const uint64_t g = group_of(p, c + i);
-        end = (size_t)qn_min_u64(n, (g + 1) * p->column_block - c);
-        group_values(p, r, g, codes + i, end - i, out + i);
+    for (size_t i = 0, end; i < t->n; i = end) {
+        const uint64_t g = group_of(t->p, t->c + i);
+        end = (size_t)qn_min_u64(t->n, (g + 1) * t->p->column_block - t->c);
+        group_values(t, r, g, codes + i, end - i, out + i);
     }
 }
 
@@ -194,11 +210,15 @@ static void values_of(const qn_packed *p, const qn_kernels *k, uint64_t r, uint6
 static qn_status decode_some(const qn_rows *s, const qn_kernels *k, const uint64_t *rows, size_t n,
                              float *out, qn_error *err)
 {
-    const qn_packed *p = s->state;
+    tile t;
     (void)err;
-    for (uint64_t c = 0; c < p->columns; c += CHUNK) {
-        const size_t here = (size_t)qn_min_u64(CHUNK, p->columns - c);
-        for (size_t i = 0; i < n; i++) values_of(p, k, rows[i], c, here, out + i * p->columns + c);
+    t.p = s->state;
+    t.last = 0;
+    make_numbers(t.p, k, t.number);
+    for (t.c = 0; t.c < s->columns; t.c += CHUNK) {
+        t.n = (size_t)qn_min_u64(CHUNK, s->columns - t.c);
+        t.octet[0] = t.octet[1] = UINT64_MAX;
+        for (size_t i = 0; i < n; i++) row_values(&t, rows[i], out + i * s->columns + t.c);
     }
     return QN_OK;
 }

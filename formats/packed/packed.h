@@ -1,13 +1,13 @@
 /* A packed weight as one tensor of real numbers: its codes, and how the tensors
  * around them (scales, zero points, the order of columns) make values of them.
  *
- * Every ecosystem's matrices are one of these:
+ * Every ecosystem's matrices are
  *
- *     w[r][c] = scale(r, c) * (code(r, c) - zero(r, c))         integers
- *     w[r][c] = scale(r, c) * code(r, c) + bias(r, c)           MLX
- *     w[r][c] = scale(r, c) * float(code(r, c))                 8- and 4-bit floats
+ *     w[r][c] = scale(r, c) * (number(code(r, c)) - zero(r, c)) + bias(r, c)
  *
- * in float32: the difference is exact, each product and sum is rounded once.
+ * in float32, where number() is the integer or the 8- or 4-bit float that a code
+ * stands for, and zero and bias are mostly not there.  The difference is exact,
+ * the product is rounded, and where there is a bias (MLX) the sum is.
  * scale, zero and bias are those of row r / row_block and of the column's group,
  * which is c / column_block, or g_idx[c] where columns were reordered. */
 #ifndef QN_FORMATS_PACKED_PACKED_H
@@ -20,8 +20,7 @@ typedef enum {
     QN_CODES_IN_ROWS,    /* a stream of words along each row */
     QN_CODES_IN_COLUMNS, /* GPTQ: a stream down each column of [columns * bits / 32][rows] */
     QN_CODES_AWQ,        /* AWQ's order in [columns][rows / 8] */
-    QN_CODES_SIGNED,     /* int8 [rows][columns] */
-    QN_CODES_FLOATS      /* [rows][columns] of the codes' dtype: F8_E4M3, F8_E5M2, F4 */
+    QN_CODES_IN_BYTES    /* [rows][columns] */
 } qn_code_layout;
 
 /* Where the zero point of row r and group g is. */
@@ -48,9 +47,10 @@ struct qn_packed {
     uint64_t n_groups;             /* scales, zeros and biases of a row */
     uint64_t row_step, group_step; /* from scale to scale, in elements; biases lie alike */
     qn_code_layout code_layout;
+    qn_dtype number; /* of a code: QN_U8 (bits of it), QN_I8, QN_F8_E4M3, QN_F8_E5M2, QN_F4 */
     qn_zero_layout zero_layout;
     unsigned bits;
-    unsigned zero; /* QN_ZERO_CONSTANT; otherwise added to what is stored */
+    unsigned zero; /* alone, or added to what is stored */
 };
 
 /* The weight's rows.  In the arena; NULL: no memory. */

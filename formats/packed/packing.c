@@ -29,16 +29,23 @@ void qn_pack(const uint8_t *values, size_t n, unsigned bits, void *words, size_t
     if (held) put_word(out, (uint32_t)pending);
 }
 
-/* bits divides 32: no value crosses a word. */
-static void unpack_whole(const uint8_t *in, size_t stride, size_t n, unsigned bits, uint8_t *values)
+/* Four and eight bits, which nearly all checkpoints have, a word at a time. */
+static void unpack_fours(const uint8_t *in, size_t stride, size_t n, uint8_t *values)
 {
-    const size_t a_word = 32 / bits;
-    const uint32_t mask = (1U << bits) - 1;
-    for (; n >= a_word; n -= a_word, in += 4 * stride, values += a_word) {
-        const uint32_t word = get_word(in);
-        for (size_t j = 0; j < a_word; j++) values[j] = (uint8_t)(word >> j * bits & mask);
+    for (; n >= 8; n -= 8, in += 4 * stride, values += 8) {
+        uint64_t spread = get_word(in); /* each nibble to a byte of its own */
+        spread = (spread | spread << 16) & 0x0000ffff0000ffff;
+        spread = (spread | spread << 8) & 0x00ff00ff00ff00ff;
+        spread = (spread | spread << 4) & 0x0f0f0f0f0f0f0f0f;
+        memcpy(values, &spread, sizeof spread);
     }
-    for (size_t j = 0; j < n; j++) values[j] = (uint8_t)(get_word(in) >> j * bits & mask);
+    for (size_t j = 0; j < n; j++) values[j] = in[j / 2] >> j % 2 * 4 & 15;
+}
+
+static void unpack_eights(const uint8_t *in, size_t stride, size_t n, uint8_t *values)
+{
+    for (; n >= 4; n -= 4, in += 4 * stride, values += 4) memcpy(values, in, 4);
+    memcpy(values, in, n);
 }
 
 void qn_unpack(const void *words, size_t stride, size_t n, unsigned bits, uint8_t *values)
@@ -48,11 +55,11 @@ void qn_unpack(const void *words, size_t stride, size_t n, unsigned bits, uint8_
     uint64_t pending = 0;
     unsigned held = 0;
     if (bits == 4) {
-        unpack_whole(in, stride, n, 4, values);
+        unpack_fours(in, stride, n, values);
         return;
     }
     if (bits == 8) {
-        unpack_whole(in, stride, n, 8, values);
+        unpack_eights(in, stride, n, values);
         return;
     }
     for (size_t i = 0; i < n; i++) {

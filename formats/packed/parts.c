@@ -76,7 +76,7 @@ qn_status qn_want_words(const qn_packed_build *b, const qn_tensor *t, qn_error *
 qn_status qn_want_reals(const qn_packed_build *b, const qn_tensor *t, qn_error *err)
 {
     if (t->dtype == QN_F16 || t->dtype == QN_BF16 || t->dtype == QN_F32) return QN_OK;
-    if (t->dtype == QN_F8_E8M0 && b->packed.code_layout == QN_CODES_FLOATS) return QN_OK;
+    if (t->dtype == QN_F8_E8M0 && b->packed.number != QN_U8) return QN_OK;
     return qn_fail_type(b, t, "F16, BF16 or F32", err);
 }
 
@@ -92,6 +92,7 @@ qn_status qn_set_shape(qn_packed_build *b, qn_error *err)
     if (!bytes) return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is empty", path, b->codes->name);
     p->reader = b->reader;
     p->codes = *b->codes;
+    p->number = QN_U8;
     p->columns = b->dims[b->rank - 1];
     p->rows = 1;
     for (unsigned i = 0; i + 1 < b->rank; i++) p->rows *= b->dims[i];
@@ -235,7 +236,8 @@ qn_status qn_set_plain_codes(qn_packed_build *b, qn_error *err)
     memcpy(b->dims, b->codes->dims, b->rank * sizeof *b->dims);
     if ((status = qn_set_shape(b, err))) return status;
     p->row_bytes = p->columns;
-    p->code_layout = b->codes->dtype == QN_I8 ? QN_CODES_SIGNED : QN_CODES_FLOATS;
+    p->code_layout = QN_CODES_IN_BYTES;
+    p->number = b->codes->dtype;
     p->bits = 8;
     return QN_OK;
 }

@@ -192,7 +192,7 @@ static qn_status read_weights(const qn_packing *p, const json_t *weights, qn_pac
     s->is_float = !strcmp(type, "float");
     if (!s->is_float && strcmp(type, "int") != 0)
         return refuse(p, "type", type, "int and float", err);
-    if (bits != 8 && (s->is_float || (bits != 4 && bits != 2)))
+    if (s->is_float ? bits != 8 : bits < 1 || bits > 8)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %s of %llu bits are not read from %s",
                        p->where, s->is_float ? "floats" : "integers", (unsigned long long)bits,
                        p->name);
