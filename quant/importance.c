@@ -38,6 +38,14 @@ void qn_importance_weights(const qn_importance_entry *e, uint64_t first, uint64_
     }
 }
 
+/* No file has counted it, so that each weight is 1. */
+const qn_importance_entry qn_importance_even = {.n_values = UINT64_MAX, .n_counts = 1};
+
+uint64_t qn_importance_matrices(const qn_importance_entry *e, uint64_t columns)
+{
+    return e->n_parts ? e->n_values / columns : 1;
+}
+
 bool qn_importance_matters(qn_dtype t)
 {
     switch (t) {

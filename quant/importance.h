@@ -38,6 +38,9 @@ typedef struct {
     uint64_t chunks; /* of all files; 0: not known */
 } qn_importance;
 
+/* For any tensor: one matrix whose columns count 1 each. */
+extern const qn_importance_entry qn_importance_even;
+
 enum { QN_IMPORTANCE_MAX_FILES = 256 };
 
 /* n_paths is at least 1. */
@@ -54,6 +57,9 @@ size_t qn_importance_count(const qn_importance *m); /* less those left out */
 
 /* NULL: there is none, or it was left out. */
 const qn_importance_entry *qn_importance_find(const qn_importance *m, const char *name);
+
+/* Of so many columns that the entry holds weights for. */
+uint64_t qn_importance_matrices(const qn_importance_entry *e, uint64_t columns);
 
 /* weights first .. first + n, all finite and not negative. */
 void qn_importance_weights(const qn_importance_entry *e, uint64_t first, uint64_t n, float *out);

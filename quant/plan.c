@@ -135,11 +135,22 @@ static uint64_t importance_size(const qn_model_tensor *t)
     return n;
 }
 
+static qn_status refuse_without(const qn_plan *p, const qn_plan_entry *e, qn_error *err)
+{
+    return qn_fail(err, QN_ERR_ARGUMENT,
+                   "%s: \"%s\": %s needs an importance matrix: make one with llama-imatrix and "
+                   "give it with --imatrix",
+                   p->model->path, e->tensor->name, qn_dtype_facts(e->dtype)->name);
+}
+
 static qn_status bind_importance(const qn_plan *p, qn_plan_entry *e,
-                                 const qn_importance *importance, qn_error *err)
+                                 const qn_quantize_options *options, qn_error *err)
 {
     const qn_model_tensor *t = e->tensor;
-    if (!importance || e->dtype == t->rows->dtype) return QN_OK;
+    const qn_importance *importance = options->importance;
+    if (e->dtype == t->rows->dtype) return QN_OK;
+    if (!importance)
+        return e->needs_importance && !options->dry_run ? refuse_without(p, e, err) : QN_OK;
     const qn_importance_entry *found = qn_importance_find(importance, t->name);
     const uint64_t size = importance_size(t);
     if (found && found->n_values != size) {
@@ -152,7 +163,7 @@ static qn_status bind_importance(const qn_plan *p, qn_plan_entry *e,
         found = NULL;
     }
     if (!qn_importance_matters(e->dtype)) return QN_OK;
-    e->importance = found;
+    e->importance = found || !e->needs_importance ? found : &qn_importance_even;
     e->lacks_importance = !found;
     return QN_OK;
 }
@@ -180,7 +191,7 @@ static qn_status decide_all(qn_plan *p, const qn_quantize_options *options, qn_e
         qn_policy_decide(&policy, e, stored_type(p->model, e->tensor, automatic));
         status = check_entry(p, e, err);
         if (!status && !options->allow_requantize) status = check_requantize(p, e, err);
-        if (!status) status = bind_importance(p, e, options->importance, err);
+        if (!status) status = bind_importance(p, e, options, err);
     }
     return status;
 }

@@ -6,6 +6,7 @@
 #include "formats/convert.h"
 #include "formats/model.h"
 #include "quant/importance.h"
+#include "quant/mix.h"
 #include "quant/type_rules.h"
 
 typedef struct {
@@ -16,7 +17,9 @@ typedef struct {
     const qn_type_rule *rule;              /* of the user for this tensor, or NULL */
     const qn_importance_entry *importance; /* NULL: none, or the type takes no notice */
     size_t part;                           /* of the output's files, ascending (split.h) */
-    bool lacks_importance; /* a matrix is given, the type heeds it, but it has no data of this */
+    bool needs_importance;                 /* llama-quantize refuses to go without */
+    bool lacks_importance; /* a matrix is given, the type heeds it, but it has no data of this:
+                              each column counts 1 where the type needs importance */
     char reason[96];       /* "mix: output", "1-D: kept", "4095 columns: Q5_K instead of Q4_K" */
 } qn_plan_entry;
 
@@ -30,28 +33,13 @@ typedef struct {
     qn_metadata **more_metadata; /* n_parts - 1: of those behind the first */
 } qn_plan;
 
-/* What llama-quantize calls a type: a mix of tensor types with a number. */
-typedef struct {
-    const char *name;   /* "Q4_K_M" */
-    uint32_t file_type; /* general.file_type; QN_MIX_COPY: what it is in the source */
-    qn_dtype dtype;     /* its default tensor type */
-    const char *help;
-} qn_mix;
-
-/* The mix COPY: every tensor stays what it is. */
-#define QN_MIX_COPY UINT32_MAX
-
-/* By name in any case, llama-quantize's aliases included ("Q4_K" is Q4_K_M);
- * NULL: unknown. */
-const qn_mix *qn_mix_by_name(const char *name);
-const qn_mix *qn_mix_at(size_t i); /* NULL past the last: for help and errors */
-
 typedef struct {
     const qn_mix *mix;
     bool pure; /* no mix, only the default type */
     bool allow_requantize;
     bool leave_output_tensor;
     bool keep_split;             /* the order of the source's files instead of llama.cpp's own */
+    bool dry_run; /* nothing will be written: a type that needs importance may go without */
     const qn_dtype *output_type; /* NULL: not given */
     const qn_dtype *embedding_type;
     const qn_importance *importance; /* NULL: none; outlives the plan */

@@ -233,7 +233,7 @@ static qn_status set_targets(span *s, qn_error *err)
                            s->name, (ull)s->columns, qn_dtype_facts(t->entry->dtype)->name);
         const qn_importance_entry *importance = t->entry->importance;
         if (importance && s->columns)
-            t->matrix_rows = s->rows->rows / (importance->n_values / s->columns);
+            t->matrix_rows = s->rows->rows / qn_importance_matrices(importance, s->columns);
     }
     return QN_OK;
 }

@@ -1,5 +1,4 @@
-/* The type of every tensor, against llama-quantize's own decisions
- * (tests/policy/types.txt) and by hand where it has none. */
+/* Plans by hand: what llama-quantize's lists (test_mixes.c) do not show. */
 #include "quant/policy.h"
 
 #include <check.h>
@@ -8,138 +7,6 @@
 #include <string.h>
 
 #include "tests/support/made_model.h"
-
-static const char types_path[] = "tests/policy/types.txt";
-static char *types_text;
-static char *types_lines[1000];
-static int n_lines, first_types_line;
-enum { MIXES = 13 }; /* lines for each model and set of options */
-
-static void read_types(void)
-{
-    size_t n;
-    if (qn_read_file(types_path, 1 << 20, &types_text, &n, NULL)) exit(EXIT_FAILURE);
-    for (char *s = strtok(types_text, "\n"); s; s = strtok(NULL, "\n")) {
-        if (*s == '#') continue;
-        if (!strncmp(s, "types ", 6) && !first_types_line) first_types_line = n_lines;
-        types_lines[n_lines++] = s;
-    }
-}
-
-static qn_dtype type_of_letter(char c)
-{
-    static const struct {
-        char letter;
-        qn_dtype dtype;
-    } letters[] = {{'f', QN_F32},  {'h', QN_F16},  {'b', QN_BF16}, {'8', QN_Q8_0},
-                   {'0', QN_Q4_0}, {'1', QN_Q4_1}, {'2', QN_Q5_0}, {'3', QN_Q5_1},
-                   {'4', QN_Q4_K}, {'5', QN_Q5_K}, {'6', QN_Q6_K}};
-    for (size_t i = 0; i < sizeof letters / sizeof *letters; i++)
-        if (letters[i].letter == c) return letters[i].dtype;
-    ck_abort_msg("unknown letter %c", c);
-}
-
-/* ---- models by their description ---------------------------------------------- */
-
-static void add_tensors(qn_model *m, const char *pattern, const char *shape, unsigned layers)
-{
-    uint64_t dims[QN_MAX_RANK];
-    unsigned rank = 0;
-    for (char *end; *shape; shape = *end ? end + 1 : end) dims[rank++] = strtoull(shape, &end, 10);
-    const char *star = strchr(pattern, '*');
-    for (unsigned i = 0; i < (star ? layers : 1); i++) {
-        char name[100];
-        if (star)
-            snprintf(name, sizeof name, "%.*s%u%s", (int)(star - pattern), pattern, i, star + 1);
-        else
-            snprintf(name, sizeof name, "%s", pattern);
-        made_model_add(m, name, QN_F32, rank, dims, NULL);
-    }
-}
-
-static qn_model *described_model(const char *wanted)
-{
-    qn_model *m = NULL;
-    unsigned layers = 0, heads, kv_heads, experts;
-    for (int i = 0; i < first_types_line; i++) {
-        char name[32], architecture[32], shape[64], tensor[64];
-        if (sscanf(types_lines[i], "model %31s %31s %u %u %u %u", name, architecture, &layers,
-                   &heads, &kv_heads, &experts) == 6) {
-            if (m) break;
-            if (strcmp(name, wanted) != 0) continue;
-            m = made_model_new(architecture);
-            made_model_number(m, "block_count", layers);
-            made_model_number(m, "attention.head_count", heads);
-            made_model_number(m, "attention.head_count_kv", kv_heads);
-            if (experts) made_model_number(m, "expert_count", experts);
-        } else if (m && sscanf(types_lines[i], "tensor %63s %63s", tensor, shape) == 2) {
-            add_tensors(m, tensor, shape, layers);
-        }
-    }
-    ck_assert_ptr_nonnull(m);
-    return m;
-}
-
-/* The letter for `name` in "a.weight=8 blk.*.b.weight=456"; f where it is not. */
-static char expected_letter(const char *list, const char *name)
-{
-    char pattern[100];
-    const int64_t block = qn_policy_block(name);
-    if (block < 0)
-        snprintf(pattern, sizeof pattern, " %s=", name);
-    else
-        snprintf(pattern, sizeof pattern, " blk.*%s=", strchr(name + 4, '.'));
-    const char *s = strstr(list, pattern);
-    if (!s) return 'f';
-    s += strlen(pattern);
-    return strcspn(s, " ") == 1 || block < 0 ? *s : s[block];
-}
-
-static void parse_options(const char *text, qn_quantize_options *o, qn_dtype *type)
-{
-    char type_name[16] = "";
-    if (strstr(text, "--pure")) o->pure = true;
-    if (strstr(text, "--leave-output-tensor")) o->leave_output_tensor = true;
-    if (sscanf(text, "--output-tensor-type %15s", type_name) == 1) o->output_type = type;
-    if (sscanf(text, "--token-embedding-type %15s", type_name) == 1) o->embedding_type = type;
-    if (*type_name) ck_assert(qn_dtype_by_name(type_name, type));
-}
-
-static void expect_types(const char *line)
-{
-    char model[32], options[64] = "", mix[16];
-    if (sscanf(line, "types | %31s | %63[^|] | %15s", model, options, mix) != 3)
-        ck_assert_int_eq(sscanf(line, "types | %31s | | %15s", model, mix), 2);
-    const char *list = strrchr(line, '|') + 1;
-
-    qn_dtype type;
-    qn_quantize_options o = {.mix = qn_mix_by_name(mix)};
-    ck_assert_ptr_nonnull(o.mix);
-    parse_options(options, &o, &type);
-    qn_model *m = described_model(model);
-    qn_plan *p = NULL;
-    qn_error err;
-    ck_assert_msg(qn_plan_quantize(&p, m, &o, &err) == QN_OK, "%s", err.message);
-    ck_assert_uint_eq(p->n, m->n_tensors);
-    for (size_t i = 0; i < p->n; i++) {
-        const qn_plan_entry *e = &p->entries[i];
-        const qn_dtype expected = type_of_letter(expected_letter(list, e->tensor->name));
-        ck_assert_msg(e->dtype == expected, "%s %s %s: %s is %s (%s), llama-quantize says %s",
-                      model, options, mix, e->tensor->name, qn_dtype_facts(e->dtype)->name,
-                      e->reason, qn_dtype_facts(expected)->name);
-    }
-    qn_plan_free(p);
-    made_model_free(m);
-}
-
-START_TEST(every_tensor_gets_the_type_that_llama_quantize_gives_it)
-{
-    for (int mix = 0; mix < MIXES; mix++)
-        expect_types(types_lines[first_types_line + _i * MIXES + mix]);
-}
-END_TEST
-
-/* ---- what the list does not show ---------------------------------------------- */
 
 static const uint64_t square[] = {256, 256};
 
@@ -150,33 +17,6 @@ static qn_plan *plan_of(const qn_model *m, const qn_quantize_options *o)
     ck_assert_msg(qn_plan_quantize(&p, m, o, &err) == QN_OK, "%s", err.message);
     return p;
 }
-
-START_TEST(a_mix_is_found_by_name_in_any_case)
-{
-    ck_assert_str_eq(qn_mix_by_name("q4_k_m")->name, "Q4_K_M");
-    ck_assert_str_eq(qn_mix_by_name("Q4_K")->name, "Q4_K_M");
-    ck_assert_str_eq(qn_mix_by_name("q5_k")->name, "Q5_K_M");
-    ck_assert_ptr_null(qn_mix_by_name("Q4"));
-    ck_assert_ptr_null(qn_mix_by_name(""));
-    size_t n = 0;
-    for (; qn_mix_at(n); n++) ck_assert_ptr_eq(qn_mix_by_name(qn_mix_at(n)->name), qn_mix_at(n));
-    ck_assert_uint_eq(n, MIXES + 1); /* and COPY */
-}
-END_TEST
-
-START_TEST(a_mix_has_the_file_type_of_llama_cpp)
-{
-    /* llama.cpp's include/llama.h, enum llama_ftype */
-    static const struct {
-        const char *name;
-        unsigned number;
-    } types[] = {{"F32", 0},     {"F16", 1},   {"Q4_0", 2},    {"Q4_1", 3},    {"Q8_0", 7},
-                 {"Q5_0", 8},    {"Q5_1", 9},  {"Q4_K_S", 14}, {"Q4_K_M", 15}, {"Q5_K_S", 16},
-                 {"Q5_K_M", 17}, {"Q6_K", 18}, {"BF16", 32}};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        ck_assert_uint_eq(qn_mix_by_name(types[i].name)->file_type, types[i].number);
-}
-END_TEST
 
 START_TEST(tensors_come_by_block_number_then_by_name)
 {
@@ -399,7 +239,11 @@ END_TEST
 START_TEST(a_plan_without_memory_says_so_and_leaks_nothing)
 {
     qn_model *m = made_model_new("llama");
-    for (unsigned i = 0; i < 4; i++) add_tensors(m, "blk.*.attn_v.weight", "256x256", 4);
+    for (unsigned i = 0; i < 16; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "blk.%u.attn_v.weight", i);
+        made_model_add(m, name, QN_F32, 2, square, NULL);
+    }
     unsigned long n = 1;
     for (;; n++) {
         qn_plan *p = NULL;
@@ -420,15 +264,8 @@ END_TEST
 
 int main(void)
 {
-    read_types();
     Suite *s = suite_create("policy");
-    TCase *t = tcase_create("llama-quantize");
-    tcase_add_loop_test(t, every_tensor_gets_the_type_that_llama_quantize_gives_it, 0,
-                        (n_lines - first_types_line) / MIXES);
-    suite_add_tcase(s, t);
-    t = tcase_create("rules");
-    tcase_add_test(t, a_mix_is_found_by_name_in_any_case);
-    tcase_add_test(t, a_mix_has_the_file_type_of_llama_cpp);
+    TCase *t = tcase_create("rules");
     tcase_add_test(t, tensors_come_by_block_number_then_by_name);
     tcase_add_test(t, a_block_number_is_what_stands_behind_blk);
     tcase_add_test(t, what_is_no_matrix_of_weights_is_kept);
@@ -448,6 +285,5 @@ int main(void)
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);
     srunner_free(r);
-    qn_free(types_text);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -280,6 +280,7 @@ static qn_exit run(const void *given, char **args, size_t n)
         .allow_requantize = o->allow_requantize,
         .leave_output_tensor = o->leave_output_tensor,
         .keep_split = o->keep_split,
+        .dry_run = o->dry_run,
         .align = o->align,
     };
     qn_exit exit = sort_arguments(&o->common, args, n, &a);
@@ -298,9 +299,14 @@ static qn_exit run(const void *given, char **args, size_t n)
 
 static void print_types(void)
 {
-    puts("\ntypes, in bits per weight:");
-    for (size_t i = 0; qn_mix_at(i); i++)
-        printf("  %-10s%s\n", qn_mix_at(i)->name, qn_mix_at(i)->help);
+    puts("\ntypes, and the bits that a weight of Llama 3 8B takes on average:");
+    for (size_t i = 0; qn_mix_at(i); i++) {
+        const qn_mix *mix = qn_mix_at(i);
+        char bits[16] = "";
+        if (mix->bits > 0) snprintf(bits, sizeof bits, "%.2f", mix->bits);
+        printf("  %-9s %5s  %s\n", mix->name, bits, mix->help);
+    }
+    puts("* needs an importance matrix (--imatrix); --dry-run does without");
 }
 
 const qn_command qn_command_quantize = {

@@ -196,7 +196,7 @@ static json_t *describe_tensor(const output *o, size_t i)
     json_object_set_new(d, "reason", json_string(e->reason));
     json_object_set_new(d, "fallback", json_boolean(e->fallback));
     if (e->importance || e->lacks_importance)
-        json_object_set_new(d, "importance", json_boolean(e->importance != NULL));
+        json_object_set_new(d, "importance", json_boolean(!e->lacks_importance));
     return d;
 }
 
@@ -229,18 +229,28 @@ static int widest_name(const qn_plan *p)
     return widest > 64 ? 64 : (int)widest;
 }
 
+static int widest_type(const qn_plan *p)
+{
+    size_t widest = 6;
+    for (size_t i = 0; i < p->n; i++) {
+        const size_t n = strlen(qn_dtype_facts(p->entries[i].dtype)->name);
+        if (n > widest) widest = n;
+    }
+    return (int)widest;
+}
+
 static void print_table(const output *o)
 {
-    const int width = widest_name(o->target.plan);
-    printf("%-*s  %-16s  %-6s  %-6s  %10s  %s%s\n", width, "tensor", "shape", "from", "to", "size",
-           o->results ? "      rmse  " : "", "reason");
+    const int width = widest_name(o->target.plan), type = widest_type(o->target.plan);
+    printf("%-*s  %-16s  %-6s  %-*s  %10s  %s%s\n", width, "tensor", "shape", "from", type, "to",
+           "size", o->results ? "      rmse  " : "", "reason");
     for (size_t i = 0; i < o->target.plan->n; i++) {
         const qn_plan_entry *e = &o->target.plan->entries[i];
         const qn_model_tensor *t = e->tensor;
         char shape[64], size[32];
-        printf("%-*s  %-16s  %-6s  %-6s  %10s  ", width, t->name,
+        printf("%-*s  %-16s  %-6s  %-*s  %10s  ", width, t->name,
                qn_shape_text(t->dims, t->rank, shape, sizeof shape),
-               qn_dtype_facts(t->rows->dtype)->name, qn_dtype_facts(e->dtype)->name,
+               qn_dtype_facts(t->rows->dtype)->name, type, qn_dtype_facts(e->dtype)->name,
                qn_human_size((double)entry_bytes(e), size));
         if (o->results) printf("%10.3g  ", o->results[i].rmse);
         printf("%s%s\n", e->reason, e->lacks_importance ? "; no importance data" : "");
@@ -262,23 +272,6 @@ static void print_effort(const job *j, double seconds)
     printf("%s read in %s, peak memory %s\n",
            qn_human_size((double)j->options->source_bytes, source), qn_human_time(seconds, took),
            qn_human_size((double)qn_memory_peak(), memory));
-}
-
-/* of: which output this is about, when there are several; or NULL. */
-static void tell_missing_importance(const qn_plan *p, const char *of, const qn_common *c)
-{
-    const char *first = NULL, *colon = of ? ": " : "";
-    size_t n = 0;
-    for (size_t i = 0; i < p->n; i++) {
-        if (!p->entries[i].lacks_importance) continue;
-        if (!n++) first = p->entries[i].tensor->name;
-    }
-    if (n == 1)
-        qn_remark(c, "%s%sno importance data of \"%s\": quantized without", of ? of : "", colon,
-                  first);
-    else if (n)
-        qn_remark(c, "%s%sno importance data of \"%s\" and %zu more: quantized without",
-                  of ? of : "", colon, first, n - 1);
 }
 
 static void tell_towers(const qn_model *m, const qn_common *c)
@@ -335,7 +328,7 @@ static qn_status prepare(job *j, const qn_write_target *targets, qn_error *err)
         j->pass[k].plan = targets[k].plan;
         status = qn_tell_fallbacks(o->target.plan, of, j->options->common, err);
         if (status) return status;
-        tell_missing_importance(o->target.plan, of, j->options->common);
+        qn_tell_importance(o->target.plan, of, j->options->common);
         status = declare(j, o, err);
     }
     return status;
