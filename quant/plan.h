@@ -38,8 +38,8 @@ typedef struct {
     bool pure; /* no mix, only the default type */
     bool allow_requantize;
     bool leave_output_tensor;
-    bool keep_split;             /* the order of the source's files instead of llama.cpp's own */
-    bool dry_run; /* nothing will be written: a type that needs importance may go without */
+    bool keep_split; /* the order of the source's files instead of llama.cpp's own */
+    bool dry_run;    /* nothing will be written: a type that needs importance may go without */
     const qn_dtype *output_type; /* NULL: not given */
     const qn_dtype *embedding_type;
     const qn_importance *importance; /* NULL: none; outlives the plan */

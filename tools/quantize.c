@@ -140,7 +140,7 @@ static qn_exit sort_arguments(const qn_common *c, char **args, size_t n, argumen
     *a = (arguments){.in = args[0], .out = first == 2 ? args[1] : NULL};
     if (first == 2 && n == 2) return unknown_type(c, args[1]);
     for (size_t i = first; i < n; i++) most += strlen(args[i]);
-    a->mixes = qn_alloc(most, sizeof *a->mixes);
+    a->mixes = qn_alloc(most, sizeof(const qn_mix *));
     if (!a->mixes) return qn_complain(c, &(qn_error){QN_ERR_MEMORY, "not enough memory"});
     for (size_t i = first; i < n && !exit; i++) {
         if (i > first && is_digits(args[i]))
