@@ -5,8 +5,10 @@
 
 #include <float.h>
 
-#include "kernels/scalar/lattice.h"
+#include "kernels/x86/lattice_lanes.h"
 #include "kernels/x86/vec_int.h"
+
+enum { SIXTEEN_PARTS = 16 / LANES };
 
 /* What each coordinate costs at each of eight levels k, as a table for
  * vec_lookup_8: weight * error * error, error = unit * (2 * k + 1) - x. */
@@ -55,8 +57,7 @@ static inline void cost_8(const float *x, const float *weight, vec value, vec co
 }
 
 /* Sums for the codewords in the lanes. */
-static inline __attribute__((always_inline)) vec sums_of_costs(int dims, const vec *cost,
-                                                               vec_int word)
+INLINE vec sums_of_costs(int dims, const vec *cost, vec_int word)
 {
     vec sum = dims == 8 ? vec_lookup_4(cost[0], word) : vec_lookup_8(cost[0], word);
 #pragma GCC unroll 8
@@ -67,29 +68,57 @@ static inline __attribute__((always_inline)) vec sums_of_costs(int dims, const v
     return sum;
 }
 
+/* Neighbours are weighed sixteen at a time, since most vectors have no more: the
+ * least cost so far in each of sixteen places, and where its sixteen began. */
+typedef struct {
+    vec cost[SIXTEEN_PARTS];
+    vec_int from[SIXTEEN_PARTS];
+} sixteen_least;
+
+/* Those from `at` up to `count`. */
+INLINE void weigh_sixteen(int dims, const uint16_t *near, unsigned at, unsigned count,
+                          const vec *cost, sixteen_least *least)
+{
+#pragma GCC unroll 2
+    for (unsigned p = 0; p < SIXTEEN_PARTS; p++) {
+        const unsigned here = at + p * LANES, left = count > here ? count - here : 0;
+        const vec sum = sums_of_costs(dims, cost, int_load_words(near + here));
+        const vec_mask less = vec_and(vec_first(left), vec_less(sum, least->cost[p]));
+        least->cost[p] = vec_select(less, sum, least->cost[p]);
+        least->from[p] = int_select(less, int_all_of((int)at), least->from[p]);
+    }
+}
+
+/* Which of the sixteen have the least, a bit each. */
+INLINE unsigned least_bits(const sixteen_least *least)
+{
+    vec all = least->cost[0];
+    for (unsigned p = 1; p < SIXTEEN_PARTS; p++) all = vec_min(all, least->cost[p]);
+    const vec smallest = vec_all_of(vec_smallest(all));
+    unsigned bits = 0;
+    for (unsigned p = 0; p < SIXTEEN_PARTS; p++)
+        bits |= vec_bits(vec_equal(least->cost[p], smallest)) << (p * LANES);
+    return bits;
+}
+
 /* The codeword of the neighbour of least cost of `number`, which has some. */
-static inline __attribute__((always_inline)) unsigned nearest_lanes(const qn_lattice *l, int dims,
-                                                                    unsigned number,
-                                                                    const vec *cost)
+INLINE unsigned nearest_lanes(const qn_lattice *l, int dims, unsigned number, const vec *cost)
 {
     const uint16_t *near = l->near + l->first[number];
     const unsigned count = l->first[number + 1] - l->first[number];
-    const vec far = vec_all_of(FLT_MAX);
-    vec least = far;
-    vec_int from = int_all_of(0);
-    for (unsigned at = 0; at < count; at += LANES) {
-        const vec sum = sums_of_costs(dims, cost, int_load_words(near + at));
-        const vec_mask less = vec_and(vec_first(count - at), vec_less(sum, least));
-        least = vec_select(less, sum, least);
-        from = int_select(less, int_all_of((int)at), from);
+    sixteen_least least;
+    for (unsigned p = 0; p < SIXTEEN_PARTS; p++) {
+        least.cost[p] = vec_all_of(FLT_MAX);
+        least.from[p] = int_all_of(0);
     }
-    unsigned lanes = vec_bits(vec_equal(least, vec_all_of(vec_smallest(least))));
-    if (count <= LANES) return near[__builtin_ctz(lanes)];
-    uint32_t start[LANES];
-    int_store(start, from);
+    weigh_sixteen(dims, near, 0, count, cost, &least);
+    if (count <= 16) return near[__builtin_ctz(least_bits(&least))];
+    for (unsigned at = 16; at < count; at += 16) weigh_sixteen(dims, near, at, count, cost, &least);
+    uint32_t start[16];
+    for (unsigned p = 0; p < SIXTEEN_PARTS; p++) int_store(start + p * LANES, least.from[p]);
     unsigned best = UINT32_MAX;
-    for (; lanes; lanes &= lanes - 1) {
-        const unsigned lane = (unsigned)__builtin_ctz(lanes), here = start[lane] + lane;
+    for (unsigned bits = least_bits(&least); bits; bits &= bits - 1) {
+        const unsigned i = (unsigned)__builtin_ctz(bits), here = start[i] + i;
         if (here < best) best = here;
     }
     return near[best];

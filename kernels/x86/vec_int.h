@@ -89,7 +89,7 @@ static inline vec vec_repeat_8(__m256 v)
 /* The lanes below n. */
 static inline vec_mask vec_first(unsigned n)
 {
-    return (vec_mask)(n < LANES ? (1u << n) - 1 : 0xffff);
+    return (vec_mask)((UINT64_C(1) << (n < LANES ? n : LANES)) - 1);
 }
 
 static inline float vec_smallest(vec v)
