@@ -13,6 +13,7 @@
 
 #define QN_K_GROUPS 16
 #define QN_Q3_K_LEVELS 4
+#define QN_Q3_K_SCALE_LEVELS 32
 #define QN_Q6_K_LEVELS 32
 
 /* How Q2_K looks, without and with importance. */
@@ -24,7 +25,12 @@ extern const qn_affine_search qn_q2_k_plain, qn_q2_k_weighted;
 void qn_q2_k_round_scales(const float scale[QN_K_GROUPS], const float min[QN_K_GROUPS],
                           const float *weight, qn_block_q2_k *b, float step[QN_K_GROUPS],
                           float low[QN_K_GROUPS]);
-void qn_q3_k_round_scales(const float scale[QN_K_GROUPS], const float *weight, qn_block_q3_k *b,
+void qn_q3_k_round_scales(const float scale[QN_K_GROUPS], qn_block_q3_k *b,
+                          float step[QN_K_GROUPS]);
+
+/* The same when qn_search_symmetric has found d and codes for the scales, as with
+ * importance. */
+void qn_q3_k_store_scales(float d, const uint8_t code[QN_K_GROUPS], qn_block_q3_k *b,
                           float step[QN_K_GROUPS]);
 
 /* False: nothing there, and the block is zeros. */

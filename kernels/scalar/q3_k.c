@@ -9,7 +9,12 @@
 #include "kernels/scalar/scalar.h"
 #include "kernels/two_bits.h"
 
-enum { GROUP = 16, GROUPS = QN_K_GROUPS, LEVELS = QN_Q3_K_LEVELS, SCALE_LEVELS = 32 };
+enum {
+    GROUP = 16,
+    GROUPS = QN_K_GROUPS,
+    LEVELS = QN_Q3_K_LEVELS,
+    SCALE_LEVELS = QN_Q3_K_SCALE_LEVELS
+};
 
 static void decode_q3_k(const void *blocks, float *out, size_t n)
 {
@@ -28,30 +33,32 @@ static void decode_q3_k(const void *blocks, float *out, size_t n)
 }
 
 /* Six bits for each scale as a multiple of the one of largest magnitude / -32. */
-static qn_half round_to_six_bits(const float scale[GROUPS], uint8_t code[GROUPS])
+static float round_to_six_bits(const float scale[GROUPS], uint8_t code[GROUPS])
 {
     const float most = qn_signed_max(scale, GROUPS);
     memset(code, 0, GROUPS);
-    if (most == 0.0f) return qn_half_of(0.0f);
+    if (most == 0.0f) return 0.0f;
     const float inverse = -(float)SCALE_LEVELS / most;
     for (int i = 0; i < GROUPS; i++) {
         const int8_t nearest = (int8_t)qn_nearest(inverse * scale[i]);
         code[i] = (uint8_t)(qn_clamp(nearest, -SCALE_LEVELS, SCALE_LEVELS - 1) + SCALE_LEVELS);
     }
-    return qn_half_of(1.0f / inverse);
+    return 1.0f / inverse;
 }
 
-void qn_q3_k_round_scales(const float scale[GROUPS], const float *weight, qn_block_q3_k *b,
-                          float step[GROUPS])
+void qn_q3_k_store_scales(float d, const uint8_t code[GROUPS], qn_block_q3_k *b, float step[GROUPS])
 {
-    uint8_t code[GROUPS];
-    if (weight)
-        b->d = qn_half_of(qn_search_symmetric(GROUPS, SCALE_LEVELS, scale, weight, code));
-    else
-        b->d = round_to_six_bits(scale, code);
+    b->d = qn_half_of(d);
     qn_pack_q3_scales(code, b->scales);
     for (int i = 0; i < GROUPS; i++)
         step[i] = qn_half_value(b->d) * (float)(code[i] - SCALE_LEVELS);
+}
+
+void qn_q3_k_round_scales(const float scale[GROUPS], qn_block_q3_k *b, float step[GROUPS])
+{
+    uint8_t code[GROUPS];
+    const float d = round_to_six_bits(scale, code);
+    qn_q3_k_store_scales(d, code, b, step);
 }
 
 /* The third bits, q apart from the output, so that compilers take 32 at a time. */
@@ -84,7 +91,13 @@ static void encode_super(const float *x, const float *importance, qn_block_q3_k 
             scale[i] = qn_search_three_bits(x + at, q + at);
         }
     }
-    qn_q3_k_round_scales(scale, importance ? weight : NULL, b, step);
+    if (importance) {
+        uint8_t code[GROUPS];
+        const float d = qn_search_symmetric(GROUPS, SCALE_LEVELS, scale, weight, code);
+        qn_q3_k_store_scales(d, code, b, step);
+    } else {
+        qn_q3_k_round_scales(scale, b, step);
+    }
     for (int j = 0; j < QN_SUPER; j++) {
         const float s = step[j / GROUP];
         if (s == 0.0f) continue; /* the search's codes stay */

@@ -209,6 +209,14 @@ static inline void search_symmetric(batch *b, int levels)
     vec_store(b->scale, best.scale);
 }
 
+static inline void round_q3_weighted(const float *scale, const float *weight, qn_block_q3_k *b,
+                                     float *step)
+{
+    uint8_t code[GROUPS];
+    const float d = search_symmetric_tries(GROUPS, QN_Q3_K_SCALE_LEVELS, scale, weight, code);
+    qn_q3_k_store_scales(d, code, b, step);
+}
+
 static void encode_q3_k(const float *x, const float *weights, void *blocks, size_t n)
 {
     qn_block_q3_k *out = blocks;
@@ -229,7 +237,10 @@ static void encode_q3_k(const float *x, const float *weights, void *blocks, size
             search_q3_plain(&b);
         }
         for (size_t s = 0, g = 0; s < supers; s++, g += GROUPS)
-            qn_q3_k_round_scales(b.scale + g, w ? b.weight + g : NULL, out + s, step + g);
+            if (w)
+                round_q3_weighted(b.scale + g, b.weight + g, out + s, step + g);
+            else
+                qn_q3_k_round_scales(b.scale + g, out + s, step + g);
         recode(&b, NULL, step, QN_Q3_K_LEVELS, 2 * QN_Q3_K_LEVELS - 1);
         unload_codes(b.q, GROUP, q);
         for (size_t s = 0; s < supers; s++, out++) qn_q3_k_pack(q + s * QN_SUPER, out);

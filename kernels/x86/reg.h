@@ -100,6 +100,16 @@ static inline reg reg_of_bfloat16s(const void *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
+/* To the nearest integer, then 0..top, for |v| < 2^22.  Clamped as integers, in
+ * whose order floats are when not both are negative: that leaves the adders
+ * free, which a search needs most. */
+static inline reg reg_near_index(reg v, float top)
+{
+    const __m512i most = _mm512_castps_si512(_mm512_set1_ps(top));
+    const __m512i i = _mm512_castps_si512(reg_nearest(v));
+    return _mm512_castsi512_ps(_mm512_min_epi32(_mm512_max_epi32(i, _mm512_setzero_si512()), most));
+}
+
 /* qn_nearest and qn_clamp, lane by lane, for any v. */
 static inline reg reg_code(reg v, int low, int high)
 {
@@ -204,6 +214,13 @@ static inline reg reg_of_bfloat16s(const void *p)
 {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+static inline reg reg_near_index(reg v, float top)
+{
+    const __m256i most = _mm256_castps_si256(_mm256_set1_ps(top));
+    const __m256i i = _mm256_castps_si256(reg_nearest(v));
+    return _mm256_castsi256_ps(_mm256_min_epi32(_mm256_max_epi32(i, _mm256_setzero_si256()), most));
 }
 
 static inline reg reg_code(reg v, int low, int high)

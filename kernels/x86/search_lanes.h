@@ -149,7 +149,7 @@ static inline void try_affine(size_t n, const float *x, const float *w, const qn
     vec l = zero, ll = zero, xl = zero;
     for (size_t j = 0; j < n * LANES; j += LANES) {
         const vec v = vec_mul(inverse, vec_sub(vec_load(x + j), from));
-        const vec code = vec_near_code(v, 0.0f, (float)how->top);
+        const vec code = vec_near_index(v, (float)how->top);
         const vec wl = vec_mul(vec_load(w + j), code);
         vec_store(q + j, code);
         l = vec_add(l, wl);
@@ -203,8 +203,8 @@ static inline bool search_affine_lanes(size_t n, const float *x, const float *w,
             continue;
         }
         for (size_t j = 0; j < n * LANES; j += LANES)
-            vec_store(q + j, vec_near_code(vec_mul(inverse, vec_sub(vec_load(x + j), best->low)),
-                                           0.0f, (float)how->top));
+            vec_store(q + j, vec_near_index(vec_mul(inverse, vec_sub(vec_load(x + j), best->low)),
+                                            (float)how->top));
         best->error = affine_lanes_error(n, x, w, q, best->scale, best->low, how->absolute);
     }
     best->scale = vec_select(best->flat, zero, best->scale);
@@ -259,6 +259,49 @@ static inline void search_symmetric_lanes(size_t n, int levels, const float *x, 
         score = vec_select(better, vec_mul(scale, xl), score);
     }
     best->scale = vec_select(best->zero, zero, best->scale);
+}
+
+/* ---- one group ------------------------------------------------------------------------ */
+
+/* qn_search_symmetric of a single group: its tries do not depend on each other,
+ * so a lane is a try. */
+static inline float search_symmetric_tries(size_t n, int levels, const float *x, const float *w,
+                                           uint8_t *q)
+{
+    enum { TRIES = 19, ROOM = (TRIES + LANES - 1) / LANES * LANES };
+    static const float steps[32] = {0, -9, -8, -7, -6, -5, -4, -3, -2, -1,
+                                    1, 2,  3,  4,  5,  6,  7,  8,  9};
+    float inverse[ROOM], xl[ROOM], ll[ROOM];
+    const float most = qn_signed_max(x, n);
+    if (fabsf(most) < 1e-15f) {
+        memset(q, 0, n);
+        return 0.0f;
+    }
+    for (size_t t = 0; t < TRIES; t += LANES) {
+        const vec step = vec_mul(vec_all_of(0.1f), vec_load(steps + t));
+        const vec wanted = vec_add(vec_all_of((float)levels), step);
+        const vec by = vec_div(vec_negate(wanted), vec_all_of(most));
+        vec sum_xl = vec_all_of(0.0f), sum_ll = sum_xl;
+        for (size_t i = 0; i < n; i++) {
+            const vec l = vec_code(vec_mul(by, vec_all_of(x[i])), -levels, levels - 1);
+            sum_xl = vec_add(sum_xl, vec_mul(vec_all_of(w[i] * x[i]), l));
+            sum_ll = vec_add(sum_ll, vec_mul(vec_mul(vec_all_of(w[i]), l), l));
+        }
+        vec_store(inverse + t, by);
+        vec_store(xl + t, sum_xl);
+        vec_store(ll + t, sum_ll);
+    }
+    size_t taken = 0;
+    float scale = ll[0] != 0.0f ? xl[0] / ll[0] : 0.0f, best = scale * xl[0];
+    for (size_t t = 1; t < TRIES; t++) {
+        if (!(ll[t] > 0.0f && xl[t] * xl[t] > best * ll[t])) continue;
+        taken = t;
+        scale = xl[t] / ll[t];
+        best = scale * xl[t];
+    }
+    for (size_t i = 0; i < n; i++)
+        q[i] = (uint8_t)(qn_clamp(qn_nearest(inverse[taken] * x[i]), -levels, levels - 1) + levels);
+    return scale;
 }
 
 #endif

@@ -65,6 +65,11 @@ static inline vec vec_lookup16(const float table[16], vec i)
     return (vec){reg_lookup16(table, i.a), reg_lookup16(table, i.b)};
 }
 
+static inline vec vec_near_index(vec v, float top)
+{
+    return (vec){reg_near_index(v.a, top), reg_near_index(v.b, top)};
+}
+
 static inline vec vec_code(vec v, int low, int high)
 {
     return (vec){reg_code(v.a, low, high), reg_code(v.b, low, high)};
@@ -125,6 +130,11 @@ static inline float vec_largest(vec v)
 static inline vec vec_lookup16(const float table[16], vec i)
 {
     return reg_lookup16(table, i);
+}
+
+static inline vec vec_near_index(vec v, float top)
+{
+    return reg_near_index(v, top);
 }
 
 static inline vec vec_code(vec v, int low, int high)
