@@ -120,14 +120,13 @@ static const void *reorder_raw(const qn_rows *s, uint64_t r)
     return s->below->raw(s->below, order_of(s)(s, r));
 }
 
-/* A group's rows are spread over the whole group below, which is done with when
- * the group's last row is. */
+/* A group's rows are spread over the whole group below.  Whoever is done with some
+ * of them gives all back, as others may be done already. */
 static void reorder_done(const qn_rows *s, uint64_t r0, uint64_t r1)
 {
     const uint64_t group = s->rows / s->number;
-    if (!group) return;
-    const uint64_t first = r0 / group * group, end = r1 / group * group;
-    if (end > first) s->below->done(s->below, first, end);
+    if (!group || r0 == r1) return;
+    s->below->done(s->below, r0 / group * group, (r1 + group - 1) / group * group);
 }
 
 static const qn_rows *reorder(qn_arena *a, const qn_rows *below, uint64_t heads,

@@ -43,7 +43,7 @@ qn_status qn_writer_begin(qn_writer *w, qn_error *err);
 /* Bytes of tensor number `tensor` (declaration order) at offset in it. */
 qn_status qn_writer_put(qn_writer *w, size_t tensor, uint64_t offset, const void *bytes, uint64_t n,
                         qn_error *err);
-/* All of the tensor is written: its pages may leave the cache. */
+/* All of the tensor is written and may go to the disk. */
 void qn_writer_flush(qn_writer *w, size_t tensor);
 /* Refuses a tensor that did not get all its bytes.  Frees w, whatever happens. */
 qn_status qn_writer_commit(qn_writer *w, qn_error *err);

@@ -6,7 +6,9 @@
  * A slice is the rows of one tensor that hold 65,536 elements, or one row if
  * that is longer.  Threads take slices in the order of the plan, several at
  * once where tensors are tiny; each decodes, checks, encodes and writes its own
- * while the others do the same, so reading, computing and writing overlap. */
+ * while the others do the same, so reading, computing and writing overlap.
+ * There is one queue for all tensors and one parallel region: threads wait for
+ * each other once, at the end, however many and small the tensors are. */
 #ifndef QN_QUANT_PIPELINE_H
 #define QN_QUANT_PIPELINE_H
 

@@ -414,6 +414,61 @@ START_TEST(a_walk_sees_every_member_in_order)
 }
 END_TEST
 
+/* Each element of the list by itself and as a whole document of jansson's. */
+START_TEST(strings_and_whole_numbers_are_what_jansson_reads)
+{
+    static const char *const texts[] = {
+        "\"\"",
+        "\"plain\"",
+        "\"\\n\\\"\\\\\"",
+        "\"\xE2\x96\x81x\"",
+        "\"\\u2581\"",
+        "\"\xED\xA0\x80\"",
+        "\"\xC0\x80\"",
+        "\"\x01\"",
+        "\"\x7f\"",
+        "\"\\u0000\"",
+        "\"open",
+        "\"\\",
+        "0",
+        "7",
+        "123456789012345678",
+        "01",
+        "-1",
+        "1.5",
+        "1e3",
+        "1234567890123456789",
+        "",
+        "x",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char list[64];
+        snprintf(list, sizeof list, "[%s]", texts[i]);
+        json_t *whole = json_loads(list, 0, NULL);
+        const json_t *expected = json_array_get(whole, 0);
+        qn_json_walk w = {.text = list, .where = "t", .n = strlen(list)};
+        qn_text scratch = {0};
+        qn_str s;
+        int64_t number;
+        bool more = false;
+        ck_assert_int_eq(qn_json_walk_enter_list(&w, NULL), QN_OK);
+        ck_assert_int_eq(qn_json_walk_item(&w, &more, NULL), QN_OK);
+        const bool is_string =
+            more && qn_json_walk_kind(&w) == '"' && !qn_json_walk_string(&w, &scratch, &s, NULL);
+        ck_assert_msg(is_string == json_is_string(expected), "%s", list);
+        if (is_string)
+            ck_assert(qn_str_equal(
+                s, qn_str_of(json_string_value(expected), json_string_length(expected))));
+        if (more && !is_string && qn_json_walk_whole(&w, &number)) {
+            ck_assert_msg(json_is_integer(expected), "%s", list);
+            ck_assert_int_eq(number, json_integer_value(expected));
+        }
+        qn_text_free(&scratch);
+        json_decref(whole);
+    }
+}
+END_TEST
+
 /* The walk of a document that jansson refuses as a whole must fail, too. */
 static qn_status walk_all(const char *text, size_t limit, qn_error *err)
 {
@@ -583,6 +638,7 @@ int main(void)
     tcase_add_test(t, integers_beyond_63_bits_become_reals);
     tcase_add_test(t, a_missing_key_and_a_wrong_kind_are_told_apart);
     tcase_add_test(t, a_walk_sees_every_member_in_order);
+    tcase_add_test(t, strings_and_whole_numbers_are_what_jansson_reads);
     tcase_add_test(t, a_walk_refuses_what_is_no_json);
     tcase_add_test(t, a_walk_refuses_a_value_that_is_too_long);
     t = qn_test_group(s, "wire and digests");

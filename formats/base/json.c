@@ -70,6 +70,16 @@ static json_t *parse_again(const char *text, size_t n, size_t flags, json_error_
     return root;
 }
 
+json_t *qn_json_load_piece(const char *text, size_t n, json_error_t *e)
+{
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY;
+    json_t *value = json_loadb(text, n, flags, e);
+    bool memory;
+    if (!value && json_error_code(e) == json_error_numeric_overflow)
+        value = parse_again(text, n, flags, e, &memory);
+    return value;
+}
+
 /* ---- whole documents ------------------------------------------------------------------ */
 
 qn_status qn_json_parse(const char *text, size_t n, const char *where, bool allow_nul, json_t **out,

@@ -17,6 +17,10 @@ qn_status qn_json_parse(const char *text, size_t n, const char *where, bool allo
                         qn_error *err);
 qn_status qn_json_load(const char *path, size_t limit, json_t **out, qn_error *err);
 
+/* The value of any kind that the text begins with, whose length is then
+ * e->position; NULL, and e says why. */
+json_t *qn_json_load_piece(const char *text, size_t n, json_error_t *e);
+
 /* A document too large to be held as a tree (a header of 200,000 tensors), one
  * member of its outer objects at a time:
  *
@@ -25,11 +29,14 @@ qn_status qn_json_load(const char *path, size_t limit, json_t **out, qn_error *e
  *         qn_json_walk_value(...) or qn_json_walk_enter() and the same loop
  *     qn_json_walk_end(&w, err)
  *
- * Repeated keys are for the caller to find; inside a value they are refused. */
+ * Lists likewise, with qn_json_walk_enter_list() and qn_json_walk_item().
+ * Repeated keys are for the caller to find; inside a value they are refused.
+ * Values are jansson's; only strings without escapes and small whole numbers,
+ * which mean what they are, are taken from the text as they stand. */
 typedef struct {
     const char *text, *where;
     size_t n, at;
-    bool first; /* no member of this object was seen yet */
+    bool first; /* no member of this object or list was seen yet */
 } qn_json_walk;
 
 /* At an object's '{', blanks before it skipped. */
@@ -39,6 +46,27 @@ qn_status qn_json_walk_open(qn_json_walk *w, const char *text, size_t n, const c
 /* The next member's key into *key (its former text is dropped; the caller
  * frees it in the end), and w at its value; *more false at the closing '}'. */
 qn_status qn_json_walk_key(qn_json_walk *w, qn_text *key, bool *more, qn_error *err);
+
+/* The two halves of qn_json_walk_key: w at the next member's key, which is a
+ * string, and from behind it to the value. */
+qn_status qn_json_walk_member(qn_json_walk *w, bool *more, qn_error *err);
+qn_status qn_json_walk_colon(qn_json_walk *w, qn_error *err);
+
+/* Into the value, which must be a list; w at its next element, *more false
+ * at the closing ']'. */
+qn_status qn_json_walk_enter_list(qn_json_walk *w, qn_error *err);
+qn_status qn_json_walk_item(qn_json_walk *w, bool *more, qn_error *err);
+
+/* The first byte of the value here: '{', '[', '"'; 0 at the end. */
+char qn_json_walk_kind(const qn_json_walk *w);
+
+/* The string here: a view into the text, or where it has escapes into *scratch
+ * (its former text is dropped). */
+qn_status qn_json_walk_string(qn_json_walk *w, qn_text *scratch, qn_str *out, qn_error *err);
+
+/* A whole number of 1 to 18 digits into *out; false, and nothing is done, where
+ * anything else stands. */
+bool qn_json_walk_whole(qn_json_walk *w, int64_t *out);
 
 /* The value as a tree (json_decref), refused when longer than limit bytes. */
 qn_status qn_json_walk_value(qn_json_walk *w, size_t limit, json_t **out, qn_error *err);

@@ -8,16 +8,16 @@
 typedef struct {
     qn_str key;
     uint32_t value;
-    uint32_t hash; /* its low half is enough to skip most comparisons */
 } entry;
 
-/* Entries in order of arrival; slots are open-addressed positions of entries
- * plus one, 0 for free.  At most half the slots are taken. */
+/* Entries in order of arrival; slots are open-addressed, 0 for free, else the
+ * upper half of the hash, which spares a look at most wrong entries, and an
+ * entry's position plus one.  At most half the slots are taken. */
 struct qn_names {
     uint64_t seed;
     entry *entries;
     size_t count, capacity;
-    uint32_t *slots;
+    uint64_t *slots;
     size_t mask; /* number of slots - 1; a power of two - 1 */
 };
 
@@ -58,26 +58,36 @@ void qn_names_free(qn_names *m)
     qn_free(m);
 }
 
+static uint64_t slot_of(uint64_t hash, size_t position)
+{
+    return (hash & ~(uint64_t)UINT32_MAX) | (position + 1);
+}
+
+static const entry *entry_of(const qn_names *m, uint64_t slot)
+{
+    return &m->entries[(uint32_t)slot - 1];
+}
+
 /* The slot that holds the key, or the free one where it belongs. */
 static size_t probe(const qn_names *m, qn_str key, uint64_t hash)
 {
     size_t at = (size_t)hash & m->mask;
-    for (; m->slots[at]; at = (at + 1) & m->mask) {
-        const entry *e = &m->entries[m->slots[at] - 1];
-        if (e->hash == (uint32_t)hash && qn_str_equal(e->key, key)) break;
-    }
+    for (; m->slots[at]; at = (at + 1) & m->mask)
+        if ((m->slots[at] ^ hash) >> 32 == 0 && qn_str_equal(entry_of(m, m->slots[at])->key, key))
+            break;
     return at;
 }
 
 static qn_status double_slots(qn_names *m)
 {
     const size_t slots = (m->mask + 1) * 2;
-    uint32_t *fresh = qn_alloc(slots, sizeof *fresh);
+    uint64_t *fresh = qn_alloc(slots, sizeof *fresh);
     if (!fresh) return QN_ERR_MEMORY;
     for (size_t i = 0; i < m->count; i++) {
-        size_t at = (size_t)hash_of(m, m->entries[i].key) & (slots - 1);
+        const uint64_t hash = hash_of(m, m->entries[i].key);
+        size_t at = (size_t)hash & (slots - 1);
         while (fresh[at]) at = (at + 1) & (slots - 1);
-        fresh[at] = (uint32_t)i + 1;
+        fresh[at] = slot_of(hash, i);
     }
     qn_free(m->slots);
     m->slots = fresh;
@@ -107,8 +117,8 @@ qn_status qn_names_add(qn_names *m, qn_str key, uint32_t value, bool *present)
         const qn_status status = make_room(m);
         if (status) return status;
         at = probe(m, key, hash);
-        m->entries[m->count++] = (entry){key, value, (uint32_t)hash};
-        m->slots[at] = (uint32_t)m->count;
+        m->slots[at] = slot_of(hash, m->count);
+        m->entries[m->count++] = (entry){key, value};
     }
     if (present) *present = there;
     return QN_OK;
@@ -117,7 +127,7 @@ qn_status qn_names_add(qn_names *m, qn_str key, uint32_t value, bool *present)
 uint32_t qn_names_find(const qn_names *m, qn_str key)
 {
     const size_t at = probe(m, key, hash_of(m, key));
-    return m->slots[at] ? m->entries[m->slots[at] - 1].value : UINT32_MAX;
+    return m->slots[at] ? entry_of(m, m->slots[at])->value : UINT32_MAX;
 }
 
 size_t qn_names_count(const qn_names *m)

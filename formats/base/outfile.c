@@ -233,7 +233,6 @@ void qn_outfile_flush(qn_outfile *f, uint64_t offset, uint64_t n)
 {
     if (offset > INT64_MAX || n > INT64_MAX) return;
     sync_file_range(f->fd, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);
-    posix_fadvise(f->fd, (off_t)offset, (off_t)n, POSIX_FADV_DONTNEED);
 }
 
 /* ---- committing ---------------------------------------------------------------- */

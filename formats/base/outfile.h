@@ -27,7 +27,8 @@ qn_status qn_outfile_reserve(qn_outfile *f, uint64_t size, qn_error *err);
 qn_status qn_outfile_write(qn_outfile *f, uint64_t offset, const void *bytes, uint64_t n,
                            qn_error *err);
 
-/* Starts writing [offset, offset+n) back and lets the page cache drop it. */
+/* Starts writing [offset, offset+n) to the disk, so that commit has less to wait
+ * for. */
 void qn_outfile_flush(qn_outfile *f, uint64_t offset, uint64_t n);
 
 /* Sync, rename, sync the directory.  Without force a file that has appeared at

@@ -1,4 +1,5 @@
 #include "formats/base/json.h"
+#include "formats/base/map.h"
 #include "formats/tokenizer/vocab.h"
 
 enum { LARGEST_FILE = 1 << 29 };
@@ -16,6 +17,26 @@ static qn_status load(const char *dir, const char *name, json_t **out, qn_error 
     return status;
 }
 
+/* tokenizer.json, mapped; NULL in *out where it is not there. */
+static qn_status load_tokenizer(const char *dir, qn_map *map, qn_tokenizer_json **out,
+                                qn_error *err)
+{
+    char *path = qn_path_join(dir, "tokenizer.json");
+    if (!path) return qn_fail_memory(err, "tokenizer.json");
+    qn_status status = QN_OK;
+    if (qn_path_exists(path)) {
+        status = qn_map_open(map, path, err);
+        if (!status && map->size > LARGEST_FILE)
+            status = qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %llu bytes, at most %d are read", path,
+                             (unsigned long long)map->size, LARGEST_FILE);
+        if (!status)
+            status = qn_tokenizer_json_read(out, (const char *)map->data, (size_t)map->size,
+                                            map->path, err);
+    }
+    qn_free(path);
+    return status;
+}
+
 static qn_status keep_model_type(qn_vocab *v, const json_t *config, qn_error *err)
 {
     const json_t *type = json_object_get(config, "model_type");
@@ -24,13 +45,14 @@ static qn_status keep_model_type(qn_vocab *v, const json_t *config, qn_error *er
     return v->model_type.s ? QN_OK : qn_fail_memory(err, "a vocabulary");
 }
 
-static qn_status from_json(qn_vocab **out, const qn_vocab_files *files, uint64_t size,
-                           const char *pre, qn_error *err)
+static qn_status from_json(qn_vocab **out, const qn_vocab_files *files,
+                           const qn_tokenizer_json *tokenizer, uint64_t size, const char *pre,
+                           qn_error *err)
 {
     char *where = qn_path_join(files->dir, "tokenizer.json");
     if (!where) return qn_fail_memory(err, "a vocabulary");
     qn_vocab *v = NULL;
-    qn_status status = qn_vocab_from_json(&v, files->tokenizer, where, size, pre, err);
+    qn_status status = qn_vocab_from_json(&v, tokenizer, where, size, pre, err);
     if (!status) status = keep_model_type(v, files->config, err);
     qn_free(where);
     if (status)
@@ -66,16 +88,17 @@ static qn_status from_model(qn_vocab **out, const qn_vocab_files *files, const c
     return status;
 }
 
-static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files, uint64_t size,
-                             const char *pre, qn_error *err)
+static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
+                             const qn_tokenizer_json *tokenizer, uint64_t size, const char *pre,
+                             qn_error *err)
 {
     char *path = qn_path_join(files->dir, "tokenizer.model");
     if (!path) return qn_fail_memory(err, "a vocabulary");
     qn_status status;
     if (qn_path_exists(path))
         status = from_model(out, files, path, size, err);
-    else if (files->tokenizer)
-        status = from_json(out, files, size, pre, err);
+    else if (tokenizer)
+        status = from_json(out, files, tokenizer, size, pre, err);
     else
         status = qn_fail(err, QN_ERR_DATA,
                          "%s: no tokenizer: neither tokenizer.json nor tokenizer.model is there",
@@ -84,11 +107,12 @@ static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files, uint64
     return status;
 }
 
-static qn_status build(qn_vocab **out, const qn_vocab_files *files, uint64_t size, const char *pre,
+static qn_status build(qn_vocab **out, const qn_vocab_files *files,
+                       const qn_tokenizer_json *tokenizer, uint64_t size, const char *pre,
                        qn_error *err)
 {
     qn_vocab *v = NULL;
-    qn_status status = read_pieces(&v, files, size, pre, err);
+    qn_status status = read_pieces(&v, files, tokenizer, size, pre, err);
     if (!status) status = qn_vocab_read_specials(v, files, err);
     if (!status) status = qn_vocab_read_templates(v, files, err);
     if (status)
@@ -101,16 +125,20 @@ static qn_status build(qn_vocab **out, const qn_vocab_files *files, uint64_t siz
 qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, uint64_t vocab_size,
                                   const char *pre, qn_error *err)
 {
-    json_t *tokenizer = NULL, *tokenizer_config = NULL, *config = NULL, *generation = NULL;
-    qn_status status = load(dir, "tokenizer.json", &tokenizer, err);
+    qn_map map = {0};
+    qn_tokenizer_json *tokenizer = NULL;
+    json_t *tokenizer_config = NULL, *config = NULL, *generation = NULL;
+    qn_status status = load_tokenizer(dir, &map, &tokenizer, err);
     if (!status) status = load(dir, "tokenizer_config.json", &tokenizer_config, err);
     if (!status) status = load(dir, "config.json", &config, err);
     if (!status) status = load(dir, "generation_config.json", &generation, err);
-    const qn_vocab_files files = {dir, tokenizer, tokenizer_config, config, generation};
-    if (!status) status = build(out, &files, vocab_size, pre, err);
+    const qn_vocab_files files = {dir, tokenizer ? qn_tokenizer_json_rest(tokenizer) : NULL,
+                                  tokenizer_config, config, generation};
+    if (!status) status = build(out, &files, tokenizer, vocab_size, pre, err);
     json_decref(generation);
     json_decref(config);
     json_decref(tokenizer_config);
-    json_decref(tokenizer);
+    qn_tokenizer_json_free(tokenizer);
+    qn_map_close(&map);
     return status;
 }

@@ -7,7 +7,10 @@
 /* One reading of a tokenizer.json. */
 typedef struct {
     const char *where;
-    const json_t *model, *added;
+    const json_t *model, *added; /* less the two lists */
+    const qn_json_piece *pieces;
+    const qn_json_merge *merges;
+    size_t n_pieces, n_merges;
     qn_json_pipeline pipeline;
     qn_vocab *v;
     qn_names *ids; /* piece -> id, of the model's vocabulary */
@@ -52,8 +55,7 @@ static qn_status check_model(const reader *r, qn_error *err)
         if (is_set(r->model, foreign[i]))
             return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: model with %s is not supported", r->where,
                            foreign[i]);
-    if (!json_is_object(json_object_get(r->model, "vocab")) ||
-        !json_is_array(json_object_get(r->model, "merges")))
+    if (!r->pieces || !r->merges)
         return qn_fail(err, QN_ERR_DATA, "%s: model needs an object 'vocab' and a list 'merges'",
                        r->where);
     return QN_OK;
@@ -63,20 +65,13 @@ static qn_status check_model(const reader *r, qn_error *err)
 static qn_status count_ids(const reader *r, uint64_t *out, qn_error *err)
 {
     int64_t last = -1;
-    const char *key;
-    json_t *id;
     size_t i;
     json_t *token;
-    json_object_foreach(json_object_get(r->model, "vocab"), key, id)
-    {
-        if (!json_is_integer(id) || json_integer_value(id) < 0)
-            return qn_fail(err, QN_ERR_DATA, "%s: the id of piece '%.64s' is no whole number",
-                           r->where, key);
-        if (json_integer_value(id) > last) last = json_integer_value(id);
-    }
+    for (i = 0; i < r->n_pieces; i++)
+        if (r->pieces[i].id > last) last = r->pieces[i].id;
     json_array_foreach(r->added, i, token)
     {
-        id = json_object_get(token, "id");
+        const json_t *id = json_object_get(token, "id");
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             !json_is_string(json_object_get(token, "content")))
             return qn_fail(err, QN_ERR_DATA, "%s: added token %zu needs an 'id' and a 'content'",
@@ -89,13 +84,13 @@ static qn_status count_ids(const reader *r, uint64_t *out, qn_error *err)
 
 static qn_status read_pieces(reader *r, qn_error *err)
 {
-    json_t *vocab = json_object_get(r->model, "vocab");
-    r->ids = qn_names_new(json_object_size(vocab));
+    r->ids = qn_names_new(r->n_pieces);
     if (!r->ids) return qn_fail_memory(err, "a vocabulary");
     const bool byte_fallback = flag(r->model, "byte_fallback");
-    for (void *at = json_object_iter(vocab); at; at = json_object_iter_next(vocab, at)) {
-        const uint32_t id = (uint32_t)json_integer_value(json_object_iter_value(at));
-        const qn_str text = qn_str_of(json_object_iter_key(at), json_object_iter_key_len(at));
+    for (size_t i = 0; i < r->n_pieces; i++) {
+        const uint32_t id = (uint32_t)r->pieces[i].id;
+        const qn_str text = r->pieces[i].text;
+        bool present;
         if (r->v->pieces[id].s)
             return qn_fail(err, QN_ERR_DATA, "%s: pieces '%.*s' and '%.*s' have the same id %u",
                            r->where, shown(r->v->pieces[id]), r->v->pieces[id].s, shown(text),
@@ -104,51 +99,26 @@ static qn_status read_pieces(reader *r, qn_error *err)
         const qn_status status =
             qn_vocab_set(r->v, id, text, byte ? QN_PIECE_BYTE : QN_PIECE_NORMAL, 0.0F, err);
         if (status) return status;
-        if (qn_names_add(r->ids, r->v->pieces[id], id, NULL))
+        if (qn_names_add(r->ids, r->v->pieces[id], id, &present))
             return qn_fail_memory(err, "a vocabulary");
+        if (present)
+            return qn_fail(err, QN_ERR_DATA, "%s: piece '%.*s' is there twice", r->where,
+                           shown(text), text.s);
     }
     return QN_OK;
 }
 
 /* ---- merges --------------------------------------------------------------------------- */
 
-/* "left right" (older files; a part holds no space) or ["left", "right"]. */
-static bool merge_parts(const json_t *merge, qn_str *left, qn_str *right)
-{
-    if (json_is_array(merge) && json_array_size(merge) == 2) {
-        const json_t *a = json_array_get(merge, 0), *b = json_array_get(merge, 1);
-        if (!json_is_string(a) || !json_is_string(b)) return false;
-        *left = string_of(a);
-        *right = string_of(b);
-        return true;
-    }
-    if (!json_is_string(merge)) return false;
-    const qn_str both = string_of(merge);
-    const char *space = memchr(both.s, ' ', both.n);
-    if (!space) return false;
-    const size_t n = (size_t)(space - both.s);
-    *left = qn_str_of(both.s, n);
-    *right = qn_str_of(space + 1, both.n - n - 1);
-    return true;
-}
-
 static qn_status read_merges(reader *r, qn_error *err)
 {
-    const json_t *merges = json_object_get(r->model, "merges");
     qn_vocab *v = r->v;
     qn_text joined = {0};
     qn_status status = QN_OK;
-    size_t i;
-    json_t *merge;
-    v->merges = qn_alloc(json_array_size(merges), sizeof *v->merges);
+    v->merges = qn_alloc(r->n_merges, sizeof *v->merges);
     if (!v->merges) return qn_fail_memory(err, "the merges");
-    json_array_foreach(merges, i, merge)
-    {
-        qn_str left, right;
-        if (!merge_parts(merge, &left, &right)) {
-            status = qn_fail(err, QN_ERR_DATA, "%s: merge %zu is no pair of pieces", r->where, i);
-            break;
-        }
+    for (size_t i = 0; i < r->n_merges; i++) {
+        const qn_str left = r->merges[i].left, right = r->merges[i].right;
         joined.n = 0;
         qn_text_add(&joined, left.s, left.n);
         qn_text_add(&joined, right.s, right.n);
@@ -260,9 +230,12 @@ static qn_status build(reader *r, uint64_t size, const char *pre, qn_error *err)
     return qn_vocab_finish(r->v, r->where, err);
 }
 
-static qn_status begin(reader *r, const json_t *root, const char *where, qn_error *err)
+static qn_status begin(reader *r, const qn_tokenizer_json *file, const char *where, qn_error *err)
 {
+    const json_t *root = qn_tokenizer_json_rest(file);
     r->where = where;
+    r->pieces = qn_tokenizer_json_pieces(file, &r->n_pieces);
+    r->merges = qn_tokenizer_json_merges(file, &r->n_merges);
     r->model = json_object_get(root, "model");
     r->added = json_object_get(root, "added_tokens");
     if (!json_is_object(r->model))
@@ -270,11 +243,11 @@ static qn_status begin(reader *r, const json_t *root, const char *where, qn_erro
     return qn_json_pipeline_read(&r->pipeline, root, where, err);
 }
 
-qn_status qn_vocab_from_json(qn_vocab **out, const json_t *root, const char *where, uint64_t size,
-                             const char *pre, qn_error *err)
+qn_status qn_vocab_from_json(qn_vocab **out, const qn_tokenizer_json *file, const char *where,
+                             uint64_t size, const char *pre, qn_error *err)
 {
     reader r = {0};
-    qn_status status = begin(&r, root, where, err);
+    qn_status status = begin(&r, file, where, err);
     if (!status) status = check_model(&r, err);
     if (!status) status = build(&r, size, pre, err);
     qn_names_free(r.ids);

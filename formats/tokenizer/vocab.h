@@ -8,11 +8,11 @@
 #ifndef QN_FORMATS_TOKENIZER_VOCAB_H
 #define QN_FORMATS_TOKENIZER_VOCAB_H
 
-#include <jansson.h>
 #include <stdint.h>
 
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
+#include "formats/tokenizer/json_file.h"
 #include "formats/tokenizer/pre.h"
 #include "formats/tokenizer/tokenizer.h"
 
@@ -151,15 +151,16 @@ qn_status qn_vocab_add_end(qn_vocab *v, uint64_t id, qn_error *err);
 /* The readers of single files, each behind qn_vocab_from_directory.  size 0:
  * as large as the file says, and at_least.  from_spm leaves qn_vocab_finish to the caller,
  * who has added tokens to join. */
-qn_status qn_vocab_from_json(qn_vocab **out, const json_t *root, const char *where, uint64_t size,
-                             const char *pre, qn_error *err);
+qn_status qn_vocab_from_json(qn_vocab **out, const qn_tokenizer_json *file, const char *where,
+                             uint64_t size, const char *pre, qn_error *err);
 qn_status qn_vocab_from_spm(qn_vocab **out, qn_str bytes, const char *where, uint64_t size,
                             uint64_t at_least, qn_error *err);
 
 /* The other files of a checkpoint; all but dir may be NULL. */
 typedef struct {
     const char *dir;
-    const json_t *tokenizer, *tokenizer_config, *config, *generation_config;
+    const json_t *tokenizer; /* without the vocabulary and the merges */
+    const json_t *tokenizer_config, *config, *generation_config;
 } qn_vocab_files;
 
 /* Added tokens beside a tokenizer.model; added is added_tokens.json or NULL. */
