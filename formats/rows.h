@@ -57,6 +57,17 @@ const qn_rows *qn_rows_view(qn_arena *a, const qn_reader *reader, const qn_tenso
 const qn_rows *qn_rows_permute(qn_arena *a, const qn_rows *below, uint64_t heads);
 const qn_rows *qn_rows_unpermute(qn_arena *a, const qn_rows *below, uint64_t heads);
 
+/* The rows of n >= 1 sources of equal shape, one behind the other: experts that
+ * a checkpoint has one by one.  parts lives as long as the arena.  The raw rows
+ * are there when all have them in one dtype. */
+const qn_rows *qn_rows_stack(qn_arena *a, const qn_rows *const *parts, uint64_t n);
+
+/* Of each of `groups` equal groups of rows `count` (>= 1), from `first` on,
+ * `step` apart: the halves of a fused matrix, in every expert.  The caller has
+ * checked that the groups have these rows. */
+const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups, uint64_t first,
+                              uint64_t step, uint64_t count);
+
 /* rows x columns float32 values held in memory (rope_freqs). The values are copied. */
 const qn_rows *qn_rows_values(qn_arena *a, const float *values, uint64_t rows, uint64_t columns);
 

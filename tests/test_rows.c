@@ -1,4 +1,5 @@
-/* Row sources: views, the permutation of q and k, values in memory. */
+/* Row sources: views, the permutation of q and k, stacks, selections, values in
+ * memory. */
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
@@ -143,6 +144,58 @@ START_TEST(unpermuting_undoes_permuting)
 }
 END_TEST
 
+START_TEST(stacked_rows_are_those_of_each_part)
+{
+    enum { N = 3 };
+    qn_reader *r = opened();
+    qn_arena *a = qn_arena_new();
+    const qn_rows *view = qn_rows_view(a, r, qn_reader_find(r, "w"));
+    const qn_rows *parts[N] = {view, qn_rows_permute(a, view, HEADS), view};
+    const qn_rows *s = qn_rows_stack(a, parts, N);
+    float across[2 * ROWS * COLUMNS];
+    ck_assert_uint_eq(s->rows, N * ROWS);
+    ck_assert_uint_eq(s->source_bytes, N * ROWS * COLUMNS * sizeof(float));
+    for (uint64_t i = 0; i < ROWS; i++) check_row(s, i, i);
+    check_row(s, ROWS + 1, GROUP / 2);
+    check_row(s, 2 * ROWS + 5, 5);
+    ck_assert_int_eq(s->decode(s, qn_kernels_best(), 4, 4 + 2 * ROWS, across, NULL), QN_OK);
+    ck_assert_float_eq(across[0], 400);
+    ck_assert_float_eq(across[(2 * ROWS - 4) * COLUMNS], 0);
+    ck_assert_float_eq(across[(2 * ROWS - 1) * COLUMNS], 300);
+    s->done(s, 1, 2 * ROWS + 1);
+    parts[1] = qn_rows_view(a, r, qn_reader_find(r, "h"));
+    s = qn_rows_stack(a, parts, N);
+    ck_assert(!s->raw && s->dtype == QN_F32); /* no type that all have */
+    qn_arena_free(a);
+    qn_reader_close(r);
+}
+END_TEST
+
+START_TEST(selected_rows_are_some_of_each_group)
+{
+    qn_reader *r = opened();
+    qn_arena *a = qn_arena_new();
+    const qn_rows *view = qn_rows_view(a, r, qn_reader_find(r, "w"));
+    const qn_rows *half = qn_rows_select(a, view, HEADS, GROUP / 2, 1, GROUP / 2);
+    const qn_rows *odd = qn_rows_select(a, view, HEADS, 1, 2, GROUP / 2);
+    float all[ROWS / 2 * COLUMNS];
+    ck_assert(half->rows == ROWS / 2 && odd->rows == ROWS / 2);
+    for (uint64_t head = 0, row = 0; head < HEADS; head++)
+        for (uint64_t j = 0; j < GROUP / 2; j++, row++) {
+            check_row(half, row, head * GROUP + GROUP / 2 + j);
+            check_row(odd, row, head * GROUP + 2 * j + 1);
+        }
+    ck_assert_int_eq(half->decode(half, qn_kernels_best(), 1, ROWS / 2, all, NULL), QN_OK);
+    ck_assert_float_eq(all[0], 100 * (GROUP / 2 + 1));
+    ck_assert_float_eq(all[3 * COLUMNS], 100 * (GROUP + GROUP / 2));
+    half->done(half, 1, ROWS / 2);
+    odd->done(odd, 1, ROWS / 2);
+    check_row(odd, 3, 7);
+    qn_arena_free(a);
+    qn_reader_close(r);
+}
+END_TEST
+
 START_TEST(values_are_copied)
 {
     float values[2 * COLUMNS];
@@ -186,6 +239,8 @@ int main(void)
     tcase_add_test(t, a_view_of_several_rows_equals_its_rows_one_by_one);
     tcase_add_test(t, permuted_rows_are_the_reference_converters);
     tcase_add_test(t, unpermuting_undoes_permuting);
+    tcase_add_test(t, stacked_rows_are_those_of_each_part);
+    tcase_add_test(t, selected_rows_are_some_of_each_group);
     tcase_add_test(t, values_are_copied);
     tcase_add_test(t, no_rows_are_no_trouble);
     return qn_test_run_suite(s);

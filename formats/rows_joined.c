@@ -1,0 +1,131 @@
+/* Rows of several sources in a row, and some rows of each group of a source:
+ * what stacked experts and fused matrices are made of, without a copy. */
+#include "formats/base/sizes.h"
+#include "formats/rows.h"
+
+/* ---- stacked ----------------------------------------------------------------------- */
+
+/* Source i has rows i * number .. (i + 1) * number. */
+static const qn_rows *part_of(const qn_rows *s, uint64_t r)
+{
+    return ((const qn_rows *const *)s->state)[r / s->number];
+}
+
+static qn_status stack_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
+                              float *out, qn_error *err)
+{
+    while (r0 < r1) {
+        const qn_rows *part = part_of(s, r0);
+        const uint64_t first = r0 % s->number, n = qn_min_u64(s->number - first, r1 - r0);
+        const qn_status status = part->decode(part, k, first, first + n, out, err);
+        if (status) return status;
+        out += n * s->columns;
+        r0 += n;
+    }
+    return QN_OK;
+}
+
+static const void *stack_raw(const qn_rows *s, uint64_t r)
+{
+    const qn_rows *part = part_of(s, r);
+    return part->raw(part, r % s->number);
+}
+
+static void stack_done(const qn_rows *s, uint64_t r0, uint64_t r1)
+{
+    while (r0 < r1) {
+        const qn_rows *part = part_of(s, r0);
+        const uint64_t first = r0 % s->number, n = qn_min_u64(s->number - first, r1 - r0);
+        part->done(part, first, first + n);
+        r0 += n;
+    }
+}
+
+const qn_rows *qn_rows_stack(qn_arena *a, const qn_rows *const *parts, uint64_t n)
+{
+    qn_rows *s = qn_arena_alloc(a, 1, sizeof *s);
+    if (!s) return NULL;
+    *s = (qn_rows){
+        .dtype = parts[0]->dtype,
+        .columns = parts[0]->columns,
+        .decode = stack_decode,
+        .raw = stack_raw,
+        .done = stack_done,
+        .below = parts[0],
+        .state = parts,
+        .number = parts[0]->rows,
+    };
+    for (uint64_t i = 0; i < n; i++) {
+        s->rows += parts[i]->rows;
+        s->source_bytes += parts[i]->source_bytes;
+        if (parts[i]->dtype != s->dtype || !parts[i]->raw) s->raw = NULL;
+    }
+    if (!s->raw) s->dtype = QN_F32;
+    return s;
+}
+
+/* ---- some rows of each group --------------------------------------------------------- */
+
+typedef struct {
+    uint64_t group; /* rows of a group below */
+    uint64_t first, step;
+} selection;
+
+/* The row below that is row r; number: rows taken of each group. */
+static uint64_t selected(const qn_rows *s, uint64_t r)
+{
+    const selection *w = s->state;
+    return r / s->number * w->group + w->first + r % s->number * w->step;
+}
+
+static qn_status select_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
+                               float *out, qn_error *err)
+{
+    const selection *w = s->state;
+    while (r0 < r1) {
+        const uint64_t left = qn_min_u64(s->number - r0 % s->number, r1 - r0);
+        const uint64_t n = w->step == 1 ? left : 1, from = selected(s, r0);
+        const qn_status status = s->below->decode(s->below, k, from, from + n, out, err);
+        if (status) return status;
+        out += n * s->columns;
+        r0 += n;
+    }
+    return QN_OK;
+}
+
+static const void *select_raw(const qn_rows *s, uint64_t r)
+{
+    return s->below->raw(s->below, selected(s, r));
+}
+
+/* Pages of rows between them go, too; whoever wants those reads them again. */
+static void select_done(const qn_rows *s, uint64_t r0, uint64_t r1)
+{
+    while (r0 < r1) {
+        const uint64_t n = qn_min_u64(s->number - r0 % s->number, r1 - r0);
+        s->below->done(s->below, selected(s, r0), selected(s, r0 + n - 1) + 1);
+        r0 += n;
+    }
+}
+
+const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups, uint64_t first,
+                              uint64_t step, uint64_t count)
+{
+    qn_rows *s = qn_arena_alloc(a, 1, sizeof *s);
+    selection *w = qn_arena_alloc(a, 1, sizeof *w);
+    if (!s || !w) return NULL;
+    *w = (selection){.group = below->rows / groups, .first = first, .step = step};
+    *s = (qn_rows){
+        .dtype = below->dtype,
+        .rows = groups * count,
+        .columns = below->columns,
+        .source_bytes = below->rows ? below->source_bytes / below->rows * groups * count : 0,
+        .decode = select_decode,
+        .raw = below->raw ? select_raw : NULL,
+        .done = select_done,
+        .below = below,
+        .state = w,
+        .number = count,
+    };
+    return s;
+}
