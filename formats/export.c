@@ -13,14 +13,14 @@ static qn_status export_tensor(qn_model *m, const qn_model_tensor *t, qn_model_t
                                qn_error *err)
 {
     char name[160];
-    uint64_t layer;
+    qn_place place;
     *out = *t;
     out->stays_f32 = false;
     if (!m->family) return QN_OK;
-    const qn_role *role = qn_family_role(m->family, t->name, true, &layer);
+    const qn_role *role = qn_family_role(m->family, t->name, true, NULL, &place);
     out->name = NULL;
     if (!role || !role->checkpoint) return QN_OK; /* opening has refused unknown ones */
-    qn_role_name(role->checkpoint, layer, name, sizeof name);
+    qn_role_name(role->checkpoint, place, name, sizeof name);
     out->name = qn_arena_strndup(m->arena, name, strlen(name));
     if (!out->name) return qn_fail_memory(err, "the list of tensors");
     return qn_model_transform(m, role, t->rank, t->rows, true, &out->rows, err);

@@ -1,5 +1,6 @@
 #include "formats/general_keys.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,14 +128,18 @@ static qn_status set_text(qn_metadata *m, const char *key, const char *s, qn_err
 
 qn_status qn_general_keys(const qn_general_source *source, qn_metadata *m, qn_error *err)
 {
-    char label[32];
+    char label[64], size[32];
     qn_gguf_name name;
     qn_status status;
     qn_arena *a = qn_arena_new();
     if (!a) return qn_fail_memory(err, "the model's name");
     if ((status = find_name(a, source, &name, err))) goto out;
     if (!name.size_label && source->parameters) {
-        qn_gguf_size_label(source->parameters, label);
+        const int n = source->experts ? snprintf(label, sizeof label, "%llux",
+                                                 (unsigned long long)source->experts)
+                                      : 0;
+        qn_gguf_size_label(source->experts ? source->of_one_expert : source->parameters, size);
+        snprintf(label + n, sizeof label - (size_t)n, "%s", size);
         name.size_label = label;
     }
     (void)((status = read_sampling(source->dir, m, err)) ||

@@ -16,6 +16,7 @@ typedef struct {
     const char *model_name; /* overrides general.name; NULL: not given */
     const json_t *config;   /* config.json, for _name_or_path; NULL: none */
     uint64_t parameters;
+    uint64_t experts, of_one_expert; /* parameters if there were one expert, not so many */
 } qn_general_source;
 
 /* Appends general.sampling.*, name, version, organization, finetune, basename

@@ -63,7 +63,7 @@ void qn_hf_config_close(qn_hf_config *c)
 
 qn_status qn_hf_config_family(const qn_hf_config *c, const qn_family **out, qn_error *err)
 {
-    char known[256];
+    char known[512];
     const json_t *classes = json_object_get(c->root, "architectures");
     const char *class = json_string_value(json_array_get(classes, 0));
     const char *type = json_string_value(json_object_get(c->root, "model_type"));
@@ -291,7 +291,8 @@ static qn_status check_condition(const qn_hf_config *c, const qn_condition *k, q
     if (k->text) {
         const char *s = json_string_value(v);
         if (s && is_one_of(s, k->text)) return QN_OK;
-    } else if ((json_is_number(v) && json_number_value(v) == k->number) ||
+    } else if ((json_is_array(v) && !json_array_size(v) && k->number == 0) ||
+               (json_is_number(v) && json_number_value(v) == k->number) ||
                (json_is_boolean(v) && json_boolean_value(v) == (k->number != 0))) {
         return QN_OK;
     }

@@ -219,6 +219,22 @@ static qn_status complete_layers(qn_hparams *h, const char *where, qn_error *err
     return settle_head_sizes(h, where, err);
 }
 
+static qn_status check_experts(qn_hparams *h, const char *where, qn_error *err)
+{
+    if (h->n_experts > QN_MAX_EXPERTS)
+        return qn_fail(err, QN_ERR_DATA, "%s: %llu experts, more than %d", where,
+                       (unsigned long long)h->n_experts, QN_MAX_EXPERTS);
+    if (h->shared_feed_forward > most)
+        return qn_fail(err, QN_ERR_DATA, "%s: the shared expert's width is %llu, not 0 to %llu",
+                       where, (unsigned long long)h->shared_feed_forward, (unsigned long long)most);
+    if (!h->n_experts) return QN_OK;
+    if (h->n_experts_used < 1 || h->n_experts_used > h->n_experts)
+        return qn_fail(err, QN_ERR_DATA, "%s: a token uses %llu of %llu experts", where,
+                       (unsigned long long)h->n_experts_used, (unsigned long long)h->n_experts);
+    if (!h->expert_feed_forward) h->expert_feed_forward = h->feed_forward;
+    return check_size(h->expert_feed_forward, "an expert's width", where, err);
+}
+
 double qn_hparams_usual_scale(const qn_hparams *h)
 {
     const uint64_t size =
@@ -248,7 +264,8 @@ qn_status qn_hparams_complete(qn_hparams *h, const char *where, qn_error *err)
 {
     qn_status status;
     if ((status = complete_layers(h, where, err)) || (status = complete_sizes(h, where, err)) ||
-        (status = complete_rope(h, where, err)) || (status = check_scales(h, where, err)))
+        (status = complete_rope(h, where, err)) || (status = check_scales(h, where, err)) ||
+        (status = check_experts(h, where, err)))
         return status;
     for (uint64_t i = 0; i < h->n_layers; i++)
         if ((status = check_layer(h, i, where, err))) return status;

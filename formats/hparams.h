@@ -34,6 +34,8 @@ typedef struct {
     uint32_t of[QN_MAX_LAYERS];
 } qn_layer_counts;
 
+#define QN_MAX_EXPERTS 4096
+
 typedef struct {
     uint64_t n_vocab, n_ctx_train, n_layers;
     uint64_t hidden;       /* embedding length */
@@ -66,6 +68,14 @@ typedef struct {
     /* config.json's per_layer_config as read; complete() gives it to the two
      * kinds of layers. */
     qn_layer_counts head_dim_of;
+
+    /* Mixture of experts: each token passes the n_experts_used experts that a
+     * router likes best. */
+    uint64_t n_experts;           /* 0: none */
+    uint64_t n_experts_used;      /* of each token */
+    uint64_t expert_feed_forward; /* width of one */
+    uint64_t shared_feed_forward; /* width of the one that all tokens pass; 0: none */
+    bool expert_norm;             /* the used experts' weights are made to add up to 1 */
 
     qn_activation activation;
     double embedding_scale;      /* the residual stream begins with embedding * this; 0: as it is */

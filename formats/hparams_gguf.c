@@ -119,6 +119,12 @@ static bool slides_by(const qn_hparams *h, uint64_t period)
     return true;
 }
 
+static double value_of(const qn_parameter *p, const qn_hparams *h)
+{
+    if (p->kind == QN_FIELD_REAL) return qn_parameter_real(p, h);
+    return p->kind == QN_FIELD_FLAG ? qn_parameter_flag(p, h) : (double)qn_parameter_count(p, h);
+}
+
 static bool is_written(const qn_parameter *p, const qn_hparams *h)
 {
     const bool yarn = h->rope_scaling == QN_ROPE_YARN;
@@ -128,9 +134,8 @@ static bool is_written(const qn_parameter *p, const qn_hparams *h)
     case QN_WRITE_SCALED: return yarn || h->rope_scaling == QN_ROPE_LINEAR;
     case QN_WRITE_YARN: return yarn;
     case QN_WRITE_YARN_SET: return yarn && qn_parameter_real(p, h) != 0;
-    case QN_WRITE_SET:
-        return p->kind == QN_FIELD_REAL ? qn_parameter_real(p, h) != 0
-                                        : qn_parameter_count(p, h) != 0;
+    case QN_WRITE_SET: return value_of(p, h) != 0;
+    case QN_WRITE_UNUSUAL: return value_of(p, h) != p->gguf_else;
     case QN_WRITE_SLIDING: return any_slides(h);
     case QN_WRITE_UNUSUAL_SLIDES: return any_slides(h) && !slides_by(h, (uint64_t)p->gguf_else);
     case QN_WRITE_UNUSUAL_SCALE:
@@ -194,6 +199,8 @@ static bool is_listed(const qn_family *f, const qn_parameter *p)
 static bool is_missed(const qn_parameter *p, const qn_hparams *h)
 {
     if (!p->gguf[0] || !is_written(p, h)) return false;
+    if (p->field == offsetof(qn_hparams, head_dim) || p->field == offsetof(qn_hparams, value_dim))
+        return qn_parameter_count(p, h) * h->n_heads != h->hidden;
     return p->kind == QN_FIELD_REAL && qn_parameter_real(p, h) != p->gguf_else;
 }
 

@@ -9,7 +9,7 @@
 
 static qn_status check_family(const qn_model_options *options, qn_error *err)
 {
-    char known[256];
+    char known[512];
     const char *name = options->family;
     if (!name || !strcmp(name, "generic") || qn_family_by_name(name)) return QN_OK;
     return qn_fail(err, QN_ERR_ARGUMENT, "no family is called \"%s\"; there are %s", name,
@@ -98,13 +98,13 @@ qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, uint64_t 
 {
     char has[96], wants[96], words[96];
     uint64_t dims[QN_ROLE_RANK];
-    const unsigned rank = qn_role_shape(role, &m->hparams, layer, dims);
+    const unsigned rank = qn_role_shape(role, &m->hparams, layer, m->from_gguf, dims);
     if (t->rank == rank && !memcmp(t->dims, dims, rank * sizeof *dims)) return QN_OK;
     return qn_fail(err, QN_ERR_DATA, "%s: \"%s\": shape %s, but %s says %s (%s)",
                    m->reader->files[t->file].path, t->name,
                    qn_shape_text(t->dims, t->rank, has, sizeof has), source,
                    qn_shape_text(dims, rank, wants, sizeof wants),
-                   qn_role_shape_words(role, words, sizeof words));
+                   qn_role_shape_words(role, m->from_gguf, words, sizeof words));
 }
 
 /* Writes what the transform makes of a row of n elements. */
@@ -168,6 +168,18 @@ static qn_status permute(qn_model *m, uint64_t heads, unsigned rank, const qn_ro
     return QN_OK;
 }
 
+/* groups: experts, or 1.  A role that is half of a tensor has half of its rows. */
+static qn_status halve(qn_model *m, uint64_t groups, bool second, const qn_rows *below, bool undo,
+                       const qn_rows **out, qn_error *err)
+{
+    const uint64_t half = below->rows / groups / 2;
+    if (undo)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: halves of fused matrices are not joined again",
+                       m->path);
+    *out = qn_rows_select(m->arena, below, groups, second ? half : 0, 1, half);
+    return QN_OK;
+}
+
 qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, const qn_rows *below,
                              bool undo, const qn_rows **out, qn_error *err)
 {
@@ -177,6 +189,10 @@ qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, co
     case QN_PERMUTE_Q: return permute(m, m->hparams.n_heads, rank, below, undo, out, err);
     case QN_PERMUTE_K: return permute(m, m->hparams.n_kv_heads, rank, below, undo, out, err);
     case QN_PLUS_ONE: return make_vector(m, below, undo ? subtract_one : add_one, 0, out, err);
+    case QN_FIRST_HALF:
+    case QN_SECOND_HALF:
+        return halve(m, rank > 2 ? m->hparams.n_experts : 1, role->transform == QN_SECOND_HALF,
+                     below, undo, out, err);
     case QN_AS_IS:
     case QN_ROPE_DIVISORS: break;
     }

@@ -30,6 +30,21 @@ qn_status qn_model_check_shape(const qn_model *m, const qn_role *role, uint64_t 
 qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, const qn_rows *below,
                              bool undo, const qn_rows **out, qn_error *err);
 
+/* Experts that a checkpoint has one by one are gathered, and a layer's become
+ * tensors of the model when all of them are there, as the converter does it.
+ * Lives in m's arena. */
+typedef struct qn_stacks qn_stacks;
+qn_status qn_stacks_new(qn_model *m, qn_stacks **out, qn_error *err);
+
+/* t plays a stacked role in that place, and has its shape. */
+qn_status qn_stacks_add(qn_stacks *s, qn_model *m, const qn_role *role, qn_place place,
+                        const qn_tensor *t, qn_error *err);
+
+/* The first expert of a layer without a tensor for the role; n_experts when all
+ * have one. */
+uint64_t qn_stacks_missing(const qn_stacks *s, const qn_model *m, const qn_role *role,
+                           uint64_t layer);
+
 /* A line kept in the arena; "out of memory" when there is none for it. */
 const char *qn_model_note(qn_model *m, const char *line);
 

@@ -14,21 +14,21 @@
 
 typedef struct {
     const qn_tensor *tensor;
-} place;
+} ordered;
 
 static int by_file_and_name(const void *left, const void *right)
 {
-    const qn_tensor *a = ((const place *)left)->tensor, *b = ((const place *)right)->tensor;
+    const qn_tensor *a = ((const ordered *)left)->tensor, *b = ((const ordered *)right)->tensor;
     if (a->file != b->file) return a->file < b->file ? -1 : 1;
     return strcmp(a->name, b->name);
 }
 
 /* Files by name, in each the tensors by name (gguf-py SafetensorsLocal):
  * layers 0, 1, 10, 2.  In the arena. */
-static const place *converter_order(const qn_model *m)
+static const ordered *converter_order(const qn_model *m)
 {
     const qn_reader *r = m->reader;
-    place *order = qn_arena_alloc(m->arena, r->n_tensors, sizeof *order);
+    ordered *order = qn_arena_alloc(m->arena, r->n_tensors, sizeof *order);
     if (!order) return NULL;
     for (size_t i = 0; i < r->n_tensors; i++) order[i].tensor = &r->tensors[i];
     qsort(order, r->n_tensors, sizeof *order, by_file_and_name);
@@ -51,25 +51,50 @@ static qn_status add_divisors(qn_model *m, const qn_role *role, qn_error *err)
 
 static qn_status add_computed(qn_model *m, qn_error *err)
 {
-    qn_status status = QN_OK;
-    for (size_t i = 0; i < m->family->n_roles && !status; i++)
-        if (m->family->roles[i].transform == QN_ROPE_DIVISORS &&
-            (m->hparams.rope_scaling == QN_ROPE_LLAMA3 ||
-             m->hparams.rope_scaling == QN_ROPE_PROPORTIONAL))
-            status = add_divisors(m, &m->family->roles[i], err);
-    return status;
+    const qn_rope_scaling scaling = m->hparams.rope_scaling;
+    if (scaling != QN_ROPE_LLAMA3 && scaling != QN_ROPE_PROPORTIONAL) return QN_OK;
+    for (size_t i = 0; i < m->family->n_roles; i++)
+        if (m->family->roles[i].transform == QN_ROPE_DIVISORS)
+            return add_divisors(m, &m->family->roles[i], err);
+    return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: rope scaling \"%s\" in a %s model", m->path,
+                   qn_rope_scaling_name(scaling), m->family->name);
 }
 
-static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
+/* One of the roles that t plays. */
+static qn_status add_role(qn_model *m, qn_stacks *stacks, const qn_role *role, qn_place place,
+                          const qn_tensor *t, qn_error *err)
 {
     char name[160];
-    uint64_t layer;
     const qn_rows *rows;
     qn_status status;
-    const char *file = m->reader->files[t->file].path;
-    const qn_role *role = qn_family_role(m->family, t->name, false, &layer);
-    const bool known =
-        role && layer < m->hparams.n_layers && qn_role_allowed(role, &m->hparams, layer);
+    if ((status = qn_model_check_shape(m, role, place.layer, t, "config.json", err))) return status;
+    if (!qn_dtype_facts(t->dtype)->is_float)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, not real numbers",
+                       m->reader->files[t->file].path, t->name, qn_dtype_facts(t->dtype)->name);
+    if (qn_role_is_stacked(role)) return qn_stacks_add(stacks, m, role, place, t, err);
+    if ((status = qn_model_transform(m, role, t->rank, qn_rows_view(m->arena, m->reader, t), false,
+                                     &rows, err)))
+        return status;
+    qn_role_name(role->gguf, place, name, sizeof name);
+    qn_model_tensor mine =
+        qn_model_tensor_of(t, qn_arena_strndup(m->arena, name, strlen(name)), rows);
+    mine.rank = qn_role_shape(role, &m->hparams, place.layer, true, mine.dims);
+    return qn_model_add(m, &mine, err);
+}
+
+static bool has_place(const qn_model *m, const qn_role *role, qn_place place)
+{
+    return role && place.layer < m->hparams.n_layers &&
+           qn_role_allowed(role, &m->hparams, place.layer) &&
+           (!qn_role_is_stacked(role) || place.expert < m->hparams.n_experts);
+}
+
+static qn_status add_known(qn_model *m, qn_stacks *stacks, const qn_tensor *t, qn_error *err)
+{
+    qn_place place;
+    qn_status status = QN_OK;
+    const qn_role *role = qn_family_role(m->family, t->name, false, NULL, &place);
+    const bool known = has_place(m, role, place);
     if (!known && qn_family_is_tower(m->family, t->name)) {
         m->n_towers++;
         return QN_OK;
@@ -79,18 +104,12 @@ static qn_status add_known(qn_model *m, const qn_tensor *t, qn_error *err)
         return qn_fail(err, QN_ERR_DATA,
                        "%s: \"%s\" has no place in a %s model of %llu layers as config.json "
                        "describes it",
-                       file, t->name, m->family->name, (unsigned long long)m->hparams.n_layers);
-    if ((status = qn_model_check_shape(m, role, layer, t, "config.json", err))) return status;
-    if (!qn_dtype_facts(t->dtype)->is_float)
-        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, not real numbers", file, t->name,
-                       qn_dtype_facts(t->dtype)->name);
-    if ((status = qn_model_transform(m, role, t->rank, qn_rows_view(m->arena, m->reader, t), false,
-                                     &rows, err)))
-        return status;
-    qn_role_name(role->gguf, layer, name, sizeof name);
-    const qn_model_tensor mine =
-        qn_model_tensor_of(t, qn_arena_strndup(m->arena, name, strlen(name)), rows);
-    return qn_model_add(m, &mine, err);
+                       m->reader->files[t->file].path, t->name, m->family->name,
+                       (unsigned long long)m->hparams.n_layers);
+    for (; role && !status; role = qn_family_role(m->family, t->name, false, role, &place))
+        if (qn_role_allowed(role, &m->hparams, place.layer))
+            status = add_role(m, stacks, role, place, t, err);
+    return status;
 }
 
 /* The prefix that this checkpoint has in the place of name's beginning; NULL:
@@ -106,7 +125,25 @@ static const qn_prefix *prefix_in_use(const qn_model *m, const char *name)
     return NULL;
 }
 
-static qn_status check_complete(const qn_model *m, qn_error *err)
+static qn_status missing(const qn_model *m, const qn_stacks *stacks, const qn_role *role,
+                         uint64_t layer, qn_error *err)
+{
+    char name[160];
+    qn_place place = {.layer = layer};
+    if (qn_role_is_stacked(role)) {
+        const uint64_t expert = qn_stacks_missing(stacks, m, role, layer);
+        if (expert == m->hparams.n_experts) return QN_OK; /* another role's lacks one */
+        place.expert = expert;
+    }
+    qn_role_name(role->checkpoint, place, name, sizeof name);
+    const qn_prefix *p = prefix_in_use(m, name);
+    return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s%s\" is missing%s", m->path, p ? p->from : "",
+                   name + (p ? strlen(p->to) : 0),
+                   role->need == QN_IF_UNTIED ? ", and config.json does not say tie_word_embeddings"
+                                              : "");
+}
+
+static qn_status check_complete(const qn_model *m, const qn_stacks *stacks, qn_error *err)
 {
     char name[160];
     const qn_family *f = m->family;
@@ -115,47 +152,48 @@ static qn_status check_complete(const qn_model *m, qn_error *err)
             const qn_role *role = &f->roles[i];
             if (!role->checkpoint || !qn_role_needed(role, &m->hparams, layer)) continue;
             if (layer && !qn_role_is_layered(role)) continue;
-            if (qn_model_find(m, qn_role_name(role->gguf, layer, name, sizeof name))) continue;
-            qn_role_name(role->checkpoint, layer, name, sizeof name);
-            const qn_prefix *p = prefix_in_use(m, name);
-            return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s%s\" is missing%s", m->path,
-                           p ? p->from : "", name + (p ? strlen(p->to) : 0),
-                           role->need == QN_IF_UNTIED
-                               ? ", and config.json does not say tie_word_embeddings"
-                               : "");
+            qn_role_name(role->gguf, (qn_place){.layer = layer}, name, sizeof name);
+            if (qn_model_find(m, name)) continue;
+            const qn_status status = missing(m, stacks, role, layer, err);
+            if (status) return status;
         }
     return QN_OK;
 }
 
 static qn_status add_tensors(qn_model *m, qn_error *err)
 {
-    const place *order = converter_order(m);
-    qn_status status = qn_model_reserve(m, m->reader->n_tensors + 1, err);
-    if (status) return status;
+    const ordered *order = converter_order(m);
+    qn_stacks *stacks;
+    qn_status status = qn_model_reserve(m, 2 * m->reader->n_tensors + 3, err);
+    if (status || (status = qn_stacks_new(m, &stacks, err))) return status;
     if (!order) return qn_fail_memory(err, "the list of tensors");
     if (m->family) status = add_computed(m, err);
     for (size_t i = 0; i < m->reader->n_tensors && !status; i++) {
         const qn_tensor *t = order[i].tensor;
         if (m->family) {
-            status = add_known(m, t, err);
+            status = add_known(m, stacks, t, err);
         } else {
             const qn_model_tensor mine =
                 qn_model_tensor_of(t, t->name, qn_rows_view(m->arena, m->reader, t));
             status = qn_model_add(m, &mine, err);
         }
     }
-    if (!status && m->family) status = check_complete(m, err);
+    if (!status && m->family) status = check_complete(m, stacks, err);
     return status;
 }
 
 /* ---- metadata ------------------------------------------------------------------------------------ */
 
-/* All of a model's tensors, the computed ones too: what the converter counts. */
-static uint64_t parameters(const qn_model *m)
+/* All of a model's tensors, the computed ones too: what the converter counts.
+ * one_expert: of a stack one expert alone. */
+static uint64_t parameters(const qn_model *m, bool one_expert)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < m->n_tensors; i++)
-        n += m->tensors[i].rows->rows * m->tensors[i].rows->columns;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const qn_model_tensor *t = &m->tensors[i];
+        const bool experts = one_expert && t->rank >= 2 && strstr(t->name, "_exps.");
+        n += t->rows->rows * t->rows->columns / (experts ? t->dims[0] : 1);
+    }
     return n;
 }
 
@@ -256,7 +294,9 @@ qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options,
         .id = qn_directory_name(m->arena, dir),
         .model_name = options->model_name,
         .config = config && !generic ? config->root : NULL,
-        .parameters = parameters(m),
+        .parameters = parameters(m, false),
+        .of_one_expert = parameters(m, true),
+        .experts = m->hparams.n_experts,
     };
     status = source.id ? make_metadata(m, &source, err) : qn_fail_memory(err, "the model's name");
 out:

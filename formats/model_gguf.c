@@ -38,7 +38,7 @@ static bool any_of(const qn_reader *r, const qn_family *f, qn_need need)
     char name[160];
     for (size_t i = 0; i < f->n_roles; i++)
         if (f->roles[i].need == need &&
-            qn_reader_find(r, qn_role_name(f->roles[i].gguf, 0, name, sizeof name)))
+            qn_reader_find(r, qn_role_name(f->roles[i].gguf, (qn_place){0}, name, sizeof name)))
             return true;
     return false;
 }
@@ -79,13 +79,13 @@ static qn_status check_known(const qn_model *m, const qn_family *f, qn_error *er
 {
     for (size_t i = 0; i < m->reader->n_tensors; i++) {
         const qn_tensor *t = &m->reader->tensors[i];
-        uint64_t layer;
-        const qn_role *role = qn_family_role(f, t->name, true, &layer);
-        if (!role || layer >= m->hparams.n_layers)
+        qn_place place;
+        const qn_role *role = qn_family_role(f, t->name, true, NULL, &place);
+        if (!role || place.layer >= m->hparams.n_layers)
             return qn_fail(err, QN_ERR_UNSUPPORTED,
                            "%s: \"%s\" has no place in a %s model of %llu layers", m->path, t->name,
                            f->name, (unsigned long long)m->hparams.n_layers);
-        const qn_status status = qn_model_check_shape(m, role, layer, t, "the metadata", err);
+        const qn_status status = qn_model_check_shape(m, role, place.layer, t, "the metadata", err);
         if (status) return status;
     }
     return QN_OK;
@@ -101,7 +101,8 @@ static qn_status check_complete(const qn_model *m, const qn_family *f, qn_error 
             if (role->need == QN_IF_ATTENTION_BIAS || role->need == QN_IF_MLP_BIAS ||
                 !qn_role_needed(role, &m->hparams, layer) || (layer && !qn_role_is_layered(role)))
                 continue;
-            if (!qn_reader_find(m->reader, qn_role_name(role->gguf, layer, name, sizeof name)))
+            qn_role_name(role->gguf, (qn_place){.layer = layer}, name, sizeof name);
+            if (!qn_reader_find(m->reader, name))
                 return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s\" is missing", m->path, name);
         }
     return QN_OK;
@@ -127,8 +128,9 @@ static bool lacks_values(const qn_model *m, const qn_family *f)
             if (f->roles[i].need == QN_IF_OWN_VALUES &&
                 qn_role_needed(&f->roles[i], &m->hparams, layer) &&
                 !qn_hparams_layer(&m->hparams, layer).slides &&
-                !qn_reader_find(m->reader,
-                                qn_role_name(f->roles[i].gguf, layer, name, sizeof name)))
+                !qn_reader_find(
+                    m->reader,
+                    qn_role_name(f->roles[i].gguf, (qn_place){.layer = layer}, name, sizeof name)))
                 return true;
     return false;
 }
@@ -140,8 +142,8 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
     qn_status status;
     for (size_t i = 0; i < f->n_roles; i++) {
         if (f->roles[i].shape[0] != QN_VOCAB) continue;
-        const qn_tensor *t =
-            qn_reader_find(m->reader, qn_role_name(f->roles[i].gguf, 0, name, sizeof name));
+        const qn_tensor *t = qn_reader_find(
+            m->reader, qn_role_name(f->roles[i].gguf, (qn_place){0}, name, sizeof name));
         if (t && t->rank) rows = t->dims[0];
         m->hparams.tied =
             (f->roles[i].need == QN_IF_UNTIED || f->roles[i].need == QN_ONLY_UNTIED) && !t;
@@ -165,7 +167,7 @@ static qn_status find_family(qn_model *m, const qn_model_options *options, qn_er
 {
     qn_error why = {0};
     const qn_family *f = options->family ? qn_family_by_name(options->family)
-                                         : qn_family_by_architecture(m->architecture);
+                                         : qn_family_of_gguf(m->architecture, m->metadata);
     if (m->generic) {
         m->not_runnable = "opened as generic: no family's forward pass applies";
         return QN_OK;

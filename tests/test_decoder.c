@@ -171,7 +171,7 @@ END_TEST
 /* ---- shapes that no golden model has ---------------------------------------------------- */
 
 /* Biases, untied head, head sizes that fill no panel or more than one, values
- * wider than keys, partly rotated heads, many queries to a key. */
+ * wider than keys, partly rotated heads, many queries to a key, experts. */
 static const qn_hparams odd_shapes[] = {
     {.n_vocab = 100,
      .n_ctx_train = 64,
@@ -227,6 +227,39 @@ static const qn_hparams odd_shapes[] = {
      .rope_theta = 10000,
      .tied = true,
      .mlp_bias = true},
+    {.n_vocab = 50,
+     .n_ctx_train = 64,
+     .n_layers = 2,
+     .hidden = 48,
+     .feed_forward = 1,
+     .n_heads = 3,
+     .n_kv_heads = 3,
+     .head_dim = 16,
+     .value_dim = 16,
+     .rms_eps = 1e-5,
+     .rope_dims = 16,
+     .rope_theta = 10000,
+     .n_experts = 7,
+     .n_experts_used = 3,
+     .expert_feed_forward = 40,
+     .shared_feed_forward = 56},
+    {.n_vocab = 50,
+     .n_ctx_train = 64,
+     .n_layers = 2,
+     .hidden = 64,
+     .feed_forward = 1,
+     .n_heads = 2,
+     .n_kv_heads = 1,
+     .head_dim = 32,
+     .value_dim = 32,
+     .rms_eps = 1e-5,
+     .rope_dims = 32,
+     .rope_theta = 10000,
+     .tied = true,
+     .n_experts = 4,
+     .n_experts_used = 4,
+     .expert_feed_forward = 96,
+     .expert_norm = true},
 };
 
 /* The two differ by float32's roundings: below 1e-5 of logits of size 1. */

@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <stdio.h>
 
+#include "formats/base/sizes.h"
 #include "validate/rope.h"
 #include "validate/weights.h"
 
@@ -20,17 +21,26 @@ static qn_status find(const qn_decoder *d, const char *name, uint64_t rows, uint
     return QN_OK;
 }
 
+/* All of a small tensor, decoded. */
+static qn_status find_values(const qn_decoder *d, const char *name, uint64_t n_rows, uint64_t n,
+                             const float **out, qn_error *err)
+{
+    const qn_rows *rows;
+    uint64_t all;
+    qn_status status = find(d, name, n_rows, n, &rows, err);
+    if (status) return status;
+    float *values =
+        qn_mul_u64(n_rows, n, &all) ? qn_arena_alloc(d->arena, (size_t)all, sizeof *values) : NULL;
+    if (!values) return qn_fail_memory(err, name);
+    if ((status = rows->decode(rows, d->k, 0, n_rows, values, err))) return status;
+    *out = values;
+    return QN_OK;
+}
+
 static qn_status find_vector(const qn_decoder *d, const char *name, uint64_t n, const float **out,
                              qn_error *err)
 {
-    const qn_rows *rows;
-    qn_status status = find(d, name, 1, n, &rows, err);
-    if (status) return status;
-    float *values = qn_arena_alloc(d->arena, (size_t)n, sizeof *values);
-    if (!values) return qn_fail_memory(err, name);
-    if ((status = rows->decode(rows, d->k, 0, 1, values, err))) return status;
-    *out = values;
-    return QN_OK;
+    return find_values(d, name, 1, n, out, err);
 }
 
 /* Reads a row, so that what cannot be decoded is refused before any work. */
@@ -48,17 +58,45 @@ static qn_status find_matrix(const qn_decoder *d, const char *name, uint64_t row
     return status;
 }
 
-/* "blk.3.attn_q.weight" into out; and its bias if the model has one. */
-static qn_status find_linear(const qn_decoder *d, uint64_t layer, const char *role, uint64_t rows,
-                             uint64_t columns, qn_linear *out, qn_error *err)
+static bool has(const qn_decoder *d, uint64_t layer, const char *role)
 {
     char name[64];
     snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)layer, role);
-    const qn_status status = find_matrix(d, name, rows, columns, &out->rows, err);
+    return qn_model_find(d->model, name) != NULL;
+}
+
+/* "blk.3.attn_q.weight", of as many experts (1: a plain matrix), into out; and
+ * its bias if the model has one. */
+static qn_status find_experts(const qn_decoder *d, uint64_t layer, const char *role,
+                              uint64_t experts, uint64_t rows, uint64_t columns, qn_linear *out,
+                              qn_error *err)
+{
+    char name[64];
+    uint64_t all;
+    if (!qn_mul_u64(experts, rows, &all)) return qn_fail_memory(err, role);
+    snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)layer, role);
+    const qn_status status = find_matrix(d, name, all, columns, &out->rows, err);
     if (status) return status;
+    out->n = out->step = out->bias_step = rows;
     snprintf(name, sizeof name, "blk.%llu.%s.bias", (unsigned long long)layer, role);
     if (!qn_model_find(d->model, name)) return QN_OK;
-    return find_vector(d, name, rows, &out->bias, err);
+    return find_values(d, name, experts, rows, &out->bias, err);
+}
+
+static qn_status find_linear(const qn_decoder *d, uint64_t layer, const char *role, uint64_t rows,
+                             uint64_t columns, qn_linear *out, qn_error *err)
+{
+    return find_experts(d, layer, role, 1, rows, columns, out, err);
+}
+
+/* n rows from `first` on of a matrix that holds several. */
+static qn_linear part_of(const qn_linear *whole, uint64_t first, uint64_t n)
+{
+    qn_linear part = *whole;
+    part.first = first;
+    part.n = n;
+    if (whole->bias) part.bias = whole->bias + first;
+    return part;
 }
 
 static qn_status find_norm(const qn_decoder *d, uint64_t layer, const char *role, const float **out,
@@ -99,12 +137,29 @@ static qn_status bind_keys(const qn_decoder *d, uint64_t i, qn_layer *l, qn_erro
     const uint64_t hidden = d->hparams->hidden;
     qn_status status;
     snprintf(name, sizeof name, "blk.%llu.attn_v.weight", (unsigned long long)i);
-    if ((status = find_linear(d, i, "attn_k", s->n_kv_heads * s->head_dim, hidden, &l->key, err)) ||
+    if ((!l->key.rows && (status = find_linear(d, i, "attn_k", s->n_kv_heads * s->head_dim, hidden,
+                                               &l->key, err))) ||
         (status = find_head_norm(d, i, "attn_k_norm", s->n_kv_heads, s->head_dim, &l->key_norm,
                                  &l->key_norm_size, err)))
         return status;
-    if (d->hparams->value_is_key && !qn_model_find(d->model, name)) return QN_OK;
+    if (l->value.rows || (d->hparams->value_is_key && !qn_model_find(d->model, name))) return QN_OK;
     return find_linear(d, i, "attn_v", s->n_kv_heads * s->value_dim, hidden, &l->value, err);
+}
+
+/* Queries, keys and values in one matrix. */
+static qn_status bind_fused(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    const qn_layer_sizes *s = &l->sizes;
+    const uint64_t queries = d->hparams->n_heads * s->head_dim;
+    const uint64_t keys = s->n_kv_heads * s->head_dim, values = s->n_kv_heads * s->value_dim;
+    qn_linear all = {0};
+    const qn_status status =
+        find_linear(d, i, "attn_qkv", queries + keys + values, d->hparams->hidden, &all, err);
+    if (status) return status;
+    l->query = part_of(&all, 0, queries);
+    l->key = part_of(&all, queries, keys);
+    l->value = part_of(&all, queries + keys, values);
+    return QN_OK;
 }
 
 static qn_status bind_attention(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
@@ -112,8 +167,11 @@ static qn_status bind_attention(const qn_decoder *d, uint64_t i, qn_layer *l, qn
     const qn_layer_sizes *s = &l->sizes;
     const uint64_t hidden = d->hparams->hidden, heads = d->hparams->n_heads;
     qn_status status;
+    const bool fused = has(d, i, "attn_qkv");
     if ((status = find_norm(d, i, "attn_norm", &l->attention_norm, err)) ||
-        (status = find_linear(d, i, "attn_q", heads * s->head_dim, hidden, &l->query, err)) ||
+        (fused && (status = bind_fused(d, i, l, err))) ||
+        (!fused &&
+         (status = find_linear(d, i, "attn_q", heads * s->head_dim, hidden, &l->query, err))) ||
         (status = find_head_norm(d, i, "attn_q_norm", heads, s->head_dim, &l->query_norm,
                                  &l->query_norm_size, err)) ||
         (l->owns_kv && (status = bind_keys(d, i, l, err))) ||
@@ -122,14 +180,57 @@ static qn_status bind_attention(const qn_decoder *d, uint64_t i, qn_layer *l, qn
     return find_optional_norm(d, i, "post_attention_norm", &l->post_attention_norm, err);
 }
 
-static qn_status bind_mlp(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+/* The names of an MLP's tensors; NULL: the family has none of that kind. */
+typedef struct {
+    const char *gate, *up, *down;
+    const char *gate_up; /* both, gate first, instead of the former two */
+} mlp_names;
+
+static qn_status bind_mlp(const qn_decoder *d, uint64_t i, const mlp_names *names, uint64_t experts,
+                          uint64_t width, qn_mlp *out, qn_error *err)
 {
-    const uint64_t hidden = d->hparams->hidden, width = l->sizes.feed_forward;
+    const uint64_t hidden = d->hparams->hidden;
+    qn_status status;
+    if (has(d, i, names->gate)) {
+        if ((status = find_experts(d, i, names->gate, experts, width, hidden, &out->gate, err)) ||
+            (status = find_experts(d, i, names->up, experts, width, hidden, &out->up, err)))
+            return status;
+    } else {
+        qn_linear both = {0};
+        status = find_experts(d, i, names->gate_up, experts, 2 * width, hidden, &both, err);
+        if (status) return status;
+        out->gate = part_of(&both, 0, width);
+        out->up = part_of(&both, width, width);
+    }
+    return find_experts(d, i, names->down, experts, hidden, width, &out->down, err);
+}
+
+static qn_status bind_experts(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    static const mlp_names experts = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps",
+                                      "ffn_gate_up_exps"};
+    static const mlp_names shared = {"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp",
+                                     "ffn_up_shexp"};
+    const qn_hparams *h = d->hparams;
+    qn_status status;
+    if ((status = find_linear(d, i, "ffn_gate_inp", h->n_experts, h->hidden, &l->router, err)) ||
+        (status = bind_mlp(d, i, &experts, h->n_experts, h->expert_feed_forward, &l->experts, err)))
+        return status;
+    if (!h->shared_feed_forward) return QN_OK;
+    if (has(d, i, "ffn_gate_inp_shexp") &&
+        (status = find_linear(d, i, "ffn_gate_inp_shexp", 1, h->hidden, &l->shared_gate, err)))
+        return status;
+    return bind_mlp(d, i, &shared, 1, h->shared_feed_forward, &l->shared, err);
+}
+
+static qn_status bind_feed_forward(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    static const mlp_names plain = {"ffn_gate", "ffn_up", "ffn_down", "ffn_up"};
+    const bool experts = has(d, i, "ffn_gate_inp"), dense = !experts || has(d, i, "ffn_down");
     qn_status status;
     if ((status = find_norm(d, i, "ffn_norm", &l->mlp_norm, err)) ||
-        (status = find_linear(d, i, "ffn_gate", width, hidden, &l->gate, err)) ||
-        (status = find_linear(d, i, "ffn_up", width, hidden, &l->up, err)) ||
-        (status = find_linear(d, i, "ffn_down", hidden, width, &l->down, err)))
+        (dense && (status = bind_mlp(d, i, &plain, 1, l->sizes.feed_forward, &l->mlp, err))) ||
+        (experts && (status = bind_experts(d, i, l, err))))
         return status;
     return find_optional_norm(d, i, "post_ffw_norm", &l->post_mlp_norm, err);
 }
@@ -162,7 +263,7 @@ static qn_status bind_layer(const qn_decoder *d, uint64_t i, qn_layer *l, qn_err
     l->sizes = qn_hparams_layer(d->hparams, i);
     l->owns_kv = qn_hparams_kv_layer(d->hparams, i) == i;
     qn_status status;
-    if ((status = bind_attention(d, i, l, err)) || (status = bind_mlp(d, i, l, err)) ||
+    if ((status = bind_attention(d, i, l, err)) || (status = bind_feed_forward(d, i, l, err)) ||
         (status = bind_input(d, i, l, err)))
         return status;
     return bind_scale(d, i, l, err);
@@ -213,6 +314,7 @@ static qn_status bind_inputs(qn_decoder *d, qn_error *err)
         (status = find_matrix(d, "per_layer_model_proj.weight", all, h->hidden,
                               &d->input_projection.rows, err)))
         return status;
+    d->input_projection.n = all;
     return find_vector(d, "per_layer_proj_norm.weight", width, &d->input_norm, err);
 }
 

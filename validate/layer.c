@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "validate/moe.h"
 #include "validate/norm.h"
 #include "validate/rope.h"
 #include "validate/session.h"
@@ -30,17 +31,25 @@ void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x)
         for (size_t j = i * n; j < (i + 1) * n; j++) x[j] += what[j];
 }
 
+qn_status qn_apply_expert(qn_session *s, const qn_linear *l, uint64_t expert, const float *x,
+                          size_t rows, float *out, qn_error *err)
+{
+    const size_t n = (size_t)l->n;
+    const uint64_t first = l->first + expert * l->step;
+    const float *bias = l->bias ? l->bias + expert * l->bias_step : NULL;
+    const qn_status status = qn_gemm_run(s->gemm, x, (size_t)l->rows->columns, rows, l->rows, first,
+                                         first + n, out, n, err);
+    if (status || !bias) return status;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < n; j++) out[i * n + j] += bias[j];
+    return QN_OK;
+}
+
 qn_status qn_apply(qn_session *s, const qn_linear *l, const float *x, size_t rows, float *out,
                    qn_error *err)
 {
-    const size_t n = (size_t)l->rows->rows;
-    const qn_status status =
-        qn_gemm_run(s->gemm, x, (size_t)l->rows->columns, rows, l->rows, 0, n, out, n, err);
-    if (status || !l->bias) return status;
-#pragma omp parallel for num_threads(s->d->threads)
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < n; j++) out[i * n + j] += l->bias[j];
-    return QN_OK;
+    return qn_apply_expert(s, l, 0, x, rows, out, err);
 }
 
 void qn_activate(const qn_session *s, float *gate, const float *up, size_t rows, size_t width)
@@ -128,17 +137,29 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_err
 
 /* ---- the MLP -------------------------------------------------------------------------- */
 
+qn_status qn_mlp_run(qn_session *s, const qn_mlp *mlp, uint64_t expert, const float *x, size_t rows,
+                     float *out, qn_error *err)
+{
+    qn_status status;
+    if ((status = qn_apply_expert(s, &mlp->gate, expert, x, rows, s->gate, err)) ||
+        (status = qn_apply_expert(s, &mlp->up, expert, x, rows, s->up, err)))
+        return status;
+    qn_activate(s, s->gate, s->up, rows, (size_t)mlp->gate.n);
+    return qn_apply_expert(s, &mlp->down, expert, s->gate, rows, out, err);
+}
+
 qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
 {
     const qn_layer *l = &s->d->layers[layer];
     const size_t rows = b->t1 - b->t0;
     qn_status status;
     qn_norm_rows(s, b->x, l->mlp_norm, rows, s->h);
-    if ((status = qn_apply(s, &l->gate, s->h, rows, s->gate, err)) ||
-        (status = qn_apply(s, &l->up, s->h, rows, s->up, err)))
+    if (l->router.rows) {
+        if ((status = qn_moe_run(s, l, s->h, rows, s->mixture, err))) return status;
+        memcpy(s->h, s->mixture, rows * (size_t)s->d->hparams->hidden * sizeof *s->h);
+    } else if ((status = qn_mlp_run(s, &l->mlp, 0, s->h, rows, s->h, err))) {
         return status;
-    qn_activate(s, s->gate, s->up, rows, (size_t)l->sizes.feed_forward);
-    if ((status = qn_apply(s, &l->down, s->gate, rows, s->h, err))) return status;
+    }
     add_branch(s, l->post_mlp_norm, rows, b->x);
     return QN_OK;
 }

@@ -2,6 +2,7 @@
 
 #include "formats/base/sizes.h"
 #include "validate/layer_inputs.h"
+#include "validate/moe.h"
 #include "validate/rope.h"
 #include "validate/session.h"
 
@@ -40,9 +41,11 @@ out:
 void qn_session_free(qn_session *s)
 {
     if (!s) return;
-    float *const buffers[] = {s->x,     s->turns[0], s->turns[1], s->h,  s->query,  s->key,
-                              s->value, s->mixed,    s->gate,     s->up, s->inputs, s->input_row};
+    float *const buffers[] = {s->x,      s->turns[0],  s->turns[1], s->h,    s->query,
+                              s->key,    s->value,     s->mixed,    s->gate, s->up,
+                              s->inputs, s->input_row, s->mixture};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) qn_free(buffers[i]);
+    qn_moe_free(s->moe);
     qn_free(s->spans);
     qn_attention_free(s->attention);
     qn_gemm_free(s->gemm);
@@ -72,7 +75,8 @@ typedef struct {
 
 static widths widest(const qn_hparams *h)
 {
-    widths w = {.feed_forward = h->layer_input};
+    const uint64_t experts = qn_max_u64(h->expert_feed_forward, h->shared_feed_forward);
+    widths w = {.feed_forward = qn_max_u64(h->layer_input, experts)};
     for (uint64_t i = 0; i < h->n_layers; i++) {
         const qn_layer_sizes l = qn_hparams_layer(h, i);
         w.query = qn_max_u64(w.query, h->n_heads * l.head_dim);
@@ -102,7 +106,8 @@ static qn_status make_room(qn_session *s, size_t n, qn_error *err)
         if (!grow(&s->h, block, h->hidden) || !grow(&s->query, block, w.query) ||
             !grow(&s->key, block, w.key) || !grow(&s->value, block, w.value) ||
             !grow(&s->mixed, block, w.mixed) || !grow(&s->gate, block, w.feed_forward) ||
-            !grow(&s->up, block, w.feed_forward))
+            !grow(&s->up, block, w.feed_forward) ||
+            (h->n_experts && !grow(&s->mixture, block, h->hidden)))
             return qn_fail_memory(err, "activations");
         s->block = (size_t)block;
     }

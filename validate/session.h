@@ -5,6 +5,8 @@
 #include "validate/attention.h"
 #include "validate/weights.h"
 
+typedef struct qn_moe_scratch qn_moe_scratch; /* moe.c */
+
 struct qn_session {
     const qn_decoder *d;
     qn_gemm *gemm;
@@ -20,14 +22,16 @@ struct qn_session {
     float *inputs;    /* [tokens][n_layers][layer_input]: the layers' own */
     float *input_row; /* [n_layers][layer_input] */
 
-    size_t block; /* tokens there is room for in all of these */
-    float *h;     /* [block][hidden]: normed input, then what is added to x */
-    float *query; /* [block][n_heads][head_dim], of the widest layer, as all below */
-    float *key;   /* [block][n_kv_heads][head_dim] */
-    float *value; /* [block][n_kv_heads][value_dim] */
-    float *mixed; /* [block][n_heads][value_dim] */
-    float *gate;  /* [block][feed_forward or layer_input] */
-    float *up;    /* [block][feed_forward] */
+    size_t block;        /* tokens there is room for in all of these */
+    float *h;            /* [block][hidden]: normed input, then what is added to x */
+    float *query;        /* [block][n_heads][head_dim], of the widest layer, as all below */
+    float *key;          /* [block][n_kv_heads][head_dim] */
+    float *value;        /* [block][n_kv_heads][value_dim] */
+    float *mixed;        /* [block][n_heads][value_dim] */
+    float *gate;         /* [block][feed_forward or layer_input] */
+    float *up;           /* [block][feed_forward] */
+    float *mixture;      /* [block][hidden]: what experts make of h */
+    qn_moe_scratch *moe; /* NULL: no experts ran yet */
 };
 
 /* Tokens t0..t1 of a run of n tokens a sequence: x, which stands at token t0,
@@ -51,6 +55,15 @@ void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x);
 /* rows of x through a matrix and its bias. */
 qn_status qn_apply(qn_session *s, const qn_linear *l, const float *x, size_t rows, float *out,
                    qn_error *err);
+
+/* The same with an expert's. */
+qn_status qn_apply_expert(qn_session *s, const qn_linear *l, uint64_t expert, const float *x,
+                          size_t rows, float *out, qn_error *err);
+
+/* down . (activation(gate . x) * (up . x)) of an expert, or (0) of a plain MLP;
+ * out may be x.  Uses s->gate and s->up. */
+qn_status qn_mlp_run(qn_session *s, const qn_mlp *mlp, uint64_t expert, const float *x, size_t rows,
+                     float *out, qn_error *err);
 
 /* gate[rows][width] becomes activation(gate) * up. */
 void qn_activate(const qn_session *s, float *gate, const float *up, size_t rows, size_t width);

@@ -7,10 +7,18 @@
 
 #include "validate/decoder.h"
 
+/* A matrix: rows first..first+n of a tensor, which may hold others behind it
+ * (fused ones, experts `step` rows apart). */
 typedef struct {
-    const qn_rows *rows; /* [output][input]; NULL: the model has none */
-    const float *bias;   /* [output], or NULL */
+    const qn_rows *rows; /* NULL: the model has none */
+    uint64_t first, n, step;
+    const float *bias; /* [n], or NULL; of experts [expert][bias_step] */
+    uint64_t bias_step;
 } qn_linear;
+
+typedef struct {
+    qn_linear gate, up, down;
+} qn_mlp;
 
 typedef struct {
     qn_layer_sizes sizes;
@@ -20,7 +28,11 @@ typedef struct {
     const float *query_norm, *key_norm;               /* or NULL */
     size_t query_norm_size, key_norm_size;            /* a head's elements, or all heads' */
     qn_linear query, key, value, output;              /* no value: it is the key as projected */
-    qn_linear gate, up, down;
+    qn_mlp mlp;                                       /* no gate: there are experts only */
+    qn_linear router;                                 /* no rows: there are no experts */
+    qn_mlp experts;
+    qn_mlp shared; /* no gate: none that all tokens pass */
+    qn_linear shared_gate;
     qn_linear input_gate, input_out; /* for the layer's own input; no rows: it has none */
     const float *input_post_norm;
     float output_scale; /* of the residual stream behind the layer */

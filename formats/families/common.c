@@ -116,6 +116,16 @@ const qn_parameter qn_common_parameters[] = {
      .gguf = {"attention.layer_norm_rms_epsilon"},
      .gguf_else = QN_REQUIRED,
      .write = QN_WRITE_ALWAYS},
+    {.config = {"num_local_experts", "num_experts", "n_routed_experts"},
+     .may_be_zero = true,
+     .field = FIELD(n_experts),
+     .gguf = {"expert_count"},
+     .write = QN_WRITE_SET},
+    {.config = {"num_experts_per_tok", "num_experts_per_token", "top_k_experts"},
+     .may_be_zero = true,
+     .field = FIELD(n_experts_used),
+     .gguf = {"expert_used_count"},
+     .write = QN_WRITE_SET},
     {.config = {"head_dim"},
      .field = FIELD(head_dim),
      .gguf = {"attention.key_length"},
@@ -124,6 +134,26 @@ const qn_parameter qn_common_parameters[] = {
 };
 
 const size_t qn_n_common_parameters = sizeof qn_common_parameters / sizeof *qn_common_parameters;
+
+const char *const qn_keys_without_head_size[] = {
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.freq_base",
+    "attention.layer_norm_rms_epsilon",
+    "expert_count",
+    "expert_used_count",
+    NULL,
+};
 
 size_t qn_family_n_parameters(const qn_family *f)
 {

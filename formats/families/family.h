@@ -4,7 +4,7 @@
  * Opening a checkpoint, opening a GGUF file, converting and exporting all walk
  * these tables; a new family is one file of tables here and one row in
  * registry.c (docs/adding-a-family.md).  A '%' in a name stands for the number
- * of the layer. */
+ * of the layer, a '#' for that of an expert. */
 #ifndef QN_FORMATS_FAMILIES_FAMILY_H
 #define QN_FORMATS_FAMILIES_FAMILY_H
 
@@ -18,16 +18,22 @@ typedef enum {
     QN_VOCAB,
     QN_HIDDEN,
     QN_FEED_FORWARD,
-    QN_QUERIES,     /* heads x head size */
-    QN_KEYS,        /* KV heads x head size */
-    QN_VALUES,      /* KV heads x value size */
-    QN_ATTENTION,   /* heads x value size */
-    QN_ROPE_PAIRS,  /* rotated elements of a head / 2 */
-    QN_LAYER_INPUT, /* width of each layer's own input */
-    QN_ALL_INPUTS,  /* of all layers' */
-    QN_INPUT_VOCAB, /* rows of their table */
-    QN_ONE,
-    QN_HEAD /* elements of a head */
+    QN_QUERIES,             /* heads x head size */
+    QN_KEYS,                /* KV heads x head size */
+    QN_VALUES,              /* KV heads x value size */
+    QN_ATTENTION,           /* heads x value size */
+    QN_ROPE_PAIRS,          /* rotated elements of a head / 2 */
+    QN_HEAD,                /* elements of a head */
+    QN_QUERIES_KEYS_VALUES, /* these three, one behind the other */
+    QN_GATE_UP,             /* 2 x feed-forward */
+    QN_LAYER_INPUT,         /* width of each layer's own input */
+    QN_ALL_INPUTS,          /* of all layers' */
+    QN_INPUT_VOCAB,         /* rows of their table */
+    QN_EXPERTS,
+    QN_EXPERT_WIDTH,
+    QN_EXPERT_GATE_UP, /* 2 x that */
+    QN_SHARED_WIDTH,   /* of the expert that all tokens pass */
+    QN_ONE
 } qn_dim;
 
 /* What becomes of a tensor's rows on the way from checkpoint to GGUF. */
@@ -36,7 +42,9 @@ typedef enum {
     QN_PERMUTE_Q,     /* qn_rows_permute by the number of heads */
     QN_PERMUTE_K,     /* by the number of KV heads */
     QN_ROPE_DIVISORS, /* not in the checkpoint: the llama3 divisors */
-    QN_PLUS_ONE       /* a norm's weights, stored as their distance from 1 */
+    QN_PLUS_ONE,      /* a norm's weights, stored as their distance from 1 */
+    QN_FIRST_HALF,    /* of the rows of each expert; the other half is another role's */
+    QN_SECOND_HALF
 } qn_transform;
 
 typedef enum {
@@ -48,13 +56,18 @@ typedef enum {
     QN_IF_OWN_VALUES,     /* so, too; unknown in full layers when hparams.value_is_key */
     QN_IF_LAYER_INPUTS,   /* unknown unless hparams.layer_input */
     QN_IF_ATTENTION_BIAS, /* unknown unless hparams.attention_bias */
-    QN_IF_MLP_BIAS
+    QN_IF_MLP_BIAS,
+    QN_IF_EXPERTS /* unknown unless hparams.n_experts */
 } qn_need;
 
 #define QN_ROLE_RANK 3
 
 typedef struct {
-    const char *checkpoint;     /* "model.layers.%.self_attn.q_proj.weight"; NULL: computed */
+    /* "model.layers.%.self_attn.q_proj.weight"; NULL: computed.  With a '#' the
+     * checkpoint has the experts one by one, and shape's first size is their
+     * number.  Several rows of one GGUF name are the ways in which checkpoints
+     * may have it, the usual one first. */
+    const char *checkpoint;
     const char *gguf;           /* "blk.%.attn_q.weight" */
     qn_dim shape[QN_ROLE_RANK]; /* outermost first */
     qn_transform transform;
@@ -86,6 +99,7 @@ typedef enum {
     QN_WRITE_YARN,           /* only under yarn */
     QN_WRITE_YARN_SET,       /* under yarn and when config.json says something */
     QN_WRITE_SET,            /* when it is not 0 */
+    QN_WRITE_UNUSUAL,        /* when it is not gguf_else */
     QN_WRITE_SLIDING,        /* when some layer slides */
     QN_WRITE_UNUSUAL_SLIDES, /* which layers slide, when it is not by the period in gguf_else */
     QN_WRITE_UNUSUAL_SCALE   /* an attention scale that runtimes do not take by themselves */
@@ -120,7 +134,7 @@ typedef struct {
     }
 
 /* A key of config.json that would make the forward pass another one: must be
- * absent, null, or this. */
+ * absent, null, or this (an empty list counts as 0). */
 typedef struct {
     const char *key;
     const char *text; /* the one string it may be; NULL: see number */
@@ -135,6 +149,8 @@ typedef struct {
 struct qn_family {
     const char *name;               /* --family */
     const char *architecture;       /* general.architecture */
+    const char *key;                /* of several families with one architecture, the one whose
+                                     * files have this behind "<architecture>."; NULL: any file */
     const char *const *classes;     /* "architectures" in config.json, NULL at the end */
     const char *const *model_types; /* "model_type", for files without the former */
     const qn_role *roles;
@@ -157,6 +173,9 @@ struct qn_family {
 extern const qn_parameter qn_common_parameters[];
 extern const size_t qn_n_common_parameters;
 
+/* common_keys of families whose heads are hidden size / heads, which no key says. */
+extern const char *const qn_keys_without_head_size[];
+
 /* Common and own ones in one count, in the order of writing. */
 size_t qn_family_n_parameters(const qn_family *f);
 const qn_parameter *qn_family_parameter(const qn_family *f, size_t i);
@@ -169,6 +188,12 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h);
 qn_layer_counts *qn_parameter_list(const qn_parameter *p, qn_hparams *h);
 
 extern const qn_family qn_family_llama;
+extern const qn_family qn_family_mistral;
+extern const qn_family qn_family_mixtral;
+extern const qn_family qn_family_qwen2;
+extern const qn_family qn_family_qwen2moe;
+extern const qn_family qn_family_qwen3;
+extern const qn_family qn_family_qwen3moe;
 extern const qn_family qn_family_gemma;
 extern const qn_family qn_family_gemma2;
 extern const qn_family qn_family_gemma3;
@@ -178,33 +203,44 @@ extern const qn_family qn_family_gemma4;
 const qn_family *qn_family_by_name(const char *name);
 const qn_family *qn_family_by_class(const char *name);
 const qn_family *qn_family_by_model_type(const char *name);
-const qn_family *qn_family_by_architecture(const char *name);
+/* Of the families of that architecture the first whose `key` m has, else the one
+ * without a key. */
+const qn_family *qn_family_of_gguf(const char *architecture, const qn_metadata *m);
 
 /* "llama, generic": what --family takes, for messages. */
 const char *qn_family_names(char *buf, size_t n);
 
-/* The role a name plays (is_gguf: GGUF's names, else the checkpoint's) and its
- * layer (0 where it has none); NULL: unknown. */
-const qn_role *qn_family_role(const qn_family *f, const char *name, bool is_gguf, uint64_t *layer);
+/* Which layer, which expert; 0 where a name has none. */
+typedef struct {
+    uint64_t layer, expert;
+} qn_place;
+
+/* The role a name plays (is_gguf: GGUF's names, else the checkpoint's) and
+ * where; NULL: unknown.  after: another one, behind this in the table; NULL: the
+ * first. */
+const qn_role *qn_family_role(const qn_family *f, const char *name, bool is_gguf,
+                              const qn_role *after, qn_place *place);
 /* Whether it belongs to a vision or audio tower. */
 bool qn_family_is_tower(const qn_family *f, const char *name);
 bool qn_family_ignores(const qn_family *f, const char *name);
 
-/* pattern with layer for its '%', into buf, which is returned. */
-const char *qn_role_name(const char *pattern, uint64_t layer, char *buf, size_t n);
+/* pattern with the numbers for its '%' and '#', into buf, which is returned. */
+const char *qn_role_name(const char *pattern, qn_place place, char *buf, size_t n);
 
-/* The shape h asks for in that layer, outermost first; returns the rank. */
-unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
+/* The shape h asks for in that layer, in GGUF or in the checkpoint, outermost
+ * first; returns the rank. */
+unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer, bool is_gguf,
                        uint64_t dims[QN_ROLE_RANK]);
 
-/* "[num_attention_heads x head_dim, hidden_size]": where the shape comes from. */
-const char *qn_role_shape_words(const qn_role *role, char *buf, size_t n);
+/* "heads x head size, hidden size": where the shape comes from. */
+const char *qn_role_shape_words(const qn_role *role, bool is_gguf, char *buf, size_t n);
 
 /* Whether that layer of a model with h must have it; whether it may. */
 bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer);
 bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer);
 
-/* Whether the pattern has a layer in it. */
+/* Whether the pattern has a layer in it; whether the checkpoint's has an expert. */
 bool qn_role_is_layered(const qn_role *role);
+bool qn_role_is_stacked(const qn_role *role);
 
 #endif

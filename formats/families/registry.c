@@ -7,6 +7,12 @@
 /* clang-format off */
 static const qn_family *const families[] = {
     &qn_family_llama,
+    &qn_family_mixtral,
+    &qn_family_mistral,
+    &qn_family_qwen2,
+    &qn_family_qwen2moe,
+    &qn_family_qwen3,
+    &qn_family_qwen3moe,
     &qn_family_gemma,
     &qn_family_gemma2,
     &qn_family_gemma3,
@@ -22,11 +28,24 @@ const qn_family *qn_family_by_name(const char *name)
     return NULL;
 }
 
-const qn_family *qn_family_by_architecture(const char *name)
+static bool is_marked(const qn_family *f, const qn_metadata *m)
 {
-    for (size_t i = 0; families[i]; i++)
-        if (!strcmp(families[i]->architecture, name)) return families[i];
-    return NULL;
+    char key[128];
+    snprintf(key, sizeof key, "%s.%s", f->architecture, f->key);
+    return qn_metadata_find(m, key) != NULL;
+}
+
+const qn_family *qn_family_of_gguf(const char *architecture, const qn_metadata *m)
+{
+    const qn_family *plain = NULL;
+    for (size_t i = 0; families[i]; i++) {
+        if (strcmp(families[i]->architecture, architecture) != 0) continue;
+        if (!families[i]->key)
+            plain = families[i];
+        else if (is_marked(families[i], m))
+            return families[i];
+    }
+    return plain;
 }
 
 static bool holds(const char *const *list, const char *name)
@@ -60,8 +79,8 @@ const char *qn_family_names(char *buf, size_t n)
     return buf;
 }
 
-/* A layer's number as names spell it: decimal, no leading zero, fits. */
-static const char *layer_number(const char *s, uint64_t *layer)
+/* A layer's or expert's number as names spell it: decimal, no leading zero, fits. */
+static const char *number_in(const char *s, uint64_t *number)
 {
     if (*s == '0' && s[1] >= '0' && s[1] <= '9') return NULL;
     const char *p = s;
@@ -71,20 +90,22 @@ static const char *layer_number(const char *s, uint64_t *layer)
         v = v * 10 + (uint64_t)(*p - '0');
     }
     if (p == s) return NULL;
-    *layer = v;
+    *number = v;
     return p;
 }
 
-static bool matches(const char *pattern, const char *name, uint64_t *layer)
+static bool matches(const char *pattern, const char *name, qn_place *place)
 {
-    const char *hole = strchr(pattern, '%');
-    if (!hole) {
-        *layer = 0;
-        return !strcmp(pattern, name);
+    *place = (qn_place){0};
+    for (; *pattern; pattern++) {
+        if (*pattern == '%' || *pattern == '#') {
+            name = number_in(name, *pattern == '%' ? &place->layer : &place->expert);
+            if (!name) return false;
+        } else if (*name++ != *pattern) {
+            return false;
+        }
     }
-    if (strncmp(pattern, name, (size_t)(hole - pattern)) != 0) return false;
-    const char *rest = layer_number(name + (hole - pattern), layer);
-    return rest && !strcmp(hole + 1, rest);
+    return !*name;
 }
 
 static bool begins(const char *name, const char *with)
@@ -103,14 +124,14 @@ static const char *plain_name(const qn_family *f, const char *name, char *buf, s
     return name;
 }
 
-const qn_role *qn_family_role(const qn_family *f, const char *name, bool is_gguf, uint64_t *layer)
+const qn_role *qn_family_role(const qn_family *f, const char *name, bool is_gguf,
+                              const qn_role *after, qn_place *place)
 {
     char buf[160];
     if (!is_gguf) name = plain_name(f, name, buf, sizeof buf);
-    for (size_t i = 0; i < f->n_roles; i++) {
-        const qn_role *r = &f->roles[i];
+    for (const qn_role *r = after ? after + 1 : f->roles; r < f->roles + f->n_roles; r++) {
         const char *pattern = is_gguf ? r->gguf : r->checkpoint;
-        if (pattern && matches(pattern, name, layer)) return r;
+        if (pattern && matches(pattern, name, place)) return r;
     }
     return NULL;
 }
@@ -132,20 +153,28 @@ bool qn_family_ignores(const qn_family *f, const char *name)
     return false;
 }
 
-const char *qn_role_name(const char *pattern, uint64_t layer, char *buf, size_t n)
+const char *qn_role_name(const char *pattern, qn_place place, char *buf, size_t n)
 {
-    const char *hole = strchr(pattern, '%');
-    if (hole)
-        snprintf(buf, n, "%.*s%llu%s", (int)(hole - pattern), pattern, (unsigned long long)layer,
-                 hole + 1);
-    else
-        snprintf(buf, n, "%s", pattern);
+    size_t used = 0;
+    for (; *pattern && used + 1 < n; pattern++) {
+        const uint64_t number = *pattern == '%' ? place.layer : place.expert;
+        if (*pattern == '%' || *pattern == '#')
+            used += (size_t)snprintf(buf + used, n - used, "%llu", (unsigned long long)number);
+        else
+            buf[used++] = *pattern;
+    }
+    buf[used < n ? used : n - 1] = '\0';
     return buf;
 }
 
 bool qn_role_is_layered(const qn_role *role)
 {
     return strchr(role->gguf, '%') != NULL;
+}
+
+bool qn_role_is_stacked(const qn_role *role)
+{
+    return role->checkpoint && strchr(role->checkpoint, '#') != NULL;
 }
 
 /* The products cannot overflow: qn_hparams_complete keeps each factor below
@@ -167,6 +196,13 @@ static uint64_t dim_size(qn_dim d, const qn_hparams *h, uint64_t layer)
     case QN_LAYER_INPUT: return h->layer_input;
     case QN_ALL_INPUTS: return h->layer_input * h->n_layers;
     case QN_INPUT_VOCAB: return h->n_input_vocab;
+    case QN_QUERIES_KEYS_VALUES:
+        return h->n_heads * l.head_dim + l.n_kv_heads * (l.head_dim + l.value_dim);
+    case QN_GATE_UP: return 2 * l.feed_forward;
+    case QN_EXPERTS: return h->n_experts;
+    case QN_EXPERT_WIDTH: return h->expert_feed_forward;
+    case QN_EXPERT_GATE_UP: return 2 * h->expert_feed_forward;
+    case QN_SHARED_WIDTH: return h->shared_feed_forward;
     case QN_ONE: return 1;
     }
     return 0;
@@ -188,29 +224,43 @@ static const char *dim_words(qn_dim d)
     case QN_LAYER_INPUT: return "input size of a layer";
     case QN_ALL_INPUTS: return "layers x input size of a layer";
     case QN_INPUT_VOCAB: return "vocabulary of the layers' inputs";
+    case QN_QUERIES_KEYS_VALUES: return "heads, KV heads and KV heads x head size";
+    case QN_GATE_UP: return "2 x feed-forward size";
+    case QN_EXPERTS: return "experts";
+    case QN_EXPERT_WIDTH: return "expert's width";
+    case QN_EXPERT_GATE_UP: return "2 x expert's width";
+    case QN_SHARED_WIDTH: return "shared expert's width";
     case QN_ONE: return "1";
     }
     return "";
 }
 
-unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
+static bool is_half(const qn_role *role)
+{
+    return role->transform == QN_FIRST_HALF || role->transform == QN_SECOND_HALF;
+}
+
+unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer, bool is_gguf,
                        uint64_t dims[QN_ROLE_RANK])
 {
     unsigned rank = 0;
-    while (rank < QN_ROLE_RANK && role->shape[rank] != QN_NO_DIM) {
-        dims[rank] = dim_size(role->shape[rank], h, layer);
-        rank++;
-    }
+    for (unsigned i = !is_gguf && qn_role_is_stacked(role); i < QN_ROLE_RANK && role->shape[i]; i++)
+        dims[rank++] = dim_size(role->shape[i], h, layer);
+    if (!is_gguf && rank >= 2 && is_half(role)) dims[rank - 2] *= 2;
     return rank;
 }
 
-const char *qn_role_shape_words(const qn_role *role, char *buf, size_t n)
+const char *qn_role_shape_words(const qn_role *role, bool is_gguf, char *buf, size_t n)
 {
     size_t used = 0;
+    const unsigned first = !is_gguf && qn_role_is_stacked(role);
     buf[0] = '\0';
-    for (unsigned i = 0; i < QN_ROLE_RANK && role->shape[i] && used < n; i++)
-        used += (size_t)snprintf(buf + used, n - used, "%s%s", i ? ", " : "",
-                                 dim_words(role->shape[i]));
+    for (unsigned i = first; i < QN_ROLE_RANK && role->shape[i] && used < n; i++) {
+        const bool twice =
+            !is_gguf && is_half(role) && (i + 2 == QN_ROLE_RANK || !role->shape[i + 2]);
+        used += (size_t)snprintf(buf + used, n - used, "%s%s%s", i > first ? ", " : "",
+                                 twice ? "2 x " : "", dim_words(role->shape[i]));
+    }
     return buf;
 }
 
@@ -227,6 +277,7 @@ bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer)
     case QN_IF_LAYER_INPUTS: return h->layer_input != 0;
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
+    case QN_IF_EXPERTS: return h->n_experts != 0;
     }
     return true;
 }
@@ -243,6 +294,7 @@ bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer)
     case QN_IF_LAYER_INPUTS: return h->layer_input != 0;
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
+    case QN_IF_EXPERTS: return h->n_experts != 0;
     }
     return true;
 }

@@ -25,18 +25,24 @@ static double *load(const qn_model *m, size_t layer, const char *format)
     return wide;
 }
 
-/* out[rows] = matrix x + bias; the names are of weight and bias. */
-static void through(const qn_model *m, size_t layer, const char *weight, const char *bias,
-                    const double *x, size_t columns, double *out, size_t rows)
+/* out[rows] = rows first.. of a matrix times x, + bias; the names are of weight and bias. */
+static void through_rows(const qn_model *m, size_t layer, const char *weight, const char *bias,
+                         size_t first, const double *x, size_t columns, double *out, size_t rows)
 {
     double *w = load(m, layer, weight), *b = load(m, layer, bias);
     ck_assert_msg(w != NULL, "no %s", weight);
     for (size_t r = 0; r < rows; r++) {
-        out[r] = b ? b[r] : 0.0;
-        for (size_t c = 0; c < columns; c++) out[r] += w[r * columns + c] * x[c];
+        out[r] = b ? b[first + r] : 0.0;
+        for (size_t c = 0; c < columns; c++) out[r] += w[(first + r) * columns + c] * x[c];
     }
     free(w);
     free(b);
+}
+
+static void through(const qn_model *m, size_t layer, const char *weight, const char *bias,
+                    const double *x, size_t columns, double *out, size_t rows)
+{
+    through_rows(m, layer, weight, bias, 0, x, columns, out, rows);
 }
 
 static void normed(const qn_model *m, size_t layer, const char *name, const double *x, double *out)
@@ -87,20 +93,65 @@ static void attend(const qn_hparams *h, const double *q, const double *k, const 
     free(p);
 }
 
-static void feed_forward(const qn_model *m, size_t layer, double *x)
+/* x += weight * the MLP of y; kind: "" or "_exps", of which the one with that number. */
+static void add_mlp(const qn_model *m, size_t layer, const char *kind, size_t number, size_t width,
+                    const double *y, double weight, double *x)
 {
-    const size_t hidden = (size_t)m->hparams.hidden, width = (size_t)m->hparams.feed_forward;
-    double *y = malloc(hidden * sizeof *y), *gate = malloc(width * sizeof *gate),
-           *up = malloc(width * sizeof *up);
-    normed(m, layer, "blk.%zu.ffn_norm.weight", x, y);
-    through(m, layer, "blk.%zu.ffn_gate.weight", "blk.%zu.ffn_gate.bias", y, hidden, gate, width);
-    through(m, layer, "blk.%zu.ffn_up.weight", "blk.%zu.ffn_up.bias", y, hidden, up, width);
+    static const char *const matrices[] = {"gate", "up", "down"};
+    char names[3][40], biases[3][40];
+    const size_t hidden = (size_t)m->hparams.hidden;
+    double *gate = malloc(width * sizeof *gate), *up = malloc(width * sizeof *up),
+           *out = malloc(hidden * sizeof *out);
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(names[i], sizeof names[i], "blk.%%zu.ffn_%s%s.weight", matrices[i], kind);
+        snprintf(biases[i], sizeof biases[i], "blk.%%zu.ffn_%s%s.bias", matrices[i], kind);
+    }
+    through_rows(m, layer, names[0], biases[0], number * width, y, hidden, gate, width);
+    through_rows(m, layer, names[1], biases[1], number * width, y, hidden, up, width);
     for (size_t i = 0; i < width; i++) gate[i] *= up[i] / (1.0 + exp(-gate[i]));
-    through(m, layer, "blk.%zu.ffn_down.weight", "blk.%zu.ffn_down.bias", gate, width, y, hidden);
-    for (size_t i = 0; i < hidden; i++) x[i] += y[i];
-    free(y);
+    through_rows(m, layer, names[2], biases[2], number * hidden, gate, width, out, hidden);
+    for (size_t i = 0; i < hidden; i++) x[i] += weight * out[i];
     free(gate);
     free(up);
+    free(out);
+}
+
+/* x += the experts that the router likes best of y. */
+static void add_experts(const qn_model *m, size_t layer, const double *y, double *x)
+{
+    const qn_hparams *h = &m->hparams;
+    const size_t hidden = (size_t)h->hidden, n = (size_t)h->n_experts;
+    double p[16], all = 0.0, used = 0.0, shared;
+    bool taken[16] = {false};
+    ck_assert_uint_le(n, 16);
+    through(m, layer, "blk.%zu.ffn_gate_inp.weight", "none", y, hidden, p, n);
+    for (size_t e = 0; e < n; e++) all += p[e] = exp(p[e]);
+    for (size_t i = 0; i < h->n_experts_used; i++) {
+        size_t best = n;
+        for (size_t e = 0; e < n; e++)
+            if (!taken[e] && (best == n || p[e] > p[best])) best = e;
+        taken[best] = true;
+        used += p[best];
+    }
+    for (size_t e = 0; e < n; e++)
+        if (taken[e])
+            add_mlp(m, layer, "_exps", e, (size_t)h->expert_feed_forward, y,
+                    p[e] / (h->expert_norm ? used : all), x);
+    if (!h->shared_feed_forward) return;
+    through(m, layer, "blk.%zu.ffn_gate_inp_shexp.weight", "none", y, hidden, &shared, 1);
+    add_mlp(m, layer, "_shexp", 0, (size_t)h->shared_feed_forward, y, 1.0 / (1.0 + exp(-shared)),
+            x);
+}
+
+static void feed_forward(const qn_model *m, size_t layer, double *x)
+{
+    double *y = malloc((size_t)m->hparams.hidden * sizeof *y);
+    normed(m, layer, "blk.%zu.ffn_norm.weight", x, y);
+    if (m->hparams.n_experts)
+        add_experts(m, layer, y, x);
+    else
+        add_mlp(m, layer, "", 0, (size_t)m->hparams.feed_forward, y, 1.0, x);
+    free(y);
 }
 
 void qn_test_plain_forward(const qn_model *m, const double *frequency, double factor,
@@ -166,6 +217,22 @@ static void add(qn_model *m, qn_random *seed, size_t layer, const char *format, 
     made_model_add(m, name, dtype, vector ? 1 : 2, dims, values);
 }
 
+static void add_random_experts(qn_model *m, qn_random *seed, size_t layer)
+{
+    const qn_hparams *h = &m->hparams;
+    const uint64_t n = h->n_experts, width = h->expert_feed_forward,
+                   shared = h->shared_feed_forward;
+    add(m, seed, layer, "blk.%zu.ffn_gate_inp.weight", n, h->hidden);
+    add(m, seed, layer, "blk.%zu.ffn_gate_exps.weight", n * width, h->hidden);
+    add(m, seed, layer, "blk.%zu.ffn_up_exps.weight", n * width, h->hidden);
+    add(m, seed, layer, "blk.%zu.ffn_down_exps.weight", n * h->hidden, width);
+    if (!shared) return;
+    add(m, seed, layer, "blk.%zu.ffn_gate_inp_shexp.weight", 1, h->hidden);
+    add(m, seed, layer, "blk.%zu.ffn_gate_shexp.weight", shared, h->hidden);
+    add(m, seed, layer, "blk.%zu.ffn_up_shexp.weight", shared, h->hidden);
+    add(m, seed, layer, "blk.%zu.ffn_down_shexp.weight", h->hidden, shared);
+}
+
 qn_model *qn_test_random_model(const qn_hparams *h, uint64_t number)
 {
     qn_random seed = {number};
@@ -198,10 +265,12 @@ qn_model *qn_test_random_model(const qn_hparams *h, uint64_t number)
              h->mlp_bias},
         };
         for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+            if (h->n_experts && strstr(matrices[i].weight, "ffn")) continue;
             add(m, &seed, l, matrices[i].weight, matrices[i].rows, matrices[i].columns);
             if (matrices[i].biased) add(m, &seed, l, matrices[i].bias, 0, matrices[i].rows);
         }
     }
+    for (size_t l = 0; l < h->n_layers && h->n_experts; l++) add_random_experts(m, &seed, l);
     m->by_name = qn_names_new(m->n_tensors);
     for (size_t i = 0; i < m->n_tensors; i++)
         ck_assert(!qn_names_add(m->by_name, qn_str_z(m->tensors[i].name), (uint32_t)i, NULL));

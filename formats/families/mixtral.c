@@ -1,0 +1,69 @@
+/* Mixtral: Mistral with experts in every layer (conversion/llama.py, transformers
+ * modeling_mixtral.py). */
+#include "formats/families/family.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes[] = {"MixtralForCausalLM", NULL};
+static const char *const model_types[] = {"mixtral", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
+    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_PERMUTE_Q, QN_NEEDED},
+    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_PERMUTE_K, QN_NEEDED},
+    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.block_sparse_moe.gate.weight", "blk.%.ffn_gate_inp.weight", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.block_sparse_moe.experts.#.w1.weight", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.block_sparse_moe.experts.#.w2.weight", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.block_sparse_moe.experts.#.w3.weight", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+};
+/* clang-format on */
+
+static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
+
+static const qn_parameter parameters[] = {
+    {.config = {"vocab_size"},
+     .field = FIELD(n_vocab),
+     .config_else = QN_REQUIRED,
+     .gguf = {"vocab_size"},
+     .write = QN_WRITE_ALWAYS},
+    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
+    {.config = {"sliding_window"},
+     .may_be_zero = true,
+     .field = FIELD(window),
+     .gguf = {"attention.sliding_window"},
+     .write = QN_WRITE_SET},
+    {.config = {"num_local_experts"}, .field = FIELD(n_experts), .config_else = 8},
+    {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 2},
+    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 131072},
+    {.config = {"num_key_value_heads"}, .field = FIELD(n_kv_heads), .config_else = 8},
+    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
+    QN_ALWAYS(QN_FIELD_FLAG, expert_norm, 1),
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_act", .text = "silu"},
+};
+
+const qn_family qn_family_mixtral = {
+    .name = "mixtral",
+    .architecture = "llama",
+    .key = "expert_count",
+    .classes = classes,
+    .model_types = model_types,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};

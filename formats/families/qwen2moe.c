@@ -1,0 +1,83 @@
+/* Qwen 2 and 1.5 with experts in every layer and one that all tokens pass
+ * (conversion/qwen.py, transformers modeling_qwen2_moe.py). */
+#include "formats/families/family.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes[] = {"Qwen2MoeForCausalLM", NULL};
+static const char *const model_types[] = {"qwen2_moe", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.q_proj.bias", "blk.%.attn_q.bias", {QN_QUERIES}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.k_proj.bias", "blk.%.attn_k.bias", {QN_KEYS}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.v_proj.bias", "blk.%.attn_v.bias", {QN_VALUES}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.gate.weight", "blk.%.ffn_gate_inp.weight", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.#.down_proj.weight", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.#.gate_proj.weight", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.#.up_proj.weight", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.down_proj", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.gate_up_proj", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_FIRST_HALF, QN_NEEDED},
+    {"model.layers.%.mlp.experts.gate_up_proj", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_SECOND_HALF, QN_NEEDED},
+    {"model.layers.%.mlp.shared_expert.gate_proj.weight", "blk.%.ffn_gate_shexp.weight", {QN_SHARED_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.shared_expert.up_proj.weight", "blk.%.ffn_up_shexp.weight", {QN_SHARED_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.shared_expert.down_proj.weight", "blk.%.ffn_down_shexp.weight", {QN_HIDDEN, QN_SHARED_WIDTH}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.shared_expert_gate.weight", "blk.%.ffn_gate_inp_shexp.weight", {QN_ONE, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+};
+/* clang-format on */
+
+static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
+
+static const qn_parameter parameters[] = {
+    {.config = {"moe_intermediate_size"},
+     .field = FIELD(expert_feed_forward),
+     .config_else = 1408,
+     .gguf = {"expert_feed_forward_length"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"shared_expert_intermediate_size"},
+     .field = FIELD(shared_feed_forward),
+     .config_else = 5632,
+     .gguf = {"expert_shared_feed_forward_length"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"norm_topk_prob"},
+     .kind = QN_FIELD_FLAG,
+     .field = FIELD(expert_norm),
+     .gguf = {"expert_weights_norm"},
+     .write = QN_WRITE_UNUSUAL},
+    {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 4},
+    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
+    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
+    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
+    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_act", .text = "silu"},   {.key = "use_sliding_window", .number = 0},
+    {.key = "qkv_bias", .number = 1},        {.key = "decoder_sparse_step", .number = 1},
+    {.key = "mlp_only_layers", .number = 0},
+};
+
+const qn_family qn_family_qwen2moe = {
+    .name = "qwen2-moe",
+    .architecture = "qwen2moe",
+    .classes = classes,
+    .model_types = model_types,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .common_keys = qn_keys_without_head_size,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};
