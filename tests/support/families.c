@@ -9,9 +9,15 @@
 #include "tests/support/vocab.h"
 #include "tests/support/write_model.h"
 
+static const char *const window[] = {"llama.attention.sliding_window", NULL};
+
 const qn_test_family qn_test_families[] = {
     {.title = "Llama 3", .model = "llama", .tokenizer = "llama3"},
     {.title = "SmolLM 2", .model = "smollm2", .tokenizer = "smollm"},
+    {.title = "Mistral", .model = "mistral", .tokenizer = "spm", .added = window},
+    {.title = "Qwen 2", .model = "qwen2", .tokenizer = "qwen2"},
+    {.title = "Qwen 3", .model = "qwen3", .tokenizer = "qwen2"},
+    {.title = "Qwen 3 MoE", .model = "qwen3-moe", .tokenizer = "qwen2"},
     {.title = "Gemma", .model = "gemma", .tokenizer = "gemma"},
     {.title = "Gemma 2", .model = "gemma2", .tokenizer = "gemma"},
     {.title = "Gemma 3", .model = "gemma3", .tokenizer = "gemma"},
