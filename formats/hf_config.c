@@ -140,6 +140,43 @@ static qn_status read_counts(const qn_hf_config *c, const qn_parameter *p, const
     return QN_OK;
 }
 
+/* The quantile of a standard normal distribution, as torch's icdf gives it in
+ * float32: the error function's inverse, rounded, by the root of 2. */
+static float normal_quantile(float p)
+{
+    const double y = (double)(2.0F * p - 1.0F);
+    double low = 0.0, high = 6.0; /* beyond, the error function is 1 */
+    if (y <= -1.0) return -INFINITY;
+    for (int i = 0; i < 100; i++) {
+        const double middle = (low + high) / 2.0;
+        if (erf(middle) < fabs(y))
+            low = middle;
+        else
+            high = middle;
+    }
+    return copysignf((float)low, (float)y) * (float)sqrt(2.0);
+}
+
+static qn_status read_sparsity(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
+                               const char *key, qn_hparams *h, qn_error *err)
+{
+    const json_t *v = json_object_get(o, key);
+    const size_t n = json_array_size(v);
+    qn_layer_reals *list = (qn_layer_reals *)(void *)((char *)h + p->list);
+    if (n < 1 || n > QN_MAX_LAYERS)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" lists %zu layers, not 1 to %d", c->path, key,
+                       n, QN_MAX_LAYERS);
+    for (size_t i = 0; i < n; i++) {
+        const double share = json_number_value(json_array_get(v, i));
+        if (!json_is_number(json_array_get(v, i)) || !(share >= 0 && share < 1))
+            return qn_fail(err, QN_ERR_DATA, "%s: \"%s\"[%zu] is not a number from 0 to below 1",
+                           c->path, key, i);
+        list->of[i] = normal_quantile((float)share);
+    }
+    list->n = (uint32_t)n;
+    return QN_OK;
+}
+
 static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
                             const char *key, qn_hparams *h, qn_error *err)
 {
@@ -162,6 +199,7 @@ static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const 
         return status ? status : qn_activation_by_name(text, c->path, field, err);
     case QN_FIELD_COUNTS:
     case QN_FIELD_SLIDES: return read_counts(c, p, o, key, h, err);
+    case QN_FIELD_SPARSITY: return read_sparsity(c, p, o, key, h, err);
     }
     return status;
 }
@@ -349,6 +387,15 @@ static json_t *list_value(const qn_parameter *p, const qn_hparams *h)
     return array;
 }
 
+static json_t *sparsity_value(const qn_parameter *p, const qn_hparams *h)
+{
+    const qn_layer_reals *list = (const qn_layer_reals *)(const void *)((const char *)h + p->list);
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < list->n; i++)
+        json_array_append_new(array, json_real((1.0 + erf((double)list->of[i] / sqrt(2.0))) / 2.0));
+    return array;
+}
+
 static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
 {
     switch (p->kind) {
@@ -359,6 +406,7 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
     case QN_FIELD_ACTIVATION: return json_string(qn_activation_name(h->activation));
     case QN_FIELD_COUNTS:
     case QN_FIELD_SLIDES: return list_value(p, h);
+    case QN_FIELD_SPARSITY: return sparsity_value(p, h);
     }
     return NULL;
 }

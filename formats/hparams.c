@@ -214,6 +214,12 @@ static qn_status complete_layers(qn_hparams *h, const char *where, qn_error *err
         h->layer_input > most || h->n_input_vocab > most)
         return qn_fail(err, QN_ERR_DATA, "%s: a size is above %llu", where,
                        (unsigned long long)most);
+    if (h->sparsity.n && h->sparsity.n != h->n_layers)
+        return qn_fail(err, QN_ERR_DATA, "%s: sparsity is listed for %u layers, but there are %llu",
+                       where, h->sparsity.n, (unsigned long long)h->n_layers);
+    if (h->active_stream || (h->n_streams && h->n_streams != QN_N_STREAMS) || h->laurel_rank > most)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %llu residual streams, laurel rank %llu",
+                       where, (unsigned long long)h->n_streams, (unsigned long long)h->laurel_rank);
     settle_kv_heads(h);
     settle_widths(h);
     return settle_head_sizes(h, where, err);

@@ -36,6 +36,14 @@ typedef struct {
 
 #define QN_MAX_EXPERTS 4096
 
+/* Residual streams of a model with alternating updates. */
+#define QN_N_STREAMS 4
+
+typedef struct {
+    uint32_t n;
+    float of[QN_MAX_LAYERS];
+} qn_layer_reals;
+
 typedef struct {
     uint64_t n_vocab, n_ctx_train, n_layers;
     uint64_t hidden;       /* embedding length */
@@ -76,6 +84,14 @@ typedef struct {
     uint64_t expert_feed_forward; /* width of one */
     uint64_t shared_feed_forward; /* width of the one that all tokens pass; 0: none */
     bool expert_norm;             /* the used experts' weights are made to add up to 1 */
+
+    /* Gemma 3n (validate/altup.h): residual streams, 0 or QN_N_STREAMS; the rank
+     * of the learned augmented residual, 0: none; and of each layer how many
+     * standard deviations above the mean a gate must be to count, -infinity: all
+     * count. */
+    uint64_t n_streams, laurel_rank;
+    uint64_t active_stream; /* always 0 */
+    qn_layer_reals sparsity;
 
     qn_activation activation;
     double embedding_scale;      /* the residual stream begins with embedding * this; 0: as it is */

@@ -36,6 +36,27 @@ static qn_status read_counts(const qn_parameter *p, const qn_metadata *m, const 
     return QN_OK;
 }
 
+static qn_status read_sparsity(const qn_parameter *p, const qn_metadata *m, const char *key,
+                               const char *where, qn_hparams *h, bool *found, qn_error *err)
+{
+    const qn_meta_value *v = qn_metadata_find(m, key);
+    qn_layer_reals *list = (qn_layer_reals *)(void *)((char *)h + p->list);
+    *found = v != NULL;
+    if (!v) return QN_OK;
+    if (v->type != QN_META_ARRAY || v->count < 1 || v->count > QN_MAX_LAYERS)
+        return qn_fail(err, QN_ERR_DATA, "%s: key \"%s\" is no list of 1 to %d layers", where, key,
+                       QN_MAX_LAYERS);
+    for (uint64_t i = 0; i < v->count; i++) {
+        double x;
+        const qn_status status = qn_meta_number(v, i, &x, err);
+        if (status) return status;
+        if (isnan(x)) return qn_fail(err, QN_ERR_DATA, "%s: key \"%s\" holds NaN", where, key);
+        list->of[i] = (float)x;
+    }
+    list->n = (uint32_t)v->count;
+    return QN_OK;
+}
+
 static qn_status read_parameter(const qn_family *f, const qn_parameter *p, const qn_metadata *m,
                                 const char *where, qn_hparams *h, qn_error *err)
 {
@@ -64,6 +85,7 @@ static qn_status read_parameter(const qn_family *f, const qn_parameter *p, const
             break;
         case QN_FIELD_COUNTS:
         case QN_FIELD_SLIDES: status = read_counts(p, m, key, where, h, &found, err); break;
+        case QN_FIELD_SPARSITY: status = read_sparsity(p, m, key, where, h, &found, err); break;
         }
     }
     if (status || found) return status;
@@ -161,6 +183,13 @@ static qn_status write_counts(const qn_parameter *p, const qn_hparams *h, const 
     return qn_metadata_set_u32(m, key, (uint32_t)qn_parameter_count(p, h), err);
 }
 
+static qn_status write_sparsity(const qn_parameter *p, const qn_hparams *h, const char *key,
+                                qn_metadata *m, qn_error *err)
+{
+    const qn_layer_reals *list = (const qn_layer_reals *)(const void *)((const char *)h + p->list);
+    return qn_metadata_set_f32s(m, key, list->of, list->n, err);
+}
+
 static qn_status write_parameter(const qn_family *f, const qn_parameter *p, const qn_hparams *h,
                                  qn_metadata *m, qn_error *err)
 {
@@ -178,6 +207,7 @@ static qn_status write_parameter(const qn_family *f, const qn_parameter *p, cons
         return qn_metadata_set_str(m, key, qn_str_z(qn_activation_name(h->activation)), err);
     case QN_FIELD_COUNTS:
     case QN_FIELD_SLIDES: return write_counts(p, h, key, m, err);
+    case QN_FIELD_SPARSITY: return write_sparsity(p, h, key, m, err);
     }
     return QN_OK;
 }

@@ -193,6 +193,9 @@ qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, co
     case QN_SECOND_HALF:
         return halve(m, rank > 2 ? m->hparams.n_experts : 1, role->transform == QN_SECOND_HALF,
                      below, undo, out, err);
+    case QN_PAD_VOCAB:
+        if (!undo) *out = qn_rows_pad(m->arena, below, m->hparams.n_vocab);
+        return QN_OK;
     case QN_AS_IS:
     case QN_ROPE_DIVISORS: break;
     }

@@ -86,7 +86,7 @@ static bool has_place(const qn_model *m, const qn_role *role, qn_place place)
 {
     return role && place.layer < m->hparams.n_layers &&
            qn_role_allowed(role, &m->hparams, place.layer) &&
-           (!qn_role_is_stacked(role) || place.expert < m->hparams.n_experts);
+           (!qn_role_is_stacked(role) || place.expert < qn_role_parts(role, &m->hparams));
 }
 
 static qn_status add_known(qn_model *m, qn_stacks *stacks, const qn_tensor *t, qn_error *err)
@@ -132,7 +132,7 @@ static qn_status missing(const qn_model *m, const qn_stacks *stacks, const qn_ro
     qn_place place = {.layer = layer};
     if (qn_role_is_stacked(role)) {
         const uint64_t expert = qn_stacks_missing(stacks, m, role, layer);
-        if (expert == m->hparams.n_experts) return QN_OK; /* another role's lacks one */
+        if (expert == qn_role_parts(role, &m->hparams)) return QN_OK; /* another role's lacks one */
         place.expert = expert;
     }
     qn_role_name(role->checkpoint, place, name, sizeof name);

@@ -11,6 +11,7 @@ typedef struct {
 
 struct qn_stacks {
     uint64_t n_roles; /* stacked ones, in the order of the table */
+    uint64_t n_parts; /* of each */
     layer_experts *layers;
 };
 
@@ -27,6 +28,9 @@ qn_status qn_stacks_new(qn_model *m, qn_stacks **out, qn_error *err)
     qn_stacks *s = qn_arena_alloc(m->arena, 1, sizeof *s);
     if (!s) return qn_fail_memory(err, "the experts");
     if (m->family) s->n_roles = number_of(m->family, m->family->roles + m->family->n_roles);
+    for (size_t i = 0; s->n_roles && i < m->family->n_roles; i++)
+        if (qn_role_is_stacked(&m->family->roles[i]))
+            s->n_parts = qn_role_parts(&m->family->roles[i], &m->hparams);
     if (s->n_roles) {
         s->layers = qn_arena_alloc(m->arena, (size_t)m->hparams.n_layers, sizeof *s->layers);
         if (!s->layers) return qn_fail_memory(err, "the experts");
@@ -36,10 +40,9 @@ qn_status qn_stacks_new(qn_model *m, qn_stacks **out, qn_error *err)
 }
 
 static qn_status add_stack(qn_model *m, const qn_role *role, uint64_t layer,
-                           const qn_tensor *const *tensors, qn_error *err)
+                           const qn_tensor *const *tensors, uint64_t n, qn_error *err)
 {
     char name[160];
-    const uint64_t n = m->hparams.n_experts;
     const qn_rows **parts = qn_arena_alloc(m->arena, (size_t)n, sizeof *parts);
     if (!parts) return qn_fail_memory(err, "the experts");
     for (uint64_t i = 0; i < n; i++) {
@@ -57,7 +60,7 @@ static qn_status add_stack(qn_model *m, const qn_role *role, uint64_t layer,
 qn_status qn_stacks_add(qn_stacks *s, qn_model *m, const qn_role *role, qn_place place,
                         const qn_tensor *t, qn_error *err)
 {
-    const uint64_t n = m->hparams.n_experts;
+    const uint64_t n = s->n_parts;
     layer_experts *l = &s->layers[place.layer];
     if (!l->parts) l->parts = qn_arena_alloc(m->arena, (size_t)(s->n_roles * n), sizeof *l->parts);
     if (!l->parts) return qn_fail_memory(err, "the experts");
@@ -71,7 +74,7 @@ qn_status qn_stacks_add(qn_stacks *s, qn_model *m, const qn_role *role, qn_place
     for (size_t i = 0; i < m->family->n_roles && !status; i++) {
         const qn_role *r = &m->family->roles[i];
         if (qn_role_is_stacked(r))
-            status = add_stack(m, r, place.layer, l->parts + number_of(m->family, r) * n, err);
+            status = add_stack(m, r, place.layer, l->parts + number_of(m->family, r) * n, n, err);
     }
     return status;
 }
@@ -80,7 +83,7 @@ uint64_t qn_stacks_missing(const qn_stacks *s, const qn_model *m, const qn_role 
                            uint64_t layer)
 {
     const layer_experts *l = &s->layers[layer];
-    const uint64_t n = m->hparams.n_experts;
+    const uint64_t n = s->n_parts;
     const qn_tensor *const *mine = l->parts ? l->parts + number_of(m->family, role) * n : NULL;
     uint64_t i = 0;
     while (mine && i < n && mine[i]) i++;

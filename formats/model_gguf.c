@@ -111,9 +111,11 @@ static qn_status check_complete(const qn_model *m, const qn_family *f, qn_error 
 /* Rows of the tensor whose first size is dim; 0: there is none. */
 static uint64_t rows_of(const qn_reader *r, const qn_family *f, qn_dim dim)
 {
+    char name[160];
     for (size_t i = 0; i < f->n_roles; i++) {
         const qn_tensor *t = NULL;
-        if (f->roles[i].shape[0] == dim) t = qn_reader_find(r, f->roles[i].gguf);
+        if (f->roles[i].shape[0] == dim)
+            t = qn_reader_find(r, qn_role_name(f->roles[i].gguf, (qn_place){0}, name, sizeof name));
         if (t && t->rank) return t->dims[0];
     }
     return 0;
@@ -150,9 +152,11 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
     }
     const bool tied = m->hparams.tied;
     const uint64_t n_input_vocab = rows_of(m->reader, f, QN_INPUT_VOCAB);
+    const uint64_t laurel_rank = rows_of(m->reader, f, QN_LAUREL);
     if ((status = qn_hparams_from_metadata(f, m->metadata, m->path, rows, &m->hparams, err)))
         return status;
     m->hparams.tied = tied;
+    m->hparams.laurel_rank = laurel_rank;
     if (n_input_vocab) m->hparams.n_input_vocab = n_input_vocab;
     m->hparams.value_is_key = lacks_values(m, f);
     m->hparams.attention_bias = any_of(m->reader, f, QN_IF_ATTENTION_BIAS);

@@ -71,4 +71,7 @@ const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups
 /* rows x columns float32 values held in memory (rope_freqs). The values are copied. */
 const qn_rows *qn_rows_values(qn_arena *a, const float *values, uint64_t rows, uint64_t columns);
 
+/* The rows below, then rows of zeros up to `rows`. */
+const qn_rows *qn_rows_pad(qn_arena *a, const qn_rows *below, uint64_t rows);
+
 #endif

@@ -1,5 +1,7 @@
 /* Rows of several sources in a row, and some rows of each group of a source:
  * what stacked experts and fused matrices are made of, without a copy. */
+#include <string.h>
+
 #include "formats/base/sizes.h"
 #include "formats/rows.h"
 
@@ -127,5 +129,42 @@ const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups
         .state = w,
         .number = count,
     };
+    return s;
+}
+
+/* ---- zeros behind it --------------------------------------------------------------------- */
+
+static qn_status pad_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
+                            float *out, qn_error *err)
+{
+    const uint64_t there = s->below->rows, end = qn_min_u64(r1, there);
+    if (r0 < end) {
+        const qn_status status = s->below->decode(s->below, k, r0, end, out, err);
+        if (status) return status;
+        out += (end - r0) * s->columns;
+        r0 = end;
+    }
+    if (r0 < r1) memset(out, 0, (size_t)((r1 - r0) * s->columns) * sizeof *out);
+    return QN_OK;
+}
+
+static void pad_done(const qn_rows *s, uint64_t r0, uint64_t r1)
+{
+    const uint64_t end = qn_min_u64(r1, s->below->rows);
+    if (r0 < end) s->below->done(s->below, r0, end);
+}
+
+const qn_rows *qn_rows_pad(qn_arena *a, const qn_rows *below, uint64_t rows)
+{
+    if (rows <= below->rows) return below;
+    qn_rows *s = qn_arena_alloc(a, 1, sizeof *s);
+    if (!s) return NULL;
+    *s = *below;
+    s->dtype = QN_F32; /* not every row is stored */
+    s->rows = rows;
+    s->decode = pad_decode;
+    s->raw = NULL;
+    s->done = pad_done;
+    s->below = below;
     return s;
 }

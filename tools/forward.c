@@ -69,11 +69,12 @@ static size_t hidden_tensor(int layer)
 static qn_status declare_hidden(job *j, qn_error *err)
 {
     const qn_hparams *h = &j->l->model->hparams;
-    const uint64_t dims[2] = {j->n, h->hidden};
+    const uint64_t all = h->hidden * (h->n_streams ? h->n_streams : 1);
     const int n_layers = (int)h->n_layers;
     qn_status status = QN_OK;
     for (int layer = -1; layer <= n_layers && !status; layer++) {
         char name[32];
+        const uint64_t dims[2] = {j->n, layer == n_layers ? h->hidden : all};
         snprintf(name, sizeof name, "hidden.layer.%d", layer);
         status = qn_writer_declare(j->writer,
                                    layer < 0           ? "hidden.embed"

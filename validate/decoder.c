@@ -1,5 +1,6 @@
 #include "validate/decoder.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 
@@ -205,6 +206,29 @@ static qn_status bind_mlp(const qn_decoder *d, uint64_t i, const mlp_names *name
     return find_experts(d, i, names->down, experts, hidden, width, &out->down, err);
 }
 
+/* "blk.3.post_ffw_norm_1.weight" of n elements, where the model has it. */
+static qn_status find_optional(const qn_decoder *d, uint64_t layer, const char *rest, uint64_t n,
+                               const float **out, qn_error *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%llu.%s", (unsigned long long)layer, rest);
+    return qn_model_find(d->model, name) ? find_vector(d, name, n, out, err) : QN_OK;
+}
+
+static qn_status bind_beside(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    const uint64_t hidden = d->hparams->hidden, experts = d->hparams->n_experts;
+    qn_status status;
+    if ((status = find_optional(d, i, "pre_ffw_norm_2.weight", hidden, &l->experts_norm, err)) ||
+        (status =
+             find_optional(d, i, "post_ffw_norm_1.weight", hidden, &l->post_dense_norm, err)) ||
+        (status =
+             find_optional(d, i, "post_ffw_norm_2.weight", hidden, &l->post_experts_norm, err)) ||
+        (status = find_optional(d, i, "ffn_gate_inp.scale", hidden, &l->router_scale, err)))
+        return status;
+    return find_optional(d, i, "ffn_down_exps.scale", experts, &l->expert_scale, err);
+}
+
 static qn_status bind_experts(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
 {
     static const mlp_names experts = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps",
@@ -230,8 +254,11 @@ static qn_status bind_feed_forward(const qn_decoder *d, uint64_t i, qn_layer *l,
     qn_status status;
     if ((status = find_norm(d, i, "ffn_norm", &l->mlp_norm, err)) ||
         (dense && (status = bind_mlp(d, i, &plain, 1, l->sizes.feed_forward, &l->mlp, err))) ||
-        (experts && (status = bind_experts(d, i, l, err))))
+        (experts &&
+         ((status = bind_experts(d, i, l, err)) || (status = bind_beside(d, i, l, err)))))
         return status;
+    l->mlp.sparse = i < d->hparams->sparsity.n && d->hparams->sparsity.of[i] > -INFINITY;
+    if (l->mlp.sparse) l->mlp.deviations = d->hparams->sparsity.of[i];
     return find_optional_norm(d, i, "post_ffw_norm", &l->post_mlp_norm, err);
 }
 
@@ -258,13 +285,49 @@ static qn_status bind_scale(const qn_decoder *d, uint64_t i, qn_layer *l, qn_err
     return status;
 }
 
+static qn_status bind_altup(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    enum { A = QN_N_STREAMS };
+    const struct {
+        const char *role;
+        uint64_t rows, columns;
+        const float **out;
+    } tensors[] = {
+        {"altup_router_norm", 1, d->hparams->hidden, &l->altup.norm},
+        {"altup_router", A, d->hparams->hidden, &l->altup.router},
+        {"altup_predict_coef", (uint64_t)A * A, A, &l->altup.predict},
+        {"altup_correct_coef", A, A, &l->altup.correct},
+        {"altup_correct_scale", 1, d->hparams->hidden, &l->altup.correct_scale},
+    };
+    qn_status status = QN_OK;
+    for (size_t t = 0; d->hparams->n_streams && t < sizeof tensors / sizeof *tensors && !status;
+         t++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)i, tensors[t].role);
+        status = find_values(d, name, tensors[t].rows, tensors[t].columns, tensors[t].out, err);
+    }
+    return status;
+}
+
+static qn_status bind_laurel(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
+{
+    const uint64_t hidden = d->hparams->hidden, rank = d->hparams->laurel_rank;
+    qn_status status;
+    if (!rank) return QN_OK;
+    if ((status = find_linear(d, i, "laurel_l", rank, hidden, &l->laurel_left, err)) ||
+        (status = find_linear(d, i, "laurel_r", hidden, rank, &l->laurel_right, err)))
+        return status;
+    return find_norm(d, i, "laurel_post_norm", &l->laurel_norm, err);
+}
+
 static qn_status bind_layer(const qn_decoder *d, uint64_t i, qn_layer *l, qn_error *err)
 {
     l->sizes = qn_hparams_layer(d->hparams, i);
     l->owns_kv = qn_hparams_kv_layer(d->hparams, i) == i;
     qn_status status;
     if ((status = bind_attention(d, i, l, err)) || (status = bind_feed_forward(d, i, l, err)) ||
-        (status = bind_input(d, i, l, err)))
+        (status = bind_input(d, i, l, err)) || (status = bind_altup(d, i, l, err)) ||
+        (status = bind_laurel(d, i, l, err)))
         return status;
     return bind_scale(d, i, l, err);
 }
@@ -303,6 +366,24 @@ static qn_status bind_rope(qn_decoder *d, qn_error *err)
     return bind_sliding_rope(d, err);
 }
 
+/* A matrix of no layer, or several of them one behind the other. */
+static qn_status find_whole(const qn_decoder *d, const char *name, uint64_t several, uint64_t rows,
+                            uint64_t columns, qn_linear *out, qn_error *err)
+{
+    out->n = out->step = rows;
+    return find_matrix(d, name, several * rows, columns, &out->rows, err);
+}
+
+static qn_status bind_streams(qn_decoder *d, qn_error *err)
+{
+    const uint64_t hidden = d->hparams->hidden, others = QN_N_STREAMS - 1;
+    if (!d->hparams->n_streams) return QN_OK;
+    const qn_status status =
+        find_whole(d, "altup_proj.weight", others, hidden, hidden, &d->streams_in, err);
+    if (status) return status;
+    return find_whole(d, "altup_unembd_proj.weight", others, hidden, hidden, &d->streams_out, err);
+}
+
 static qn_status bind_inputs(qn_decoder *d, qn_error *err)
 {
     const qn_hparams *h = d->hparams;
@@ -311,8 +392,8 @@ static qn_status bind_inputs(qn_decoder *d, qn_error *err)
     if (!width) return QN_OK;
     if ((status = find_matrix(d, "per_layer_token_embd.weight", h->n_input_vocab, all,
                               &d->input_table, err)) ||
-        (status = find_matrix(d, "per_layer_model_proj.weight", all, h->hidden,
-                              &d->input_projection.rows, err)))
+        (status = find_whole(d, "per_layer_model_proj.weight", 1, all, h->hidden,
+                             &d->input_projection, err)))
         return status;
     d->input_projection.n = all;
     return find_vector(d, "per_layer_proj_norm.weight", width, &d->input_norm, err);
@@ -329,7 +410,7 @@ static qn_status bind(qn_decoder *d, qn_error *err)
         (status = find_matrix(d, "output.weight", h->n_vocab, h->hidden, &d->head, err)))
         return status;
     if ((status = find_vector(d, "output_norm.weight", h->hidden, &d->final_norm, err)) ||
-        (status = bind_inputs(d, err)))
+        (status = bind_inputs(d, err)) || (status = bind_streams(d, err)))
         return status;
     d->layers = qn_arena_alloc(d->arena, (size_t)h->n_layers, sizeof *d->layers);
     if (!d->layers) return qn_fail_memory(err, "layers");

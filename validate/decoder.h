@@ -38,7 +38,9 @@ void qn_session_free(qn_session *s);
 void qn_session_reset(qn_session *s); /* forget everything cached */
 
 /* Called with the residual stream [n_tokens][hidden] after the embedding
- * (layer -1), after each layer, and after the final norm (layer n_layers). */
+ * (layer -1), after each layer, and after the final norm (layer n_layers).
+ * Several streams (hparams.n_streams) come side by side, as one of hidden times
+ * their number, but for the last. */
 typedef void (*qn_hidden_fn)(void *ctx, int layer, const float *x, size_t n_tokens, size_t hidden);
 
 /* Runs n more ids of each sequence (ids[sequence][n]) at the positions that

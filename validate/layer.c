@@ -1,4 +1,5 @@
 /* What a layer adds to the residual stream: attention, then the MLP. */
+#include <math.h>
 #include <string.h>
 
 #include "formats/base/sizes.h"
@@ -137,6 +138,23 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_err
 
 /* ---- the MLP -------------------------------------------------------------------------- */
 
+/* Each row of gates becomes what exceeds its mean by so many of its standard
+ * deviations, else 0 (modeling_gemma3n.py, _gaussian_topk). */
+static void thin(const qn_session *s, float deviations, size_t rows, size_t n)
+{
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++) {
+        float *gate = s->gate + i * n;
+        double sum = 0.0, squares = 0.0;
+        for (size_t j = 0; j < n; j++) sum += (double)gate[j];
+        const double mean = sum / (double)n;
+        for (size_t j = 0; j < n; j++)
+            squares += ((double)gate[j] - mean) * ((double)gate[j] - mean);
+        const float cut = (float)mean + (float)sqrt(squares / (double)n) * deviations;
+        for (size_t j = 0; j < n; j++) gate[j] = gate[j] > cut ? gate[j] - cut : 0.0F;
+    }
+}
+
 qn_status qn_mlp_run(qn_session *s, const qn_mlp *mlp, uint64_t expert, const float *x, size_t rows,
                      float *out, qn_error *err)
 {
@@ -144,8 +162,20 @@ qn_status qn_mlp_run(qn_session *s, const qn_mlp *mlp, uint64_t expert, const fl
     if ((status = qn_apply_expert(s, &mlp->gate, expert, x, rows, s->gate, err)) ||
         (status = qn_apply_expert(s, &mlp->up, expert, x, rows, s->up, err)))
         return status;
+    if (mlp->sparse) thin(s, mlp->deviations, rows, (size_t)mlp->gate.n);
     qn_activate(s, s->gate, s->up, rows, (size_t)mlp->gate.n);
     return qn_apply_expert(s, &mlp->down, expert, s->gate, rows, out, err);
+}
+
+/* Experts into s->mixture. */
+static qn_status mix(qn_session *s, const qn_layer *l, const qn_block *b, qn_error *err)
+{
+    const size_t rows = b->t1 - b->t0;
+    qn_norm_rows(s, b->x, l->experts_norm ? l->experts_norm : l->mlp_norm, rows, s->h);
+    const qn_status status = qn_moe_run(s, l, s->h, b->x, rows, s->mixture, err);
+    if (!status && l->post_experts_norm)
+        qn_norm_rows(s, s->mixture, l->post_experts_norm, rows, s->mixture);
+    return status;
 }
 
 qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
@@ -153,12 +183,14 @@ qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, 
     const qn_layer *l = &s->d->layers[layer];
     const size_t rows = b->t1 - b->t0;
     qn_status status;
-    qn_norm_rows(s, b->x, l->mlp_norm, rows, s->h);
-    if (l->router.rows) {
-        if ((status = qn_moe_run(s, l, s->h, rows, s->mixture, err))) return status;
+    if (l->router.rows && (status = mix(s, l, b, err))) return status;
+    if (l->mlp.gate.rows) {
+        qn_norm_rows(s, b->x, l->mlp_norm, rows, s->h);
+        if ((status = qn_mlp_run(s, &l->mlp, 0, s->h, rows, s->h, err))) return status;
+        if (l->post_dense_norm) qn_norm_rows(s, s->h, l->post_dense_norm, rows, s->h);
+        if (l->router.rows) qn_add_rows(s, s->mixture, rows, s->h);
+    } else {
         memcpy(s->h, s->mixture, rows * (size_t)s->d->hparams->hidden * sizeof *s->h);
-    } else if ((status = qn_mlp_run(s, &l->mlp, 0, s->h, rows, s->h, err))) {
-        return status;
     }
     add_branch(s, l->post_mlp_norm, rows, b->x);
     return QN_OK;

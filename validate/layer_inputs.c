@@ -40,21 +40,39 @@ qn_status qn_layer_inputs_make(qn_session *s, const uint32_t *ids, size_t tokens
     return status;
 }
 
-qn_status qn_layer_inputs_add(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+/* norm(out . (gelu(gate . x) * input)) into s->h. */
+static qn_status run(qn_session *s, size_t layer, const qn_block *b, const float *x, qn_error *err)
 {
     const qn_hparams *hp = s->d->hparams;
     const qn_layer *l = &s->d->layers[layer];
     const size_t width = (size_t)hp->layer_input, all = width * (size_t)hp->n_layers;
     const size_t rows = b->t1 - b->t0;
-    qn_status status;
-    if (!width) return QN_OK;
-    if ((status = qn_apply(s, &l->input_gate, b->x, rows, s->gate, err))) return status;
+    qn_status status = qn_apply(s, &l->input_gate, x, rows, s->gate, err);
+    if (status) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < rows; i++)
         s->d->k->gelu_mul(s->gate + i * width, s->inputs + (b->t0 + i) * all + layer * width,
                           width);
     if ((status = qn_apply(s, &l->input_out, s->gate, rows, s->h, err))) return status;
     qn_norm_rows(s, s->h, l->input_post_norm, rows, s->h);
-    qn_add_rows(s, s->h, rows, b->x);
+    return QN_OK;
+}
+
+qn_status qn_layer_inputs_add(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+{
+    const qn_layer *l = &s->d->layers[layer];
+    const size_t rows = b->t1 - b->t0, n = (size_t)s->d->hparams->hidden;
+    const float *x = b->x;
+    if (!l->input_gate.rows) return QN_OK;
+    if (l->altup.norm) { /* the first stream, scaled */
+        for (size_t i = 0; i < rows * n; i++)
+            s->predicted[i] = b->x[i] * l->altup.correct_scale[i % n];
+        x = s->predicted;
+    }
+    const qn_status status = run(s, layer, b, x, err);
+    if (status) return status;
+    if (!l->altup.norm) qn_add_rows(s, s->h, rows, b->x);
+    for (size_t j = 0; l->altup.norm && j + 1 < QN_N_STREAMS; j++)
+        qn_add_rows(s, s->h, rows, s->streams[j] + b->t0 * n);
     return QN_OK;
 }

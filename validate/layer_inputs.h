@@ -15,7 +15,8 @@
 /* Of all tokens of a run, into s->inputs; s->x holds their embeddings. */
 qn_status qn_layer_inputs_make(qn_session *s, const uint32_t *ids, size_t tokens, qn_error *err);
 
-/* What layer adds to b->x for them. */
+/* What a layer adds to the residual stream for them, or with several to all but
+ * the first. */
 qn_status qn_layer_inputs_add(qn_session *s, size_t layer, const qn_block *b, qn_error *err);
 
 #endif

@@ -1,9 +1,11 @@
 #include "validate/moe.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
+#include "validate/norm.h"
 
 struct qn_moe_scratch {
     size_t rows;    /* there is room for */
@@ -66,7 +68,7 @@ static void largest(const float *p, size_t n, uint32_t *out, size_t used)
     }
 }
 
-static void route(const qn_session *s, float *p, uint32_t *used, float *weights)
+static void route(const qn_session *s, const qn_layer *l, float *p, uint32_t *used, float *weights)
 {
     const qn_hparams *h = s->d->hparams;
     const qn_kernels *k = s->d->k;
@@ -78,6 +80,20 @@ static void route(const qn_session *s, float *p, uint32_t *used, float *weights)
         for (size_t i = 0; i < n_used; i++) sum += p[used[i]];
     }
     for (size_t i = 0; i < n_used; i++) weights[i] = p[used[i]] / sum;
+    for (size_t i = 0; i < n_used && l->expert_scale; i++) weights[i] *= l->expert_scale[used[i]];
+}
+
+/* What a router with a scale reads: the residual, normed without weights. */
+static void ask(const qn_session *s, const qn_layer *l, const float *residual, size_t rows)
+{
+    const size_t n = (size_t)s->d->hparams->hidden;
+    const float by_size = (float)(1.0 / sqrt((double)n));
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < rows; i++) {
+        float *x = s->moe->x + i * n;
+        qn_rms_norm(residual + i * n, l->router_scale, s->d->hparams->rms_eps, x, n);
+        for (size_t j = 0; j < n; j++) x[j] *= by_size;
+    }
 }
 
 /* ---- experts --------------------------------------------------------------------------- */
@@ -128,16 +144,20 @@ static qn_status add_shared(qn_session *s, const qn_layer *l, const float *x, si
     return QN_OK;
 }
 
-qn_status qn_moe_run(qn_session *s, const qn_layer *l, const float *x, size_t rows, float *out,
-                     qn_error *err)
+qn_status qn_moe_run(qn_session *s, const qn_layer *l, const float *x, const float *residual,
+                     size_t rows, float *out, qn_error *err)
 {
     const qn_hparams *h = s->d->hparams;
     const size_t n = (size_t)h->n_experts, n_used = (size_t)h->n_experts_used;
     qn_status status = make_room(s, rows, err);
-    if (status || (status = qn_apply(s, &l->router, x, rows, s->moe->logits, err))) return status;
+    if (status) return status;
+    if (l->router_scale) ask(s, l, residual, rows);
+    const float *asked = l->router_scale ? s->moe->x : x;
+    if ((status = qn_apply(s, &l->router, asked, rows, s->moe->logits, err))) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < rows; i++)
-        route(s, s->moe->logits + i * n, s->moe->used + i * n_used, s->moe->weights + i * n_used);
+        route(s, l, s->moe->logits + i * n, s->moe->used + i * n_used,
+              s->moe->weights + i * n_used);
     memset(out, 0, rows * (size_t)h->hidden * sizeof *out);
     for (size_t e = 0; e < n; e++) {
         const size_t mine = gather(s, (uint32_t)e, x, rows);

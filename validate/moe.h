@@ -5,7 +5,8 @@
  *     out = sum over the n_experts_used largest p[e] of weight[e] expert[e](x)
  *     expert(x) = down . (activation(gate . x) * (up . x))
  *
- * weight is p, made to add up to 1 when hparams.expert_norm.  An expert that all
+ * weight is p, made to add up to 1 when hparams.expert_norm, then times the
+ * expert's own scale where the layer has one (transformers, modeling_gemma4.py).  An expert that all
  * tokens pass is added, times sigmoid(shared_gate . x) where there is such a
  * gate.
  *
@@ -19,8 +20,9 @@
 /* The scratch of a session's moe; NULL is fine. */
 void qn_moe_free(qn_moe_scratch *m);
 
-/* x and out [rows][hidden], not the same. Uses s->gate and s->up. */
-qn_status qn_moe_run(qn_session *s, const qn_layer *l, const float *x, size_t rows, float *out,
-                     qn_error *err);
+/* x and out [rows][hidden], not the same.  residual: what a router with a scale
+ * of its own reads instead of x.  Uses s->gate and s->up. */
+qn_status qn_moe_run(qn_session *s, const qn_layer *l, const float *x, const float *residual,
+                     size_t rows, float *out, qn_error *err);
 
 #endif

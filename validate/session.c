@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "validate/altup.h"
 #include "validate/layer_inputs.h"
 #include "validate/moe.h"
 #include "validate/rope.h"
@@ -41,9 +42,10 @@ out:
 void qn_session_free(qn_session *s)
 {
     if (!s) return;
-    float *const buffers[] = {s->x,      s->turns[0],  s->turns[1], s->h,    s->query,
-                              s->key,    s->value,     s->mixed,    s->gate, s->up,
-                              s->inputs, s->input_row, s->mixture};
+    float *const buffers[] = {s->x,          s->turns[0],   s->turns[1],   s->h,         s->query,
+                              s->key,        s->value,      s->mixed,      s->gate,      s->up,
+                              s->inputs,     s->input_row,  s->mixture,    s->predicted, s->laurel,
+                              s->streams[0], s->streams[1], s->streams[2], s->shown};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) qn_free(buffers[i]);
     qn_moe_free(s->moe);
     qn_free(s->spans);
@@ -76,7 +78,7 @@ typedef struct {
 static widths widest(const qn_hparams *h)
 {
     const uint64_t experts = qn_max_u64(h->expert_feed_forward, h->shared_feed_forward);
-    widths w = {.feed_forward = qn_max_u64(h->layer_input, experts)};
+    widths w = {.feed_forward = qn_max_u64(qn_max_u64(h->layer_input, h->laurel_rank), experts)};
     for (uint64_t i = 0; i < h->n_layers; i++) {
         const qn_layer_sizes l = qn_hparams_layer(h, i);
         w.query = qn_max_u64(w.query, h->n_heads * l.head_dim);
@@ -88,6 +90,8 @@ static widths widest(const qn_hparams *h)
     return w;
 }
 
+static bool grow_streams(qn_session *s, uint64_t tokens);
+
 static qn_status make_room(qn_session *s, size_t n, qn_error *err)
 {
     const qn_hparams *h = s->d->hparams;
@@ -96,7 +100,7 @@ static qn_status make_room(qn_session *s, size_t n, qn_error *err)
     const uint64_t inputs = h->layer_input * h->n_layers;
     if (tokens > s->tokens) {
         if (!grow(&s->x, tokens, h->hidden) || !grow(&s->turns[0], tokens, s->d->rope[0].dims) ||
-            !grow(&s->turns[1], tokens, s->d->rope[1].dims) ||
+            !grow(&s->turns[1], tokens, s->d->rope[1].dims) || !grow_streams(s, tokens) ||
             (inputs && (!grow(&s->inputs, tokens, inputs) || !grow(&s->input_row, 1, inputs))))
             return qn_fail_memory(err, "activations");
         s->tokens = (size_t)tokens;
@@ -107,7 +111,9 @@ static qn_status make_room(qn_session *s, size_t n, qn_error *err)
             !grow(&s->key, block, w.key) || !grow(&s->value, block, w.value) ||
             !grow(&s->mixed, block, w.mixed) || !grow(&s->gate, block, w.feed_forward) ||
             !grow(&s->up, block, w.feed_forward) ||
-            (h->n_experts && !grow(&s->mixture, block, h->hidden)))
+            (h->n_experts && !grow(&s->mixture, block, h->hidden)) ||
+            (h->n_streams && !grow(&s->predicted, block, h->hidden)) ||
+            (h->laurel_rank && !grow(&s->laurel, block, h->hidden)))
             return qn_fail_memory(err, "activations");
         s->block = (size_t)block;
     }
@@ -118,6 +124,15 @@ static void scale_row(float *x, double scale, size_t n)
 {
     if (scale == 0.0) return;
     for (size_t i = 0; i < n; i++) x[i] *= (float)scale;
+}
+
+/* What alternating updates and the augmented residual need more. */
+static bool grow_streams(qn_session *s, uint64_t tokens)
+{
+    const uint64_t hidden = s->d->hparams->hidden;
+    for (size_t j = 0; s->d->hparams->n_streams && j + 1 < QN_N_STREAMS; j++)
+        if (!grow(&s->streams[j], tokens, hidden)) return false;
+    return true;
 }
 
 static qn_status embed(qn_session *s, const uint32_t *ids, size_t tokens, qn_error *err)
@@ -133,6 +148,38 @@ static qn_status embed(qn_session *s, const uint32_t *ids, size_t tokens, qn_err
         if (status) return status;
         scale_row(s->x + t * hidden, d->hparams->embedding_scale, hidden);
     }
+    return QN_OK;
+}
+
+static qn_status run_layer(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+{
+    const qn_layer *l = &s->d->layers[layer];
+    qn_status status;
+    if (l->altup.norm) qn_altup_predict(s, layer, b);
+    if ((l->laurel_norm && (status = qn_laurel_make(s, layer, b, err))) ||
+        (status = qn_layer_attend(s, layer, b, err)))
+        return status;
+    if (l->laurel_norm) qn_laurel_add(s, b);
+    if ((status = qn_layer_feed_forward(s, layer, b, err))) return status;
+    if (l->altup.norm) qn_altup_correct(s, layer, b);
+    if ((status = qn_layer_inputs_add(s, layer, b, err))) return status;
+    qn_scale_rows(s, l->output_scale, b->t1 - b->t0, b->x);
+    return QN_OK;
+}
+
+/* The residual stream, or several side by side. */
+static qn_status show(qn_session *s, int layer, size_t tokens, qn_hidden_fn hidden, void *ctx,
+                      qn_error *err)
+{
+    const size_t n = (size_t)s->d->hparams->hidden, width = n * QN_N_STREAMS;
+    if (hidden && !s->d->hparams->n_streams) hidden(ctx, layer, s->x, tokens, n);
+    if (!hidden || !s->d->hparams->n_streams) return QN_OK;
+    if (!grow(&s->shown, tokens, width)) return qn_fail_memory(err, "activations");
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t j = 0; j < QN_N_STREAMS; j++)
+            memcpy(s->shown + t * width + j * n, (j ? s->streams[j - 1] : s->x) + t * n,
+                   n * sizeof *s->shown);
+    hidden(ctx, layer, s->shown, tokens, width);
     return QN_OK;
 }
 
@@ -154,22 +201,21 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     for (size_t i = 0; i < 2; i++)
         qn_rope_turns(d->rope[i].frequency, d->rope[i].dims, d->rope[i].factor, s->cached, n,
                       s->turns[i]);
-    if ((status = qn_layer_inputs_make(s, ids, tokens, err))) return status;
-    if (hidden) hidden(ctx, -1, s->x, tokens, (size_t)hp->hidden);
+    if ((status = qn_layer_inputs_make(s, ids, tokens, err)) ||
+        (hp->n_streams && (status = qn_altup_begin(s, tokens, err))) ||
+        (status = show(s, -1, tokens, hidden, ctx, err)))
+        return status;
     for (size_t layer = 0; layer < hp->n_layers; layer++) {
         for (size_t t0 = 0; t0 < tokens; t0 += s->block) {
             const qn_block b = {.n = n,
                                 .t0 = t0,
                                 .t1 = (size_t)qn_min_u64(t0 + s->block, tokens),
                                 .x = s->x + t0 * (size_t)hp->hidden};
-            if ((status = qn_layer_attend(s, layer, &b, err)) ||
-                (status = qn_layer_feed_forward(s, layer, &b, err)) ||
-                (status = qn_layer_inputs_add(s, layer, &b, err)))
-                return status;
-            qn_scale_rows(s, d->layers[layer].output_scale, b.t1 - b.t0, b.x);
+            if ((status = run_layer(s, layer, &b, err))) return status;
         }
-        if (hidden) hidden(ctx, (int)layer, s->x, tokens, (size_t)hp->hidden);
+        if ((status = show(s, (int)layer, tokens, hidden, ctx, err))) return status;
     }
+    if (hp->n_streams && (status = qn_altup_end(s, tokens, err))) return status;
     qn_norm_rows(s, s->x, d->final_norm, tokens, s->x);
     if (hidden) hidden(ctx, (int)hp->n_layers, s->x, tokens, (size_t)hp->hidden);
     s->cached += n;

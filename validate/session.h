@@ -22,6 +22,9 @@ struct qn_session {
     float *inputs;    /* [tokens][n_layers][layer_input]: the layers' own */
     float *input_row; /* [n_layers][layer_input] */
 
+    float *streams[QN_N_STREAMS - 1]; /* [tokens][hidden]: the others of alternating updates */
+    float *shown;                     /* [tokens][streams * hidden]: for those who watch */
+
     size_t block;        /* tokens there is room for in all of these */
     float *h;            /* [block][hidden]: normed input, then what is added to x */
     float *query;        /* [block][n_heads][head_dim], of the widest layer, as all below */
@@ -30,6 +33,8 @@ struct qn_session {
     float *mixed;        /* [block][n_heads][value_dim] */
     float *gate;         /* [block][feed_forward or layer_input] */
     float *up;           /* [block][feed_forward] */
+    float *predicted;    /* [block][hidden]: the first stream before the layer */
+    float *laurel;       /* [block][hidden] */
     float *mixture;      /* [block][hidden]: what experts make of h */
     qn_moe_scratch *moe; /* NULL: no experts ran yet */
 };

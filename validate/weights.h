@@ -18,7 +18,18 @@ typedef struct {
 
 typedef struct {
     qn_linear gate, up, down;
+    bool sparse;      /* gates count only where they are */
+    float deviations; /* so many standard deviations above their mean, and by how much */
 } qn_mlp;
+
+/* Alternating updates (altup.h). */
+typedef struct {
+    const float *norm;          /* [hidden] */
+    const float *router;        /* [QN_N_STREAMS][hidden] */
+    const float *predict;       /* [QN_N_STREAMS][QN_N_STREAMS][QN_N_STREAMS] */
+    const float *correct;       /* [QN_N_STREAMS][QN_N_STREAMS] */
+    const float *correct_scale; /* [hidden] */
+} qn_altup;
 
 typedef struct {
     qn_layer_sizes sizes;
@@ -31,10 +42,18 @@ typedef struct {
     qn_mlp mlp;                                       /* no gate: there are experts only */
     qn_linear router;                                 /* no rows: there are no experts */
     qn_mlp experts;
-    qn_mlp shared; /* no gate: none that all tokens pass */
+    /* Where experts stand beside a dense MLP: the norms around both, the router's
+     * input is the residual stream, normed and times router_scale / sqrt(hidden). */
+    const float *experts_norm, *post_dense_norm, *post_experts_norm; /* [hidden], or NULL */
+    const float *router_scale;                                       /* [hidden], or NULL */
+    const float *expert_scale; /* [expert]: their weights are multiplied by it; or NULL */
+    qn_mlp shared;             /* no gate: none that all tokens pass */
     qn_linear shared_gate;
     qn_linear input_gate, input_out; /* for the layer's own input; no rows: it has none */
     const float *input_post_norm;
+    qn_altup altup; /* no norm: one stream */
+    qn_linear laurel_left, laurel_right;
+    const float *laurel_norm;
     float output_scale; /* of the residual stream behind the layer */
 } qn_layer;
 
@@ -53,9 +72,10 @@ struct qn_decoder {
     const qn_rows *embedding; /* [n_vocab][hidden] */
     const qn_rows *head;      /* the embedding itself when tied */
     const float *final_norm;
-    const qn_rows *input_table; /* [n_input_vocab][n_layers * layer_input], or NULL */
-    qn_linear input_projection; /* [n_layers * layer_input][hidden] */
-    const float *input_norm;    /* [layer_input] */
+    const qn_rows *input_table;        /* [n_input_vocab][n_layers * layer_input], or NULL */
+    qn_linear input_projection;        /* [n_layers * layer_input][hidden] */
+    const float *input_norm;           /* [layer_input] */
+    qn_linear streams_in, streams_out; /* [QN_N_STREAMS - 1] experts [hidden][hidden] */
     qn_layer *layers;
     qn_rope rope[2]; /* of layers that do not slide, and that do */
     qn_arena *arena; /* layers and vectors */

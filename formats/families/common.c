@@ -204,6 +204,7 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h)
     case QN_FIELD_COUNT:
     case QN_FIELD_COUNTS:
     case QN_FIELD_SLIDES: memcpy(field, &count, sizeof count); break;
+    case QN_FIELD_SPARSITY: break; /* a list, or nothing */
     case QN_FIELD_REAL: memcpy(field, &real, sizeof real); break;
     case QN_FIELD_FLAG: memcpy(field, &flag, sizeof flag); break;
     case QN_FIELD_SCALING: memcpy(field, &scaling, sizeof scaling); break;

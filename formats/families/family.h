@@ -33,6 +33,10 @@ typedef enum {
     QN_EXPERT_WIDTH,
     QN_EXPERT_GATE_UP, /* 2 x that */
     QN_SHARED_WIDTH,   /* of the expert that all tokens pass */
+    QN_OTHER_STREAMS,  /* streams of alternating updates but the first */
+    QN_STREAMS,
+    QN_STREAMS_SQUARED,
+    QN_LAUREL, /* rank of the learned augmented residual */
     QN_ONE
 } qn_dim;
 
@@ -44,7 +48,8 @@ typedef enum {
     QN_ROPE_DIVISORS, /* not in the checkpoint: the llama3 divisors */
     QN_PLUS_ONE,      /* a norm's weights, stored as their distance from 1 */
     QN_FIRST_HALF,    /* of the rows of each expert; the other half is another role's */
-    QN_SECOND_HALF
+    QN_SECOND_HALF,
+    QN_PAD_VOCAB /* rows of zeros behind it, up to the vocabulary's size */
 } qn_transform;
 
 typedef enum {
@@ -80,8 +85,10 @@ typedef enum {
     QN_FIELD_FLAG,
     QN_FIELD_SCALING,
     QN_FIELD_ACTIVATION,
-    QN_FIELD_COUNTS, /* one number, or a list with one for each layer */
-    QN_FIELD_SLIDES  /* config.json: "sliding_attention" or "full_attention" for each layer;
+    QN_FIELD_SPARSITY, /* config.json: the share of each layer's gates that is 0; GGUF: of which
+                        * quantile of a normal distribution that is */
+    QN_FIELD_COUNTS,   /* one number, or a list with one for each layer */
+    QN_FIELD_SLIDES    /* config.json: "sliding_attention" or "full_attention" for each layer;
                       * GGUF: flags, or the one number of a period */
 } qn_field_kind;
 
@@ -198,6 +205,7 @@ extern const qn_family qn_family_gemma;
 extern const qn_family qn_family_gemma2;
 extern const qn_family qn_family_gemma3;
 extern const qn_family qn_family_gemma4;
+extern const qn_family qn_family_gemma3n;
 
 /* NULL: there is none. */
 const qn_family *qn_family_by_name(const char *name);
@@ -234,6 +242,9 @@ unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
 
 /* "heads x head size, hidden size": where the shape comes from. */
 const char *qn_role_shape_words(const qn_role *role, bool is_gguf, char *buf, size_t n);
+
+/* Of a stacked role, how many tensors of a checkpoint become one. */
+uint64_t qn_role_parts(const qn_role *role, const qn_hparams *h);
 
 /* Whether that layer of a model with h must have it; whether it may. */
 bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer);

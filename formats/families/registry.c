@@ -17,6 +17,7 @@ static const qn_family *const families[] = {
     &qn_family_gemma2,
     &qn_family_gemma3,
     &qn_family_gemma4,
+    &qn_family_gemma3n,
     NULL,
 };
 /* clang-format on */
@@ -203,6 +204,10 @@ static uint64_t dim_size(qn_dim d, const qn_hparams *h, uint64_t layer)
     case QN_EXPERT_WIDTH: return h->expert_feed_forward;
     case QN_EXPERT_GATE_UP: return 2 * h->expert_feed_forward;
     case QN_SHARED_WIDTH: return h->shared_feed_forward;
+    case QN_OTHER_STREAMS: return QN_N_STREAMS - 1;
+    case QN_STREAMS: return QN_N_STREAMS;
+    case QN_STREAMS_SQUARED: return QN_N_STREAMS * QN_N_STREAMS;
+    case QN_LAUREL: return h->laurel_rank;
     case QN_ONE: return 1;
     }
     return 0;
@@ -230,6 +235,10 @@ static const char *dim_words(qn_dim d)
     case QN_EXPERT_WIDTH: return "expert's width";
     case QN_EXPERT_GATE_UP: return "2 x expert's width";
     case QN_SHARED_WIDTH: return "shared expert's width";
+    case QN_OTHER_STREAMS: return "streams but the first";
+    case QN_STREAMS: return "streams";
+    case QN_STREAMS_SQUARED: return "streams x streams";
+    case QN_LAUREL: return "laurel rank";
     case QN_ONE: return "1";
     }
     return "";
@@ -240,6 +249,11 @@ static bool is_half(const qn_role *role)
     return role->transform == QN_FIRST_HALF || role->transform == QN_SECOND_HALF;
 }
 
+uint64_t qn_role_parts(const qn_role *role, const qn_hparams *h)
+{
+    return dim_size(role->shape[0], h, 0);
+}
+
 unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer, bool is_gguf,
                        uint64_t dims[QN_ROLE_RANK])
 {
@@ -247,6 +261,7 @@ unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
     for (unsigned i = !is_gguf && qn_role_is_stacked(role); i < QN_ROLE_RANK && role->shape[i]; i++)
         dims[rank++] = dim_size(role->shape[i], h, layer);
     if (!is_gguf && rank >= 2 && is_half(role)) dims[rank - 2] *= 2;
+    if (is_gguf && role->transform == QN_PAD_VOCAB) dims[0] = h->n_vocab;
     return rank;
 }
 

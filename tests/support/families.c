@@ -22,6 +22,8 @@ const qn_test_family qn_test_families[] = {
     {.title = "Gemma 2", .model = "gemma2", .tokenizer = "gemma"},
     {.title = "Gemma 3", .model = "gemma3", .tokenizer = "gemma"},
     {.title = "Gemma 4 E2B", .model = "gemma4-e2b", .tokenizer = "gemma4"},
+    {.title = "Gemma 3n", .model = "gemma3n", .tokenizer = "gemma"},
+    {.title = "Gemma 4 26B-A4B", .model = "gemma4-26b-a4b", .tokenizer = "gemma4"},
     {.title = "Gemma 4 31B", .model = "gemma4-31b", .tokenizer = "gemma4"},
     {.title = "Gemma 4 multimodal", .model = "gemma4-multimodal", .tokenizer = "gemma4"},
     {.title = "Gemma 4 unified", .model = "gemma4-unified", .tokenizer = "gemma4"},

@@ -1,0 +1,152 @@
+/* Gemma 3n, text alone or inside the multimodal class: Gemma 4's attention with
+ * one head size, the layers' own inputs, alternating updates, augmented
+ * residuals, sparse gates (conversion/gemma.py, transformers
+ * modeling_gemma3n.py). */
+#include "formats/families/family.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes[] = {"Gemma3nForCausalLM", "Gemma3nForConditionalGeneration",
+                                      NULL};
+static const char *const model_types[] = {"gemma3n_text", "gemma3n", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight", {QN_INPUT_VOCAB, QN_ALL_INPUTS}, QN_PAD_VOCAB, QN_NEEDED},
+    {"model.per_layer_model_projection.weight", "per_layer_model_proj.weight", {QN_ALL_INPUTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight", {QN_LAYER_INPUT}, QN_AS_IS, QN_NEEDED},
+    {"model.altup_projections.#.weight", "altup_proj.weight", {QN_OTHER_STREAMS, QN_HIDDEN, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.altup_unembed_projections.#.weight", "altup_unembd_proj.weight", {QN_OTHER_STREAMS, QN_HIDDEN, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.altup.modality_router.weight", "blk.%.altup_router.weight", {QN_STREAMS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.altup.router_norm.weight", "blk.%.altup_router_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.altup.prediction_coefs.weight", "blk.%.altup_predict_coef.weight", {QN_STREAMS_SQUARED, QN_STREAMS}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.altup.correction_coefs.weight", "blk.%.altup_correct_coef.weight", {QN_STREAMS, QN_STREAMS}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.altup.correct_output_scale", "blk.%.altup_correct_scale.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.laurel.linear_left.weight", "blk.%.laurel_l.weight", {QN_LAUREL, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.laurel.linear_right.weight", "blk.%.laurel_r.weight", {QN_HIDDEN, QN_LAUREL}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.laurel.post_laurel_norm.weight", "blk.%.laurel_post_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_IF_OWN_KEYS},
+    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_IF_OWN_KEYS},
+    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.q_norm.weight", "blk.%.attn_q_norm.weight", {QN_HEAD}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.k_norm.weight", "blk.%.attn_k_norm.weight", {QN_HEAD}, QN_AS_IS, QN_IF_OWN_KEYS},
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.post_attention_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.pre_feedforward_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_feedforward_layernorm.weight", "blk.%.post_ffw_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.per_layer_input_gate.weight", "blk.%.inp_gate.weight", {QN_LAYER_INPUT, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.per_layer_projection.weight", "blk.%.proj.weight", {QN_HIDDEN, QN_LAYER_INPUT}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_per_layer_input_norm.weight", "blk.%.post_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_ONLY_UNTIED},
+};
+/* clang-format on */
+
+static const char *const ignored[] = {"lm_head.weight", NULL};
+static const qn_prefix prefixes[] = {{"model.language_model.", "model."}};
+static const char *const towers[] = {"model.vision_tower.", "model.audio_tower.",
+                                     "model.embed_vision.", "model.embed_audio.", NULL};
+
+static const qn_parameter parameters[] = {
+    {.config = {"final_logit_softcapping"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(final_cap),
+     .gguf = {"final_logit_softcapping"},
+     .write = QN_WRITE_SET},
+    {.config = {"sliding_window"},
+     .field = FIELD(window),
+     .config_else = 512,
+     .gguf = {"attention.sliding_window"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"altup_active_idx"},
+     .may_be_zero = true,
+     .field = FIELD(active_stream),
+     .gguf = {"altup.active_idx"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"altup_num_inputs"},
+     .field = FIELD(n_streams),
+     .config_else = 4,
+     .gguf = {"altup.num_inputs"},
+     .gguf_else = 4,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"hidden_size_per_layer_input"},
+     .field = FIELD(layer_input),
+     .config_else = 256,
+     .gguf = {"embedding_length_per_layer_input"},
+     .gguf_else = 256,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"num_kv_shared_layers"},
+     .may_be_zero = true,
+     .field = FIELD(n_shared_kv),
+     .config_else = 15,
+     .gguf = {"attention.shared_kv_layers"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"activation_sparsity_pattern"},
+     .kind = QN_FIELD_SPARSITY,
+     .list = FIELD(sparsity),
+     .config_else = QN_REQUIRED,
+     .gguf = {"activation_sparsity_scale"},
+     .gguf_else = QN_REQUIRED,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"layer_types"},
+     .kind = QN_FIELD_SLIDES,
+     .field = FIELD(window_period),
+     .list = FIELD(slides),
+     .config_else = 5,
+     .gguf = {"attention.sliding_window_pattern"},
+     .gguf_else = 5,
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"laurel_rank"}, .field = FIELD(laurel_rank), .config_else = 64},
+    {.config = {"vocab_size_per_layer_input"},
+     .field = FIELD(n_input_vocab),
+     .config_else = 262144},
+    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
+    {.config = {"rope_theta"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta),
+     .config_else = 1e6},
+    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 256},
+    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 262400},
+    {.config = {"tie_word_embeddings"},
+     .kind = QN_FIELD_FLAG,
+     .field = FIELD(tied),
+     .config_else = 1},
+    QN_ALWAYS(QN_FIELD_REAL, attention_scale, 1),
+    QN_ALWAYS(QN_FIELD_FLAG, value_norm, 1),
+    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
+    QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
+    QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_activation", .text = "gelu_pytorch_tanh"},
+    {.key = "attention_bias", .number = 0},
+    {.key = "altup_active_idx", .number = 0},
+    {.key = "altup_correct_scale", .number = 1},
+};
+
+const qn_family qn_family_gemma3n = {
+    .name = "gemma3n",
+    .architecture = "gemma3n",
+    .classes = classes,
+    .model_types = model_types,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .prefixes = prefixes,
+    .n_prefixes = sizeof prefixes / sizeof *prefixes,
+    .towers = towers,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};
