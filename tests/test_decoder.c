@@ -260,6 +260,42 @@ static const qn_hparams odd_shapes[] = {
      .n_experts_used = 4,
      .expert_feed_forward = 96,
      .expert_norm = true},
+    /* Windows, caps, scales, GELU, rope on halves. */
+    {.n_vocab = 60,
+     .n_ctx_train = 64,
+     .n_layers = 3,
+     .hidden = 64,
+     .feed_forward = 90,
+     .n_heads = 4,
+     .n_kv_heads = 2,
+     .head_dim = 20,
+     .value_dim = 20,
+     .rms_eps = 1e-6,
+     .window = 5,
+     .slides = {3, {1, 0, 1}},
+     .rope_dims = 16,
+     .rope_theta = 10000,
+     .rope_halves = true,
+     .activation = QN_GELU_TANH,
+     .embedding_scale = 8,
+     .attention_scale = 0.5,
+     .attention_cap = 3,
+     .final_cap = 2,
+     .tied = true},
+    {.n_vocab = 60,
+     .n_ctx_train = 64,
+     .n_layers = 2,
+     .hidden = 32,
+     .feed_forward = 40,
+     .n_heads = 15,
+     .n_kv_heads = 1,
+     .head_dim = 8,
+     .value_dim = 8,
+     .rms_eps = 1e-6,
+     .window = 33,
+     .slides = {2, {1, 1}},
+     .rope_dims = 8,
+     .rope_theta = 10000},
 };
 
 /* The two differ by float32's roundings: below 1e-5 of logits of size 1. */
@@ -295,18 +331,41 @@ END_TEST
 
 enum { CUT_TOKENS = 75 };
 
-static const qn_hparams cut_shape = {.n_vocab = 90,
-                                     .n_ctx_train = 128,
-                                     .n_layers = 3,
-                                     .hidden = 96,
-                                     .feed_forward = 160,
-                                     .n_heads = 6,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 24,
-                                     .value_dim = 24,
-                                     .rms_eps = 1e-5,
-                                     .rope_dims = 24,
-                                     .rope_theta = 10000};
+/* The second has windows, a layer that reads another's keys and values, caps. */
+static const qn_hparams cut_shapes[] = {{.n_vocab = 90,
+                                         .n_ctx_train = 128,
+                                         .n_layers = 3,
+                                         .hidden = 96,
+                                         .feed_forward = 160,
+                                         .n_heads = 6,
+                                         .n_kv_heads = 2,
+                                         .head_dim = 24,
+                                         .value_dim = 24,
+                                         .rms_eps = 1e-5,
+                                         .rope_dims = 24,
+                                         .rope_theta = 10000},
+                                        {.n_vocab = 90,
+                                         .n_ctx_train = 128,
+                                         .n_layers = 3,
+                                         .hidden = 96,
+                                         .feed_forward = 160,
+                                         .n_heads = 6,
+                                         .n_kv_heads = 2,
+                                         .head_dim = 24,
+                                         .value_dim = 24,
+                                         .rms_eps = 1e-5,
+                                         .window = 9,
+                                         .slides = {3, {1, 0, 1}},
+                                         .n_shared_kv = 1,
+                                         .rope_dims = 24,
+                                         .rope_theta = 10000,
+                                         .rope_theta_swa = 500,
+                                         .rope_halves = true,
+                                         .activation = QN_GELU_TANH,
+                                         .attention_cap = 4,
+                                         .final_cap = 3}};
+static const qn_hparams *const cut_shape = &cut_shapes[0];
+enum { N_CUT = sizeof cut_shapes / sizeof *cut_shapes };
 
 static void cut_ids(uint32_t *ids, size_t n, uint32_t factor)
 {
@@ -318,19 +377,19 @@ START_TEST(runs_of_any_length_through_the_cache_equal_one_whole_run)
     const size_t pieces[] = {1, 2, 7, 13, 14, 15, 32, 33, 74};
     uint32_t ids[CUT_TOKENS];
     cut_ids(ids, CUT_TOKENS, 5);
-    qn_model *m = qn_test_random_model(&cut_shape, 1);
+    qn_model *m = qn_test_random_model(&cut_shapes[_i], 1);
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
     float *whole = qn_test_logits(d, m, ids, CUT_TOKENS);
-    float *part = malloc(CUT_TOKENS * cut_shape.n_vocab * sizeof *part);
+    float *part = malloc(CUT_TOKENS * cut_shape->n_vocab * sizeof *part);
     qn_session *s = qn_test_session(d, 1, CUT_TOKENS);
     for (size_t p = 0; p < sizeof pieces / sizeof *pieces; p++) {
         qn_session_reset(s);
         for (size_t i = 0; i < CUT_TOKENS; i += pieces[p]) {
             const size_t left = CUT_TOKENS - i, n = left < pieces[p] ? left : pieces[p];
             qn_test_run(s, ids + i, n);
-            ck_assert(!qn_session_logits(s, 0, 0, n, part + i * cut_shape.n_vocab, NULL));
+            ck_assert(!qn_session_logits(s, 0, 0, n, part + i * cut_shape->n_vocab, NULL));
         }
-        ck_assert_msg(memcmp(whole, part, CUT_TOKENS * cut_shape.n_vocab * sizeof *part) == 0,
+        ck_assert_msg(memcmp(whole, part, CUT_TOKENS * cut_shape->n_vocab * sizeof *part) == 0,
                       "in pieces of %zu", pieces[p]);
     }
     free(whole);
@@ -347,7 +406,7 @@ START_TEST(threads_and_instruction_sets_give_the_same_bits)
     qn_kernels k;
     bool runs;
     cut_ids(ids, CUT_TOKENS, 11);
-    qn_model *m = qn_test_random_model(&cut_shape, 2);
+    qn_model *m = qn_test_random_model(&cut_shapes[_i], 2);
     ck_assert(qn_kernels_level(0, &k, &runs));
     qn_decoder *scalar = qn_test_decoder(m, &k, 1);
     float *expected = qn_test_logits(scalar, m, ids, CUT_TOKENS);
@@ -356,7 +415,7 @@ START_TEST(threads_and_instruction_sets_give_the_same_bits)
         for (int threads = 1; threads <= 3 && runs; threads++) {
             qn_decoder *d = qn_test_decoder(m, &k, threads);
             float *logits = qn_test_logits(d, m, ids, CUT_TOKENS);
-            const size_t bytes = CUT_TOKENS * cut_shape.n_vocab * sizeof *logits;
+            const size_t bytes = CUT_TOKENS * cut_shape->n_vocab * sizeof *logits;
             ck_assert_msg(memcmp(logits, expected, bytes) == 0, "%s, %d threads", k.isa, threads);
             free(logits);
             qn_decoder_free(d);
@@ -375,10 +434,10 @@ START_TEST(a_sequence_of_a_batch_equals_the_sequence_alone)
     enum { SEQUENCES = 30 };
     static uint32_t ids[SEQUENCES][CUT_TOKENS];
     for (uint32_t i = 0; i < SEQUENCES; i++) cut_ids(ids[i], CUT_TOKENS, i);
-    qn_model *m = qn_test_random_model(&cut_shape, 3);
+    qn_model *m = qn_test_random_model(&cut_shapes[_i], 3);
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
     qn_session *s = qn_test_session(d, SEQUENCES, CUT_TOKENS);
-    const size_t bytes = CUT_TOKENS * cut_shape.n_vocab * sizeof(float);
+    const size_t bytes = CUT_TOKENS * cut_shape->n_vocab * sizeof(float);
     float *logits = malloc(bytes);
     qn_test_run(s, ids[0], CUT_TOKENS);
     for (size_t i = 0; i < SEQUENCES; i++) {
@@ -401,7 +460,7 @@ START_TEST(an_id_outside_the_vocabulary_is_refused_and_nothing_is_cached)
     uint32_t ids[CUT_TOKENS];
     qn_error err = {0};
     cut_ids(ids, CUT_TOKENS, 5);
-    qn_model *m = qn_test_random_model(&cut_shape, 4);
+    qn_model *m = qn_test_random_model(cut_shape, 4);
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 1);
     qn_session *s = qn_test_session(d, 1, CUT_TOKENS);
     const uint32_t bad[] = {1, 2, 90};
@@ -424,7 +483,7 @@ START_TEST(more_tokens_than_the_context_are_refused)
     float logits[90];
     cut_ids(ids, CUT_TOKENS, 5);
     qn_error err = {0};
-    qn_model *m = qn_test_random_model(&cut_shape, 5);
+    qn_model *m = qn_test_random_model(cut_shape, 5);
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 1);
     qn_session *s = qn_test_session(d, 1, 40);
     qn_test_run(s, ids, 30);
@@ -445,7 +504,7 @@ START_TEST(a_model_of_no_family_is_not_run)
 {
     qn_error err = {0};
     qn_decoder *d = NULL;
-    qn_model *m = qn_test_random_model(&cut_shape, 6);
+    qn_model *m = qn_test_random_model(cut_shape, 6);
     m->family = NULL;
     ck_assert_int_eq(qn_decoder_new(&d, m, qn_kernels_best(), 1, &err), QN_ERR_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(err.message, "made.gguf: architecture \"llama\" cannot be run"));
@@ -458,7 +517,7 @@ START_TEST(a_missing_or_misshapen_tensor_is_named)
 {
     qn_error err = {0};
     qn_decoder *d = NULL;
-    qn_model *m = qn_test_random_model(&cut_shape, 7);
+    qn_model *m = qn_test_random_model(cut_shape, 7);
     m->hparams.n_layers = 4;
     ck_assert_int_eq(qn_decoder_new(&d, m, qn_kernels_best(), 1, &err), QN_ERR_DATA);
     ck_assert_str_eq(err.message, "made.gguf: no tensor \"blk.3.attn_norm.weight\"");
@@ -475,7 +534,7 @@ START_TEST(dynamic_scaling_beyond_the_trained_length_is_refused)
 {
     qn_error err = {0};
     qn_session *s = NULL;
-    qn_hparams h = cut_shape;
+    qn_hparams h = *cut_shape;
     h.rope_scaling = QN_ROPE_DYNAMIC;
     h.rope_factor = 2.0;
     qn_model *m = qn_test_random_model(&h, 8);
@@ -524,9 +583,9 @@ int main(void)
     tcase_add_test(tc, the_demonstration_model_gives_its_golden_values);
     tcase_add_loop_test(tc, odd_shapes_give_what_a_plain_forward_pass_in_double_gives, 0,
                         (int)(sizeof odd_shapes / sizeof *odd_shapes));
-    tcase_add_test(tc, runs_of_any_length_through_the_cache_equal_one_whole_run);
-    tcase_add_test(tc, threads_and_instruction_sets_give_the_same_bits);
-    tcase_add_test(tc, a_sequence_of_a_batch_equals_the_sequence_alone);
+    tcase_add_loop_test(tc, runs_of_any_length_through_the_cache_equal_one_whole_run, 0, N_CUT);
+    tcase_add_loop_test(tc, threads_and_instruction_sets_give_the_same_bits, 0, N_CUT);
+    tcase_add_loop_test(tc, a_sequence_of_a_batch_equals_the_sequence_alone, 0, N_CUT);
     tcase_add_test(tc, an_id_outside_the_vocabulary_is_refused_and_nothing_is_cached);
     tcase_add_test(tc, more_tokens_than_the_context_are_refused);
     tcase_add_test(tc, a_model_of_no_family_is_not_run);

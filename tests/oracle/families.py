@@ -128,7 +128,7 @@ def sizes(r, vocab):
                 intermediate_size=r.choice([40, 96, 200]), num_key_value_heads=kv,
                 num_attention_heads=heads, num_hidden_layers=r.choice([1, 3]),
                 max_position_embeddings=512, pad_token_id=0, eos_token_id=1, bos_token_id=2,
-                attn_implementation="eager")
+                attn_implementation="eager", experts_implementation="eager")
 
 
 def fill(model, seed):
@@ -156,7 +156,10 @@ def make(name, seed, folder, golden):
     r = random.Random(f"{name} {seed}")
     with open(os.path.join(golden, tokenizer, "config.json")) as f:
         vocab = json.load(f)["vocab_size"]
-    config = getattr(transformers, config_class)(**{**sizes(r, vocab), **draw(r)})
+    values = {**sizes(r, vocab), **draw(r)}
+    if values["num_attention_heads"] % values.get("num_global_key_value_heads", 1):
+        values["num_global_key_value_heads"] = 1
+    config = getattr(transformers, config_class)(**values)
     model = getattr(transformers, model_class)(config).eval()
     fill(model, seed)
     ids = [2] + [r.randrange(3, vocab) for _ in range(IDS - 1)]

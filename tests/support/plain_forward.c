@@ -60,7 +60,8 @@ static void turn(const qn_hparams *h, const double *frequency, double factor, si
 {
     for (size_t head = 0; head < heads; head++) {
         for (size_t j = 0; j < h->rope_dims / 2; j++) {
-            double *a = &x[head * h->head_dim + 2 * j], *b = a + 1;
+            const size_t apart = h->rope_halves ? (size_t)h->rope_dims / 2 : 1;
+            double *a = &x[head * h->head_dim + (h->rope_halves ? j : 2 * j)], *b = a + apart;
             const double angle = (double)position * frequency[j], old = *a;
             *a = (old * cos(angle) - *b * sin(angle)) * factor;
             *b = (old * sin(angle) + *b * cos(angle)) * factor;
@@ -68,29 +69,45 @@ static void turn(const qn_hparams *h, const double *frequency, double factor, si
     }
 }
 
-/* The token at position t against all keys and values up to its own. */
-static void attend(const qn_hparams *h, const double *q, const double *k, const double *v, size_t t,
-                   double *out)
+static double capped(double x, double cap)
+{
+    return cap > 0.0 ? cap * tanh(x / cap) : x;
+}
+
+/* The token at position t against all keys and values up to its own, or those
+ * in its window. */
+static void attend(const qn_hparams *h, size_t layer, const double *q, const double *k,
+                   const double *v, size_t t, double *out)
 {
     const size_t dim = (size_t)h->head_dim, wide = (size_t)h->value_dim;
+    const bool slides = h->window && layer < h->slides.n && h->slides.of[layer];
+    const size_t first = slides && t >= h->window ? t + 1 - (size_t)h->window : 0;
+    const double scale = h->attention_scale > 0.0 ? h->attention_scale : 1.0 / sqrt((double)dim);
     double *p = malloc((t + 1) * sizeof *p);
     for (size_t head = 0; head < h->n_heads; head++) {
         const size_t kv = head / (h->n_heads / h->n_kv_heads);
         double sum = 0.0;
-        for (size_t u = 0; u <= t; u++) {
+        for (size_t u = first; u <= t; u++) {
             double score = 0.0;
             for (size_t d = 0; d < dim; d++)
                 score += q[head * dim + d] * k[(u * h->n_kv_heads + kv) * dim + d];
-            p[u] = exp(score / sqrt((double)dim));
+            p[u] = exp(capped(score * scale, h->attention_cap));
             sum += p[u];
         }
         for (size_t d = 0; d < wide; d++) {
             out[head * wide + d] = 0.0;
-            for (size_t u = 0; u <= t; u++)
+            for (size_t u = first; u <= t; u++)
                 out[head * wide + d] += p[u] / sum * v[(u * h->n_kv_heads + kv) * wide + d];
         }
     }
     free(p);
+}
+
+static double activated(const qn_hparams *h, double x)
+{
+    const double pi = 3.14159265358979323846;
+    if (h->activation == QN_SILU) return x / (1.0 + exp(-x));
+    return x / 2.0 * (1.0 + tanh(sqrt(2.0 / pi) * (x + 0.044715 * x * x * x)));
 }
 
 /* x += weight * the MLP of y; kind: "" or "_exps", of which the one with that number. */
@@ -108,7 +125,7 @@ static void add_mlp(const qn_model *m, size_t layer, const char *kind, size_t nu
     }
     through_rows(m, layer, names[0], biases[0], number * width, y, hidden, gate, width);
     through_rows(m, layer, names[1], biases[1], number * width, y, hidden, up, width);
-    for (size_t i = 0; i < width; i++) gate[i] *= up[i] / (1.0 + exp(-gate[i]));
+    for (size_t i = 0; i < width; i++) gate[i] = activated(&m->hparams, gate[i]) * up[i];
     through_rows(m, layer, names[2], biases[2], number * hidden, gate, width, out, hidden);
     for (size_t i = 0; i < hidden; i++) x[i] += weight * out[i];
     free(gate);
@@ -167,7 +184,9 @@ void qn_test_plain_forward(const qn_model *m, const double *frequency, double fa
            *v = malloc(n * values * sizeof *v), *o = malloc(mixed * sizeof *o);
     double *embedding = load(m, 0, "token_embd.weight");
     for (size_t t = 0; t < n; t++)
-        memcpy(x + t * hidden, embedding + ids[t] * hidden, hidden * sizeof *x);
+        for (size_t i = 0; i < hidden; i++)
+            x[t * hidden + i] = embedding[ids[t] * hidden + i] *
+                                (h->embedding_scale > 0.0 ? h->embedding_scale : 1.0);
     for (size_t l = 0; l < h->n_layers; l++) {
         for (size_t t = 0; t < n; t++) {
             double *at = x + t * hidden;
@@ -179,7 +198,7 @@ void qn_test_plain_forward(const qn_model *m, const double *frequency, double fa
                     values);
             turn(h, frequency, factor, t, q, (size_t)h->n_heads);
             turn(h, frequency, factor, t, k + t * keys, (size_t)h->n_kv_heads);
-            attend(h, q, k, v, t, o);
+            attend(h, l, q, k, v, t, o);
             through(m, l, "blk.%zu.attn_output.weight", "blk.%zu.attn_output.bias", o, mixed, y,
                     hidden);
             for (size_t i = 0; i < hidden; i++) at[i] += y[i];
@@ -190,6 +209,8 @@ void qn_test_plain_forward(const qn_model *m, const double *frequency, double fa
     for (size_t t = 0; t < n; t++) {
         normed(m, 0, "output_norm.weight", x + t * hidden, y);
         through(m, 0, head, "none", y, hidden, logits + t * h->n_vocab, (size_t)h->n_vocab);
+        for (size_t i = 0; i < h->n_vocab; i++)
+            logits[t * h->n_vocab + i] = capped(logits[t * h->n_vocab + i], h->final_cap);
     }
     double *const all[] = {x, y, q, k, v, o, embedding};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
