@@ -395,7 +395,6 @@ static qn_status bind_inputs(qn_decoder *d, qn_error *err)
         (status = find_whole(d, "per_layer_model_proj.weight", 1, all, h->hidden,
                              &d->input_projection, err)))
         return status;
-    d->input_projection.n = all;
     return find_vector(d, "per_layer_proj_norm.weight", width, &d->input_norm, err);
 }
 
