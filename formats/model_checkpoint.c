@@ -287,7 +287,9 @@ qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options,
     if (!generic && ((status = choose_family(m, config, options, err)) ||
                      (status = read_vocabulary(m, dir, options, err))))
         goto out;
-    if (config && (status = qn_unpack_reader(m->reader, config->root, config->path, err))) goto out;
+    if ((status = qn_unpack_reader(m->reader, config ? config->root : NULL,
+                                   config ? config->path : m->path, err)))
+        goto out;
     if ((status = add_tensors(m, err))) goto out;
     const qn_general_source source = {
         .dir = dir,

@@ -283,6 +283,20 @@ static const struct {
     {"fp8-block", "down_proj.weight_scale_inv\"", "down_proj.weight_scale_inz\"",
      "down_proj.weight_scale_inv\", which fp8 needs", false},
     {"fp8-block", "\"quant_method\": \"fp8\"", "\"quant_method\": \"fpx\"", "packed by fpx", true},
+    {"fp8-block", "\"quant_method\": \"fp8\"", "\"quant_method\": \"awq\"", "\"bits\" is missing",
+     true},
+    {"fp8-block", "\"quantization_config\"", "\"quantization_konfig\"",
+     "down_proj.weight\" is packed, but no quantization_config", true},
+    {"ct-int8-channel", "\"quantization_config\"", "\"quantization_konfig\"", "is packed, but no",
+     true},
+    {"ct-pack-int4-sym", "\"quantization_config\"", "\"quantization_konfig\"", "is packed, but no",
+     true},
+    {"awq-int4", "\"quantization_config\"", "\"quantization_konfig\"", "qweight\" is packed, but",
+     true},
+    {"gptoss-mxfp4", "\"quantization_config\"", "\"quantization_konfig\"",
+     "blocks\" is packed, but", true},
+    {"gptoss-mxfp4", "\"quant_method\": \"mxfp4\"", "\"quant_method\": \"fp8\"  ",
+     "blocks\" is packed otherwise than by fp8 (config.json)", true},
     {"gptoss-mxfp4", "down_proj_scales\"", "down_proj_scalez\"", "down_proj_scales\"", false},
     {"gptoss-mxfp4", "\"shape\":[4,128,2]", "\"shape\":[4,64, 4]", "shape [4, 64, 4]", false},
 };
@@ -299,6 +313,31 @@ START_TEST(a_fault_is_named)
     ck_assert_msg(use(&s, &err) != QN_OK, "fault %d was not seen", _i);
     ck_assert_msg(strstr(err.message, faults[_i].words) != NULL, "fault %d: %s", _i, err.message);
     ck_assert_ptr_null(strchr(err.message, '\n'));
+    free_sample(&s);
+}
+END_TEST
+
+/* Each allocation in turn fails: said as such, nothing leaks (the sanitizers look). */
+START_TEST(running_out_of_memory_is_told)
+{
+    sample_bytes s;
+    const char *name = strchr(samples[_i], '/') + 1;
+    json_t *config = NULL;
+    if (!read_sample(name, &s)) return;
+    ck_assert(!qn_json_parse(s.config, s.n_config, "config.json", false, &config, NULL));
+    qn_status status = QN_ERR_MEMORY;
+    unsigned long n = 0;
+    while (status == QN_ERR_MEMORY) {
+        qn_reader *r = NULL;
+        ck_assert(!qn_reader_open_memory(&r, s.file, s.n, "model.safetensors", NULL));
+        qn_alloc_fail_at(++n);
+        status = qn_unpack_reader(r, config, "config.json", NULL);
+        qn_alloc_fail_at(0);
+        qn_reader_close(r);
+    }
+    ck_assert_int_eq(status, QN_OK);
+    ck_assert_uint_gt(n, 4);
+    json_decref(config);
     free_sample(&s);
 }
 END_TEST
@@ -390,6 +429,7 @@ int main(void)
     tcase_add_loop_test(t, a_fault_is_named, 0, sizeof faults / sizeof *faults);
     tcase_add_loop_test(t, groups_out_of_range_are_refused, 0, 4);
     tcase_add_loop_test(t, a_lying_shape_is_refused, 0, 7);
+    tcase_add_loop_test(t, running_out_of_memory_is_told, 0, N_SAMPLES - 1);
     tcase_add_loop_test(t, random_damage_breaks_nothing, 0, N_SAMPLES - 1);
     return qn_test_run_suite(s);
 }

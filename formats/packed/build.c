@@ -181,9 +181,8 @@ qn_status qn_build_fp8(qn_packed_build *b, qn_error *err)
 {
     qn_packing_scheme s = b->how->schemes[0];
     const qn_tensor *scales;
-    const char *end = s.scale == QN_SCALE_OF_BLOCK || qn_part_find(b, ".weight_scale_inv")
-                          ? ".weight_scale_inv"
-                          : ".weight_scale";
+    const char *end =
+        s.scale == QN_SCALE_OF_BLOCK || qn_part_find(b, "_scale_inv") ? "_scale_inv" : "_scale";
     qn_status status = qn_set_plain_codes(b, err);
     if (status || (status = qn_part_need(b, end, &scales, err))) return status;
     /* One scale, or one a row: the shape alone says which. */

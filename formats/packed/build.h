@@ -12,7 +12,7 @@ typedef struct {
     const qn_reader *reader;
     const qn_packing *how;
     const qn_tensor *codes;
-    qn_str base; /* of its name: "model.layers.0.mlp.up_proj" */
+    qn_str base; /* of its name: "model.layers.0.mlp.up_proj"; FP8: with ".weight" */
     unsigned rank;
     uint64_t dims[QN_MAX_RANK]; /* of the weight */
     const qn_tensor *companions[QN_MOST_COMPANIONS];

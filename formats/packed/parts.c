@@ -15,14 +15,17 @@ const char *qn_part_path(const qn_packed_build *b, const qn_tensor *t)
     return b->reader->files[t->file].path;
 }
 
+const qn_tensor *qn_find_beside(const qn_reader *r, qn_str base, const char *end)
+{
+    char name[1024]; /* longer ones are not there */
+    const int n =
+        snprintf(name, sizeof name, "%.*s%s", (int)qn_min_u64(base.n, sizeof name), base.s, end);
+    return n > 0 && (size_t)n < sizeof name ? qn_reader_find(r, name) : NULL;
+}
+
 const qn_tensor *qn_part_find(const qn_packed_build *b, const char *end)
 {
-    qn_text name = {0};
-    qn_text_add(&name, b->base.s, b->base.n);
-    qn_text_adds(&name, end);
-    const qn_tensor *t = name.failed ? NULL : qn_reader_find(b->reader, name.s);
-    qn_text_free(&name);
-    return t;
+    return qn_find_beside(b->reader, b->base, end);
 }
 
 void qn_part_take(qn_packed_build *b, const qn_tensor *t)

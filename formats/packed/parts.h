@@ -12,6 +12,9 @@ static inline uint64_t qn_divide_up(uint64_t a, uint64_t b)
 
 const char *qn_part_path(const qn_packed_build *b, const qn_tensor *t); /* of its file */
 
+/* The tensor of this name and end, or NULL.  Up to 1,000 bytes of name. */
+const qn_tensor *qn_find_beside(const qn_reader *r, qn_str base, const char *end);
+
 /* The tensor of the base's name and this end, or NULL. */
 const qn_tensor *qn_part_find(const qn_packed_build *b, const char *end);
 

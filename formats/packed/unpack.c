@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/packed/build.h"
+#include "formats/packed/parts.h"
 
 typedef struct {
     qn_reader *r;
@@ -58,17 +59,18 @@ static qn_status build_by_schemes(qn_packed_build *b, qn_error *err)
 
 static const struct {
     qn_packed_method method;
-    const char *end; /* of the codes' name */
+    const char *end;     /* of the codes' name */
+    const char *becomes; /* the end of the weight's */
     bool (*is_code)(qn_dtype t);
     qn_status (*build)(qn_packed_build *b, qn_error *err);
 } kinds[] = {
-    {QN_PACKED_COMPRESSED_TENSORS, ".weight_packed", is_any, build_by_schemes},
-    {QN_PACKED_COMPRESSED_TENSORS, ".weight", is_byte, build_by_schemes},
-    {QN_PACKED_GPTQ, ".qweight", is_any, qn_build_gptq},
-    {QN_PACKED_AWQ, ".qweight", is_any, qn_build_awq},
-    {QN_PACKED_MLX, ".weight", is_u32, qn_build_mlx},
-    {QN_PACKED_FP8, ".weight", is_float8, qn_build_fp8},
-    {QN_PACKED_MXFP4, "_blocks", is_any, qn_build_mxfp4},
+    {QN_PACKED_COMPRESSED_TENSORS, ".weight_packed", ".weight", is_any, build_by_schemes},
+    {QN_PACKED_COMPRESSED_TENSORS, ".weight", ".weight", is_byte, build_by_schemes},
+    {QN_PACKED_GPTQ, ".qweight", ".weight", is_any, qn_build_gptq},
+    {QN_PACKED_AWQ, ".qweight", ".weight", is_any, qn_build_awq},
+    {QN_PACKED_MLX, ".weight", ".weight", is_u32, qn_build_mlx},
+    {QN_PACKED_FP8, "", "", is_float8, qn_build_fp8},
+    {QN_PACKED_MXFP4, "_blocks", ".weight", is_any, qn_build_mxfp4},
 };
 
 /* ---- building ------------------------------------------------------------------------------ */
@@ -78,16 +80,15 @@ static size_t index_of(const job *j, const qn_tensor *t)
     return (size_t)(t - j->r->tensors);
 }
 
-static qn_status keep(job *j, const qn_packed_build *b, qn_error *err)
+static qn_status keep(job *j, const qn_packed_build *b, const char *end, qn_error *err)
 {
-    static const char end[] = ".weight";
     qn_arena *a = j->r->arena;
     qn_packed *p = qn_arena_alloc(a, 1, sizeof *p);
     qn_tensor *t = qn_arena_alloc(a, 1, sizeof *t);
-    char *name = qn_arena_alloc(a, 1, b->base.n + sizeof end);
+    char *name = qn_arena_alloc(a, 1, b->base.n + strlen(end) + 1);
     if (!p || !t || !name) return qn_fail_memory(err, "the packed weights");
     memcpy(name, b->base.s, b->base.n);
-    memcpy(name + b->base.n, end, sizeof end);
+    memcpy(name + b->base.n, end, strlen(end) + 1);
     *p = b->packed;
     *t = *b->codes;
     t->name = name;
@@ -112,7 +113,7 @@ static qn_status look_at(job *j, const qn_tensor *t, qn_error *err)
         b.base = qn_str_of(name.s, name.n - strlen(kinds[i].end));
         b.packed.bytes = t->bytes;
         const qn_status status = kinds[i].build(&b, err);
-        return status ? status : keep(j, &b, err);
+        return status ? status : keep(j, &b, kinds[i].becomes, err);
     }
     return QN_OK;
 }
@@ -146,6 +147,47 @@ static qn_status look_at_all(job *j, qn_error *err)
         }
     }
     return status;
+}
+
+/* ---- packed, but not as config.json says ------------------------------------------------------ */
+
+static bool has_beside(const job *j, qn_str name, const char *without, const char *with)
+{
+    name.n -= strlen(without);
+    return qn_find_beside(j->r, name, with) != NULL;
+}
+
+/* Codes of some method, by their type and what stands beside them. */
+static bool looks_packed(const job *j, const qn_tensor *t)
+{
+    const qn_str name = qn_str_z(t->name);
+    if (t->rank < 2) return false;
+    if (is_byte(t->dtype))
+        return has_beside(j, name, "", "_scale") || has_beside(j, name, "", "_scale_inv");
+    if (t->dtype == QN_U8)
+        return qn_str_ends(name, ".weight_packed") ||
+               (qn_str_ends(name, "_blocks") && has_beside(j, name, "_blocks", "_scales"));
+    if (t->dtype != QN_I32 && t->dtype != QN_U32) return false;
+    return qn_str_ends(name, ".qweight") || qn_str_ends(name, ".weight_packed") ||
+           (qn_str_ends(name, ".weight") && has_beside(j, name, ".weight", ".scales"));
+}
+
+/* Codes that were left would be taken for weights. */
+static qn_status refuse_left(const job *j, qn_error *err)
+{
+    for (size_t i = 0; i < j->r->n_tensors; i++) {
+        const qn_tensor *t = &j->r->tensors[i];
+        if (j->taken[i] || j->made[i] || !looks_packed(j, t)) continue;
+        const char *file = j->r->files[t->file].path;
+        if (j->how.method == QN_PACKED_NONE)
+            return qn_fail(err, QN_ERR_UNSUPPORTED,
+                           "%s: \"%s\" is packed, but no quantization_config in config.json says "
+                           "how",
+                           file, t->name);
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is packed otherwise than by %s (%s)",
+                       file, t->name, j->how.name, j->how.where);
+    }
+    return QN_OK;
 }
 
 /* ---- the new list ---------------------------------------------------------------------------- */
@@ -206,10 +248,11 @@ qn_status qn_unpack_reader(qn_reader *r, const json_t *config, const char *where
 {
     job j = {.r = r};
     qn_status status = qn_packing_read(config, where, &j.how, err);
-    if (status || j.how.method == QN_PACKED_NONE) return status;
+    if (status) return status;
     j.made = qn_alloc(r->n_tensors, sizeof(const qn_tensor *));
     j.taken = qn_alloc(r->n_tensors, sizeof *j.taken);
     status = j.made && j.taken ? look_at_all(&j, err) : qn_fail_memory(err, "the packed weights");
+    if (!status) status = refuse_left(&j, err);
     if (!status && j.n_made + j.n_passed) status = replace(&j, err);
     qn_free(j.made);
     qn_free(j.taken);
@@ -235,7 +278,7 @@ qn_status qn_unpack_reader_at(qn_reader *r, const char *path, qn_error *err)
     qn_status status = QN_OK;
     if (!where) return qn_fail_memory(err, "config.json");
     if (qn_path_exists(where)) status = qn_json_load(where, MOST_BYTES, &config, err);
-    if (!status && config) status = qn_unpack_reader(r, config, where, err);
+    if (!status) status = qn_unpack_reader(r, config, where, err);
     if (config) json_decref(config);
     qn_free(where);
     return status;
