@@ -42,6 +42,6 @@ if ! "${CMAKE:-cmake}" -S "$llama" -B $out/ggml -DBUILD_SHARED_LIBS=OFF -DLLAMA_
 fi
 make -s $B/quern
 "${CC:-cc}" -std=c11 -O2 -Wall -D_GNU_SOURCE -fopenmp -I. -I"$llama/ggml/include" tests/peers/codecs.c \
-    tests/support/random.c tests/support/codec_rows.c $B/libvalidate.a $B/libformats.a $B/libkernels.a \
+    tests/support/random.c tests/support/codec_rows.c $B/libkernels.a \
     "$(find $out/ggml -name libggml-base.a)" -lstdc++ -lpthread -lm -o $out/codecs
 OMP_WAIT_POLICY=passive exec $out/codecs "$@"
