@@ -14,7 +14,7 @@ enum {
     DISTINCT = 64,         /* rows of blocks that are not copies */
     ALIGNMENT = 64,
 };
-static const double LONG_ENOUGH = 0.15; /* seconds for a figure */
+static const double LONG_ENOUGH = 0.1; /* seconds for a figure */
 static const double SHORTEST = 2e-3;    /* and for a run */
 
 /* One thread is timed by the processor time that it had. */
