@@ -81,8 +81,9 @@ static void recorded_hash(const char *model, const char *type, bool importance, 
     ck_assert_uint_eq(strlen(out), 64);
 }
 
-static const char *const recorded_types[] = {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"};
-enum { N_RECORDED = 5 };
+static const char *const recorded_types[] = {"Q8_0", "Q6_K",   "Q5_K_M", "Q4_K_M",
+                                             "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K"};
+enum { N_RECORDED = 8 };
 
 START_TEST(a_trained_checkpoint_gives_the_file_that_llama_quantize_gave)
 {

@@ -217,7 +217,7 @@ def write_imatrix(path):
 
 def decisions(tool, path, options, mix):
     """{tensor: type}, or None where llama-quantize knows no type that fits."""
-    out = subprocess.run([tool, "--dry-run", *options.split(), path, mix], capture_output=True,
+    out = subprocess.run([tool, "--dry-run", *options, path, mix], capture_output=True,
                          text=True)
     said = out.stdout + out.stderr
     if out.returncode:
@@ -253,7 +253,8 @@ def main():
         for name, options, mixes in all_runs():
             for mix in mixes:
                 types = decisions(tool, os.path.join(folder, name),
-                                  options.replace("--imatrix", f"--imatrix {imatrix}"), mix)
+                                  options.replace("--imatrix", f"--imatrix {imatrix}").split(),
+                                  mix)
                 if types is None:
                     continue
                 parts = []
