@@ -177,6 +177,24 @@ static qn_status read_sparsity(const qn_hf_config *c, const qn_parameter *p, con
     return QN_OK;
 }
 
+static qn_status read_reals(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
+                            const char *key, qn_hparams *h, qn_error *err)
+{
+    const json_t *v = json_object_get(o, key);
+    const size_t n = json_array_size(v);
+    qn_layer_reals *list = (qn_layer_reals *)(void *)((char *)h + p->list);
+    if (!json_is_array(v) || n < 1 || n > QN_MAX_LAYERS)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is no list of 1 to %d numbers", c->path, key,
+                       QN_MAX_LAYERS);
+    for (size_t i = 0; i < n; i++) {
+        if (!json_is_number(json_array_get(v, i)))
+            return qn_fail(err, QN_ERR_DATA, "%s: \"%s\"[%zu] is no number", c->path, key, i);
+        list->of[i] = (float)json_number_value(json_array_get(v, i));
+    }
+    list->n = (uint32_t)n;
+    return QN_OK;
+}
+
 static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
                             const char *key, qn_hparams *h, qn_error *err)
 {
@@ -191,6 +209,7 @@ static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const 
         status = qn_json_f64(o, key, c->path, &real, NULL, err);
         if (!status) qn_parameter_set(p, real, h);
         return status;
+    case QN_FIELD_REALS: return read_reals(c, p, o, key, h, err);
     case QN_FIELD_SCALING:
         status = qn_json_str(o, key, c->path, &text, NULL, err);
         return status ? status : qn_rope_scaling_by_name(text, c->path, field, err);
@@ -396,12 +415,22 @@ static json_t *sparsity_value(const qn_parameter *p, const qn_hparams *h)
     return array;
 }
 
+static json_t *reals_value(const qn_parameter *p, const qn_hparams *h)
+{
+    const qn_layer_reals *list = (const qn_layer_reals *)(const void *)((const char *)h + p->list);
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < list->n; i++)
+        json_array_append_new(array, json_real(shortest((double)list->of[i])));
+    return array;
+}
+
 static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
 {
     switch (p->kind) {
     case QN_FIELD_COUNT: return json_integer((json_int_t)qn_parameter_count(p, h));
     case QN_FIELD_REAL: return json_real(shortest(qn_parameter_real(p, h)));
     case QN_FIELD_FLAG: return json_boolean(qn_parameter_flag(p, h));
+    case QN_FIELD_REALS: return reals_value(p, h);
     case QN_FIELD_SCALING: return json_string(qn_rope_scaling_name(h->rope_scaling));
     case QN_FIELD_ACTIVATION: return json_string(qn_activation_name(h->activation));
     case QN_FIELD_COUNTS:
@@ -416,6 +445,7 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
 static bool is_said(const qn_parameter *p, const qn_hparams *h)
 {
     if (!p->config[0] || p->in_rope == QN_IN_SLIDING_ROPE) return false;
+    if (p->kind == QN_FIELD_REALS) return h->rope_scaling == QN_ROPE_LONGROPE;
     if (p->kind == QN_FIELD_SLIDES && !qn_parameter_list(p, (qn_hparams *)h)->n) return false;
     if (!p->in_rope && p->kind == QN_FIELD_REAL) return qn_parameter_real(p, h) != 0;
     if (!p->in_rope) return true;

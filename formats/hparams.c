@@ -49,6 +49,9 @@ static qn_status complete_sizes(qn_hparams *h, const char *where, qn_error *err)
     if (!h->n_input_vocab) h->n_input_vocab = h->n_vocab;
     if (!h->head_dim) h->head_dim = h->hidden / h->n_heads;
     if (!h->value_dim) h->value_dim = h->head_dim;
+    if (!h->rope_dims && h->rope_partial > 0 && h->rope_partial <= 1 &&
+        h->rope_scaling != QN_ROPE_PROPORTIONAL) /* rounded down, but not for float32's sake */
+        h->rope_dims = (uint64_t)((double)h->head_dim * h->rope_partial + 1e-4);
     if (!h->rope_dims) h->rope_dims = h->head_dim;
     if (h->head_dim_swa && !h->value_dim_swa) h->value_dim_swa = h->head_dim_swa;
     if (h->head_dim_swa && !h->rope_dims_swa) h->rope_dims_swa = h->head_dim_swa;
@@ -59,12 +62,45 @@ static qn_status complete_sizes(qn_hparams *h, const char *where, qn_error *err)
     return QN_OK;
 }
 
+static qn_status check_factors(const qn_layer_reals *list, const qn_hparams *h, const char *what,
+                               const char *where, qn_error *err)
+{
+    if (list->n != h->rope_dims / 2)
+        return qn_fail(err, QN_ERR_DATA, "%s: %u %s, but %llu pairs rotate", where, list->n, what,
+                       (unsigned long long)(h->rope_dims / 2));
+    for (uint32_t i = 0; i < list->n; i++)
+        if (!isfinite(list->of[i]) || !(list->of[i] > 0))
+            return qn_fail(err, QN_ERR_DATA, "%s: of the %s number %u is %g", where, what, i,
+                           (double)list->of[i]);
+    return QN_OK;
+}
+
+/* transformers, _compute_longrope_parameters. */
+static qn_status complete_longrope(qn_hparams *h, const char *where, qn_error *err)
+{
+    qn_status status;
+    if ((status = check_size(h->rope_original_ctx, "rope scaling's original context length", where,
+                             err)) ||
+        (status = check_factors(&h->long_factors, h, "long factors", where, err)) ||
+        (status = check_factors(&h->short_factors, h, "short factors", where, err)))
+        return status;
+    const double ratio = (double)h->n_ctx_train / (double)h->rope_original_ctx;
+    if (h->rope_factor == 0) h->rope_factor = (double)(float)ratio;
+    if (h->longrope_factor == 0)
+        h->longrope_factor =
+            ratio > 1 ? (double)(float)sqrt(1 + log(ratio) / log((double)h->rope_original_ctx)) : 1;
+    return check_real(h->longrope_factor, "rope scaling's attention_factor", where, err);
+}
+
 static qn_status complete_rope(qn_hparams *h, const char *where, qn_error *err)
 {
     qn_status status;
     if ((status = check_real(h->rms_eps, "the norms' epsilon", where, err)) ||
         (status = check_real(h->rope_theta, "rope theta", where, err)))
         return status;
+    if (!(h->rope_partial >= 0 && h->rope_partial <= 1))
+        return qn_fail(err, QN_ERR_DATA, "%s: rope turns %g of a head, not 0 to 1", where,
+                       h->rope_partial);
     if (h->rope_scaling == QN_ROPE_NONE) return QN_OK;
     if (h->rope_scaling == QN_ROPE_PROPORTIONAL) {
         if (h->rope_factor == 0) h->rope_factor = 1;
@@ -73,6 +109,8 @@ static qn_status complete_rope(qn_hparams *h, const char *where, qn_error *err)
                            "%s: proportional rope turns %g of the pairs, not above 0 to 1", where,
                            h->rope_partial);
     }
+    if (h->rope_scaling == QN_ROPE_LONGROPE && (status = complete_longrope(h, where, err)))
+        return status;
     if ((status = check_real(h->rope_factor, "the rope scaling factor", where, err))) return status;
     if (h->rope_scaling == QN_ROPE_LLAMA3 &&
         ((status = check_real(h->rope_low_freq, "rope scaling's low_freq_factor", where, err)) ||
@@ -121,6 +159,16 @@ static qn_status settle_head_sizes(qn_hparams *h, const char *where, qn_error *e
     if (!of_kind[0]) h->head_dim = of_kind[1];
     h->head_dim_of.n = 0;
     return QN_OK;
+}
+
+static qn_status settle_turns(qn_hparams *h, const char *where, qn_error *err)
+{
+    if (!h->turns.n && h->no_rope_period) {
+        h->turns.n = (uint32_t)h->n_layers;
+        for (uint64_t i = 0; i < h->n_layers; i++)
+            h->turns.of[i] = (i + 1) % h->no_rope_period != 0;
+    }
+    return check_list(&h->turns, h, "layers with rope", where, err);
 }
 
 static qn_status settle_windows(qn_hparams *h, const char *where, qn_error *err)
@@ -208,7 +256,7 @@ static qn_status complete_layers(qn_hparams *h, const char *where, qn_error *err
                        (unsigned long long)h->n_layers, QN_MAX_LAYERS);
     if ((status = check_list(&h->feed_forward_of, h, "feed-forward sizes", where, err)) ||
         (status = check_list(&h->n_kv_heads_of, h, "KV heads", where, err)) ||
-        (status = settle_windows(h, where, err)))
+        (status = settle_windows(h, where, err)) || (status = settle_turns(h, where, err)))
         return status;
     if (h->feed_forward > most || h->n_kv_heads > most || h->n_kv_heads_full > most ||
         h->layer_input > most || h->n_input_vocab > most)
@@ -307,6 +355,7 @@ qn_layer_sizes qn_hparams_layer(const qn_hparams *h, uint64_t layer)
     const bool slide = slides(h, layer);
     return (qn_layer_sizes){
         .slides = slide,
+        .turns = listed(&h->turns, layer, 1) != 0,
         .window = slide ? h->window : 0,
         .n_kv_heads = listed(&h->n_kv_heads_of, layer, h->n_kv_heads),
         .head_dim = slide ? or_else(h->head_dim_swa, h->head_dim) : h->head_dim,
@@ -319,11 +368,9 @@ qn_layer_sizes qn_hparams_layer(const qn_hparams *h, uint64_t layer)
 /* ---- names ---------------------------------------------------------------------------- */
 
 static const char *const scaling_names[] = {
-    [QN_ROPE_NONE] = "none",
-    [QN_ROPE_LINEAR] = "linear",
-    [QN_ROPE_LLAMA3] = "llama3",
-    [QN_ROPE_YARN] = "yarn",
-    [QN_ROPE_PROPORTIONAL] = "proportional",
+    [QN_ROPE_NONE] = "none",         [QN_ROPE_LINEAR] = "linear",
+    [QN_ROPE_LLAMA3] = "llama3",     [QN_ROPE_YARN] = "yarn",
+    [QN_ROPE_LONGROPE] = "longrope", [QN_ROPE_PROPORTIONAL] = "proportional",
     [QN_ROPE_DYNAMIC] = "dynamic",
 };
 #define N_SCALINGS (sizeof scaling_names / sizeof *scaling_names)
@@ -364,13 +411,17 @@ qn_status qn_rope_scaling_by_name(qn_str name, const char *where, qn_rope_scalin
             *out = (qn_rope_scaling)i;
             return QN_OK;
         }
+    if (qn_str_is(name, "su")) { /* Phi-3's first word for it */
+        *out = QN_ROPE_LONGROPE;
+        return QN_OK;
+    }
     if (qn_str_is(name, "default")) { /* transformers' word */
         *out = QN_ROPE_NONE;
         return QN_OK;
     }
     return qn_fail(
         err, QN_ERR_UNSUPPORTED,
-        "%s: rope scaling \"%.*s\" is not one of default, linear, dynamic, llama3, yarn, "
+        "%s: rope scaling \"%.*s\" is not one of default, linear, dynamic, llama3, yarn, longrope, "
         "proportional",
         where, (int)name.n, name.s);
 }

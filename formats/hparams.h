@@ -19,6 +19,7 @@ typedef enum {
     QN_ROPE_LINEAR,   /* inv_freq / factor */
     QN_ROPE_LLAMA3,   /* divisors in rope_freqs.weight */
     QN_ROPE_YARN,
+    QN_ROPE_LONGROPE,     /* divisors by length: short up to the original context, long beyond */
     QN_ROPE_PROPORTIONAL, /* only the first pairs turn: divisors 1 and 1e30 in rope_freqs.weight */
     QN_ROPE_DYNAMIC       /* NTK by length: only up to the trained length is it plain */
 } qn_rope_scaling;
@@ -100,6 +101,10 @@ typedef struct {
     double query_scalar;         /* config.json's way to say it: its -1/2nd power; 0: not said */
     uint64_t scale_by_hidden_at; /* with this many layers 1 / sqrt(hidden / heads) is the usual */
     double attention_cap, final_cap; /* cap tanh(x / cap) of scores, of logits; 0: none */
+    /* turns.of is 1 for layers with rope, 0 for those without; complete() fills it
+     * where no list says it: every no_rope_period-th has none, 0: all have rope. */
+    qn_layer_counts turns;
+    uint64_t no_rope_period;
     bool rope_halves; /* rope turns elements j and j + rope_dims / 2, else 2j and 2j + 1 */
 
     uint64_t rope_dims; /* rotated elements of a head */
@@ -109,7 +114,9 @@ typedef struct {
     double rope_partial; /* proportional: this part of the pairs turns */
     double rope_low_freq,
         rope_high_freq;         /* llama3; 0 when a GGUF file's divisors fit no such rule */
-    uint64_t rope_original_ctx; /* llama3, yarn */
+    uint64_t rope_original_ctx; /* llama3, yarn, longrope */
+    qn_layer_reals long_factors, short_factors; /* longrope, one for each pair */
+    double longrope_factor;                     /* of cosines and sines; 0: by the rule */
     /* yarn; 0: not given, which means 32, 1 and 0.1 ln(factor) + 1 */
     double yarn_beta_fast, yarn_beta_slow, yarn_attn_factor;
 
@@ -123,6 +130,7 @@ typedef struct {
 /* What one layer's attention and MLP are made of. */
 typedef struct {
     bool slides;
+    bool turns;      /* has rope */
     uint64_t window; /* positions that a token sees; 0: all up to its own */
     uint64_t n_kv_heads, head_dim, value_dim, rope_dims, feed_forward;
 } qn_layer_sizes;
@@ -151,6 +159,11 @@ qn_status qn_hparams_from_metadata(const qn_family *family, const qn_metadata *m
 /* Appends the family's keys and, in its place among them, general.file_type. */
 qn_status qn_hparams_to_metadata(const qn_family *family, const qn_hparams *h, uint32_t file_type,
                                  qn_metadata *m, qn_error *err);
+
+/* The few that the converter writes while it makes tensors, and so in front of
+ * the general ones. */
+qn_status qn_hparams_first_metadata(const qn_family *family, const qn_hparams *h, qn_metadata *m,
+                                    qn_error *err);
 
 const char *qn_rope_scaling_name(qn_rope_scaling s); /* as GGUF and config.json spell it */
 qn_status qn_rope_scaling_by_name(qn_str name, const char *where, qn_rope_scaling *out,

@@ -75,6 +75,7 @@ static qn_status read_parameter(const qn_family *f, const qn_parameter *p, const
             if (!status && found) qn_parameter_set(p, real, h);
             break;
         case QN_FIELD_FLAG: status = qn_metadata_bool(m, key, field, &found, err); break;
+        case QN_FIELD_REALS: break;
         case QN_FIELD_SCALING:
             status = qn_metadata_str(m, key, &text, &found, err);
             if (!status && found) status = qn_rope_scaling_by_name(text, where, field, err);
@@ -134,6 +135,13 @@ static bool any_slides(const qn_hparams *h)
     return false;
 }
 
+static bool turns_by(const qn_hparams *h, uint64_t period)
+{
+    for (uint64_t i = 0; i < h->n_layers; i++)
+        if (qn_hparams_layer(h, i).turns != (!period || (i + 1) % period != 0)) return false;
+    return true;
+}
+
 static bool slides_by(const qn_hparams *h, uint64_t period)
 {
     for (uint64_t i = 0; i < h->n_layers; i++)
@@ -159,6 +167,8 @@ static bool is_written(const qn_parameter *p, const qn_hparams *h)
     case QN_WRITE_SET: return value_of(p, h) != 0;
     case QN_WRITE_UNUSUAL: return value_of(p, h) != p->gguf_else;
     case QN_WRITE_SLIDING: return any_slides(h);
+    case QN_WRITE_LONGROPE: return h->rope_scaling == QN_ROPE_LONGROPE;
+    case QN_WRITE_UNUSUAL_TURNS: return !turns_by(h, (uint64_t)p->gguf_else);
     case QN_WRITE_UNUSUAL_SLIDES: return any_slides(h) && !slides_by(h, (uint64_t)p->gguf_else);
     case QN_WRITE_UNUSUAL_SCALE:
         return h->attention_scale != 0 && h->attention_scale != qn_hparams_usual_scale(h);
@@ -201,6 +211,7 @@ static qn_status write_parameter(const qn_family *f, const qn_parameter *p, cons
         return qn_metadata_set_u32(m, key, (uint32_t)qn_parameter_count(p, h), err);
     case QN_FIELD_REAL: return qn_metadata_set_f32(m, key, (float)qn_parameter_real(p, h), err);
     case QN_FIELD_FLAG: return qn_metadata_set_bool(m, key, qn_parameter_flag(p, h), err);
+    case QN_FIELD_REALS: return QN_OK;
     case QN_FIELD_SCALING:
         return qn_metadata_set_str(m, key, qn_str_z(qn_rope_scaling_name(h->rope_scaling)), err);
     case QN_FIELD_ACTIVATION:
@@ -219,7 +230,7 @@ static bool is_called(const qn_parameter *p, const char *key)
 
 static bool is_listed(const qn_family *f, const qn_parameter *p)
 {
-    for (const char *const *key = f->common_keys; *key; key++)
+    for (const char *const *key = f->common_keys; key && *key; key++)
         if (is_called(p, *key)) return true;
     return false;
 }
@@ -243,10 +254,17 @@ static qn_status write_common(const qn_family *f, const qn_hparams *h, qn_metada
             status = write_parameter(f, &qn_common_parameters[i], h, m, err);
         return status;
     }
-    for (const char *const *key = f->common_keys; *key && !status; key++)
-        for (size_t i = 0; i < qn_n_common_parameters && !status; i++)
+    for (const char *const *key = f->common_keys; *key && !status; key++) {
+        bool own = false;
+        for (size_t i = 0; i < f->n_parameters && !status; i++)
+            if (is_called(&f->parameters[i], *key)) {
+                own = true;
+                status = write_parameter(f, &f->parameters[i], h, m, err);
+            }
+        for (size_t i = 0; i < qn_n_common_parameters && !own && !status; i++)
             if (is_called(&qn_common_parameters[i], *key))
                 status = write_parameter(f, &qn_common_parameters[i], h, m, err);
+    }
     return status;
 }
 
@@ -268,7 +286,20 @@ qn_status qn_hparams_to_metadata(const qn_family *family, const qn_hparams *h, u
     if ((status = write_common(family, h, m, err)) ||
         (status = qn_metadata_set_u32(m, "general.file_type", file_type, err)))
         return status;
-    for (size_t i = 0; i < family->n_parameters; i++)
-        if ((status = write_parameter(family, &family->parameters[i], h, m, err))) return status;
+    for (size_t i = 0; i < family->n_parameters; i++) {
+        const qn_parameter *p = &family->parameters[i];
+        if (p->first || is_listed(family, p)) continue;
+        if ((status = write_parameter(family, p, h, m, err))) return status;
+    }
     return write_missed(family, h, m, err);
+}
+
+qn_status qn_hparams_first_metadata(const qn_family *family, const qn_hparams *h, qn_metadata *m,
+                                    qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t i = 0; i < family->n_parameters && !status; i++)
+        if (family->parameters[i].first)
+            status = write_parameter(family, &family->parameters[i], h, m, err);
+    return status;
 }

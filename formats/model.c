@@ -196,6 +196,8 @@ qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, co
     case QN_PAD_VOCAB:
         if (!undo) *out = qn_rows_pad(m->arena, below, m->hparams.n_vocab);
         return QN_OK;
+    case QN_LONG_FACTORS:
+    case QN_SHORT_FACTORS:
     case QN_AS_IS:
     case QN_ROPE_DIVISORS: break;
     }

@@ -37,25 +37,51 @@ static const ordered *converter_order(const qn_model *m)
 
 /* ---- tensors by role -------------------------------------------------------------------------- */
 
+static qn_status add_vector(qn_model *m, const qn_role *role, const float *values, uint64_t n,
+                            qn_error *err)
+{
+    const qn_model_tensor t = {
+        .name = role->gguf, .rank = 1, .dims = {n}, .rows = qn_rows_values(m->arena, values, 1, n)};
+    return qn_model_add(m, &t, err);
+}
+
 static qn_status add_divisors(qn_model *m, const qn_role *role, qn_error *err)
 {
     const uint64_t n = m->hparams.rope_dims / 2;
     float *values = qn_alloc(n, sizeof *values);
     if (!values) return qn_fail_memory(err, "the rope divisors");
     qn_rope_divisors(&m->hparams, values);
-    const qn_model_tensor t = {
-        .name = role->gguf, .rank = 1, .dims = {n}, .rows = qn_rows_values(m->arena, values, 1, n)};
+    const qn_status status = add_vector(m, role, values, n, err);
     qn_free(values);
-    return qn_model_add(m, &t, err);
+    return status;
+}
+
+/* What rope scaling makes of the role: false, nothing. */
+static bool is_computed(qn_transform t, qn_rope_scaling scaling)
+{
+    if (t == QN_ROPE_DIVISORS) return scaling == QN_ROPE_LLAMA3 || scaling == QN_ROPE_PROPORTIONAL;
+    return (t == QN_LONG_FACTORS || t == QN_SHORT_FACTORS) && scaling == QN_ROPE_LONGROPE;
 }
 
 static qn_status add_computed(qn_model *m, qn_error *err)
 {
-    const qn_rope_scaling scaling = m->hparams.rope_scaling;
-    if (scaling != QN_ROPE_LLAMA3 && scaling != QN_ROPE_PROPORTIONAL) return QN_OK;
-    for (size_t i = 0; i < m->family->n_roles; i++)
-        if (m->family->roles[i].transform == QN_ROPE_DIVISORS)
-            return add_divisors(m, &m->family->roles[i], err);
+    const qn_hparams *h = &m->hparams;
+    const qn_rope_scaling scaling = h->rope_scaling;
+    qn_status status = QN_OK;
+    bool made =
+        scaling != QN_ROPE_LLAMA3 && scaling != QN_ROPE_PROPORTIONAL && scaling != QN_ROPE_LONGROPE;
+    for (size_t i = 0; i < m->family->n_roles && !status; i++) {
+        const qn_role *role = &m->family->roles[i];
+        if (!is_computed(role->transform, scaling)) continue;
+        made = true;
+        if (role->transform == QN_ROPE_DIVISORS)
+            status = add_divisors(m, role, err);
+        else if (role->transform == QN_LONG_FACTORS)
+            status = add_vector(m, role, h->long_factors.of, h->long_factors.n, err);
+        else
+            status = add_vector(m, role, h->short_factors.of, h->short_factors.n, err);
+    }
+    if (status || made) return status;
     return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: rope scaling \"%s\" in a %s model", m->path,
                    qn_rope_scaling_name(scaling), m->family->name);
 }
@@ -207,6 +233,7 @@ static qn_status make_metadata(qn_model *m, const qn_general_source *source, qn_
     m->metadata = keys;
     if ((status =
              qn_metadata_set_str(keys, "general.architecture", qn_str_z(m->architecture), err)) ||
+        (m->family && (status = qn_hparams_first_metadata(m->family, &m->hparams, keys, err))) ||
         (status = qn_metadata_set_str(keys, "general.type", qn_str_z("model"), err)) ||
         (status = qn_general_keys(source, keys, err)))
         return status;

@@ -50,6 +50,36 @@ static const qn_tensor *divisors_of(const qn_reader *r, const qn_family *f)
     return NULL;
 }
 
+static qn_status read_factors(qn_model *m, const qn_family *f, qn_transform which,
+                              qn_layer_reals *out, qn_error *err)
+{
+    for (size_t i = 0; i < f->n_roles; i++) {
+        if (f->roles[i].transform != which) continue;
+        const qn_tensor *t = qn_reader_find(m->reader, f->roles[i].gguf);
+        if (!t) continue;
+        if (t->dtype != QN_F32 || qn_tensor_elements(t) > QN_MAX_LAYERS)
+            return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %llu numbers of type %s",
+                           m->path, t->name, (unsigned long long)qn_tensor_elements(t),
+                           qn_dtype_facts(t->dtype)->name);
+        out->n = (uint32_t)qn_tensor_elements(t);
+        memcpy(out->of, t->data, (size_t)t->bytes);
+    }
+    return QN_OK;
+}
+
+/* Longrope shows in its tensors. */
+static qn_status read_longrope(qn_model *m, const qn_family *f, qn_error *err)
+{
+    qn_hparams *h = &m->hparams;
+    qn_status status;
+    if ((status = read_factors(m, f, QN_LONG_FACTORS, &h->long_factors, err)) ||
+        (status = read_factors(m, f, QN_SHORT_FACTORS, &h->short_factors, err)))
+        return status;
+    if (!h->long_factors.n && !h->short_factors.n) return QN_OK;
+    h->rope_scaling = QN_ROPE_LONGROPE;
+    return qn_hparams_complete(h, m->path, err);
+}
+
 static qn_status read_divisors(qn_model *m, const qn_family *f, qn_error *err)
 {
     const qn_tensor *t = divisors_of(m->reader, f);
@@ -161,7 +191,9 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
     m->hparams.value_is_key = lacks_values(m, f);
     m->hparams.attention_bias = any_of(m->reader, f, QN_IF_ATTENTION_BIAS);
     m->hparams.mlp_bias = any_of(m->reader, f, QN_IF_MLP_BIAS);
-    if ((status = read_divisors(m, f, err)) || (status = check_known(m, f, err))) return status;
+    if ((status = read_divisors(m, f, err)) || (status = read_longrope(m, f, err)) ||
+        (status = check_known(m, f, err)))
+        return status;
     return check_complete(m, f, err);
 }
 

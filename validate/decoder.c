@@ -362,6 +362,11 @@ static qn_status bind_rope(qn_decoder *d, qn_error *err)
         d->hparams->rope_scaling == QN_ROPE_LLAMA3 ||
         d->hparams->rope_scaling == QN_ROPE_PROPORTIONAL)
         status = find_vector(d, "rope_freqs.weight", d->hparams->rope_dims / 2, &divisors, err);
+    if (d->hparams->rope_scaling == QN_ROPE_LONGROPE) {
+        divisors = d->hparams->short_factors.of;
+        d->long_from = d->hparams->rope_original_ctx;
+        status = make_rope(d, d->hparams, d->hparams->long_factors.of, &d->long_rope, err);
+    }
     if (status || (status = make_rope(d, d->hparams, divisors, &d->rope[0], err))) return status;
     return bind_sliding_rope(d, err);
 }

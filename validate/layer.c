@@ -101,12 +101,12 @@ static void finish_heads(const qn_session *s, const qn_layer *l, const float *tu
     const size_t values = (size_t)(z->n_kv_heads * z->value_dim);
     float *q = s->query + row * queries, *k = s->key + row * keys, *v = s->value + row * values;
     if (l->query_norm) norm_heads(s, l->query_norm, l->query_norm_size, q, queries);
-    qn_rope_rotate(turn, dims, q, (size_t)hp->n_heads, head, hp->rope_halves);
+    if (z->turns) qn_rope_rotate(turn, dims, q, (size_t)hp->n_heads, head, hp->rope_halves);
     if (!l->owns_kv) return;
     if (!l->value.rows) memcpy(v, k, values * sizeof *v);
     if (hp->value_norm) norm_heads(s, NULL, (size_t)z->value_dim, v, values);
     if (l->key_norm) norm_heads(s, l->key_norm, l->key_norm_size, k, keys);
-    qn_rope_rotate(turn, dims, k, (size_t)z->n_kv_heads, head, hp->rope_halves);
+    if (z->turns) qn_rope_rotate(turn, dims, k, (size_t)z->n_kv_heads, head, hp->rope_halves);
 }
 
 static qn_status project(qn_session *s, const qn_layer *l, size_t rows, qn_error *err)

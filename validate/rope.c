@@ -43,11 +43,17 @@ void qn_rope_frequencies(const qn_hparams *h, const float *divisors, float *freq
     *factor = 1.0F;
     for (size_t j = 0; j < h->rope_dims / 2; j++) {
         const float power = (float)(2 * j) / (float)h->rope_dims;
-        frequency[j] = 1.0F / (float)qn_power(h->rope_theta, (double)power);
+        const float wide = (float)qn_power(h->rope_theta, (double)power);
+        if (h->rope_scaling == QN_ROPE_LONGROPE) {
+            frequency[j] = 1.0F / (divisors[j] * wide);
+            continue;
+        }
+        frequency[j] = 1.0F / wide;
         if (divisors) frequency[j] /= divisors[j];
     }
     if (h->rope_scaling == QN_ROPE_LINEAR)
         for (size_t j = 0; j < h->rope_dims / 2; j++) frequency[j] /= (float)h->rope_factor;
+    if (h->rope_scaling == QN_ROPE_LONGROPE) *factor = (float)h->longrope_factor;
     if (h->rope_scaling == QN_ROPE_YARN) *factor = scale_yarn(h, frequency);
 }
 

@@ -13,6 +13,9 @@
  *            and frequency for the fast ones, a ramp in j between the pairs
  *            that turn beta_slow and beta_fast times over the original
  *            context; cosines and sines are multiplied by a factor
+ *   longrope (Ding et al., 2024) 1 / (divisor[j] theta^(2j/d)), with other divisors
+ *            for contexts beyond the original length; cosines and sines are
+ *            multiplied by a factor
  *   dynamic  theta grows with the sequence once it exceeds the trained
  *            length.  Up to there it is plain; beyond, results would depend
  *            on how the text was cut, so sessions refuse that.

@@ -29,6 +29,8 @@ qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences
     s->d = d;
     s->sequences = sequences;
     s->n_ctx = n_ctx;
+    for (size_t i = 0; i < 2; i++)
+        s->rope[i] = d->long_rope.dims && n_ctx > d->long_from ? &d->long_rope : &d->rope[i];
     if ((status = qn_gemm_new(&s->gemm, d->k, d->threads, err))) goto out;
     if ((status = qn_attention_new(&s->attention, hp, d->k, d->threads, sequences, n_ctx, err)))
         goto out;
@@ -99,8 +101,8 @@ static qn_status make_room(qn_session *s, size_t n, qn_error *err)
     const uint64_t block = qn_min_u64(tokens, BLOCK_TOKENS);
     const uint64_t inputs = h->layer_input * h->n_layers;
     if (tokens > s->tokens) {
-        if (!grow(&s->x, tokens, h->hidden) || !grow(&s->turns[0], tokens, s->d->rope[0].dims) ||
-            !grow(&s->turns[1], tokens, s->d->rope[1].dims) || !grow_streams(s, tokens) ||
+        if (!grow(&s->x, tokens, h->hidden) || !grow(&s->turns[0], tokens, s->rope[0]->dims) ||
+            !grow(&s->turns[1], tokens, s->rope[1]->dims) || !grow_streams(s, tokens) ||
             (inputs && (!grow(&s->inputs, tokens, inputs) || !grow(&s->input_row, 1, inputs))))
             return qn_fail_memory(err, "activations");
         s->tokens = (size_t)tokens;
@@ -199,7 +201,7 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     s->last_n = 0;
     if ((status = embed(s, ids, tokens, err))) return status;
     for (size_t i = 0; i < 2; i++)
-        qn_rope_turns(d->rope[i].frequency, d->rope[i].dims, d->rope[i].factor, s->cached, n,
+        qn_rope_turns(s->rope[i]->frequency, s->rope[i]->dims, s->rope[i]->factor, s->cached, n,
                       s->turns[i]);
     if ((status = qn_layer_inputs_make(s, ids, tokens, err)) ||
         (hp->n_streams && (status = qn_altup_begin(s, tokens, err))) ||

@@ -15,12 +15,13 @@ struct qn_session {
     size_t cached; /* positions of each sequence */
     size_t last_n; /* tokens of each sequence in the last run */
 
-    size_t tokens;    /* there is room for: sequences * n */
-    float *x;         /* [tokens][hidden]: the residual stream, at the end normed */
-    float *turns[2];  /* [n][dims], by kind of layer as in qn_decoder.rope */
-    qn_span *spans;   /* [sequences] */
-    float *inputs;    /* [tokens][n_layers][layer_input]: the layers' own */
-    float *input_row; /* [n_layers][layer_input] */
+    const qn_rope *rope[2]; /* the decoder's, by kind of layer, for contexts of n_ctx */
+    size_t tokens;          /* there is room for: sequences * n */
+    float *x;               /* [tokens][hidden]: the residual stream, at the end normed */
+    float *turns[2];        /* [n][dims], by kind of layer as in qn_decoder.rope */
+    qn_span *spans;         /* [sequences] */
+    float *inputs;          /* [tokens][n_layers][layer_input]: the layers' own */
+    float *input_row;       /* [n_layers][layer_input] */
 
     float *streams[QN_N_STREAMS - 1]; /* [tokens][hidden]: the others of alternating updates */
     float *shown;                     /* [tokens][streams * hidden]: for those who watch */

@@ -77,6 +77,8 @@ struct qn_decoder {
     const float *input_norm;           /* [layer_input] */
     qn_linear streams_in, streams_out; /* [QN_N_STREAMS - 1] experts [hidden][hidden] */
     qn_layer *layers;
+    qn_rope long_rope; /* instead of the former in contexts beyond long_from; 0 dims: none */
+    uint64_t long_from;
     qn_rope rope[2]; /* of layers that do not slide, and that do */
     qn_arena *arena; /* layers and vectors */
 };

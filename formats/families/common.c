@@ -206,6 +206,7 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h)
     case QN_FIELD_SLIDES: memcpy(field, &count, sizeof count); break;
     case QN_FIELD_SPARSITY: break; /* a list, or nothing */
     case QN_FIELD_REAL: memcpy(field, &real, sizeof real); break;
+    case QN_FIELD_REALS: break; /* a list has no default */
     case QN_FIELD_FLAG: memcpy(field, &flag, sizeof flag); break;
     case QN_FIELD_SCALING: memcpy(field, &scaling, sizeof scaling); break;
     case QN_FIELD_ACTIVATION: memcpy(field, &activation, sizeof activation); break;

@@ -47,7 +47,9 @@ typedef enum {
     QN_PERMUTE_K,     /* by the number of KV heads */
     QN_ROPE_DIVISORS, /* not in the checkpoint: the llama3 divisors */
     QN_PLUS_ONE,      /* a norm's weights, stored as their distance from 1 */
-    QN_FIRST_HALF,    /* of the rows of each expert; the other half is another role's */
+    QN_LONG_FACTORS,  /* not in the checkpoint: config.json's */
+    QN_SHORT_FACTORS,
+    QN_FIRST_HALF, /* of the rows of each expert; the other half is another role's */
     QN_SECOND_HALF,
     QN_PAD_VOCAB /* rows of zeros behind it, up to the vocabulary's size */
 } qn_transform;
@@ -87,6 +89,7 @@ typedef enum {
     QN_FIELD_ACTIVATION,
     QN_FIELD_SPARSITY, /* config.json: the share of each layer's gates that is 0; GGUF: of which
                         * quantile of a normal distribution that is */
+    QN_FIELD_REALS,    /* a list, in config.json alone */
     QN_FIELD_COUNTS,   /* one number, or a list with one for each layer */
     QN_FIELD_SLIDES    /* config.json: "sliding_attention" or "full_attention" for each layer;
                       * GGUF: flags, or the one number of a period */
@@ -108,6 +111,8 @@ typedef enum {
     QN_WRITE_SET,            /* when it is not 0 */
     QN_WRITE_UNUSUAL,        /* when it is not gguf_else */
     QN_WRITE_SLIDING,        /* when some layer slides */
+    QN_WRITE_LONGROPE,       /* only under longrope */
+    QN_WRITE_UNUSUAL_TURNS,  /* which layers have rope, when it is not by the period in gguf_else */
     QN_WRITE_UNUSUAL_SLIDES, /* which layers slide, when it is not by the period in gguf_else */
     QN_WRITE_UNUSUAL_SCALE   /* an attention scale that runtimes do not take by themselves */
 } qn_write_when;
@@ -132,6 +137,7 @@ typedef struct {
     const char *gguf[2]; /* behind "<architecture>.", newest first; {NULL}: GGUF has none */
     double gguf_else;    /* what llama.cpp takes; or QN_REQUIRED */
     qn_write_when write;
+    bool first; /* written behind general.architecture, before all others */
 } qn_parameter;
 
 #define QN_ALWAYS(of_kind, member, value)                                                 \
@@ -169,8 +175,8 @@ struct qn_family {
     const char *const *ignored; /* ends of checkpoint names nobody needs, NULL at the end */
     const qn_parameter *parameters; /* besides the common ones; written behind them */
     size_t n_parameters;
-    /* Which of the common keys are written, and in which order, NULL at the end;
-     * NULL: all, in the table's. */
+    /* The keys before general.file_type, in their order, NULL at the end; of a name
+     * in both tables the family's own row counts.  NULL: all common ones. */
     const char *const *common_keys;
     const qn_condition *conditions;
     size_t n_conditions;
@@ -197,6 +203,8 @@ qn_layer_counts *qn_parameter_list(const qn_parameter *p, qn_hparams *h);
 extern const qn_family qn_family_llama;
 extern const qn_family qn_family_mistral;
 extern const qn_family qn_family_mixtral;
+extern const qn_family qn_family_phi3;
+extern const qn_family qn_family_smollm3;
 extern const qn_family qn_family_qwen2;
 extern const qn_family qn_family_qwen2moe;
 extern const qn_family qn_family_qwen3;

@@ -9,6 +9,8 @@ static const qn_family *const families[] = {
     &qn_family_llama,
     &qn_family_mixtral,
     &qn_family_mistral,
+    &qn_family_smollm3,
+    &qn_family_phi3,
     &qn_family_qwen2,
     &qn_family_qwen2moe,
     &qn_family_qwen3,

@@ -1,0 +1,106 @@
+/* Phi 3, 3.5, 4 and 4-mini: queries, keys and values in one matrix, gate and up in
+ * another; longrope (conversion/phi.py, transformers modeling_phi3.py). */
+#include "formats/families/family.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes[] = {"Phi3ForCausalLM", NULL};
+static const char *const model_types[] = {"phi3", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    {NULL, "rope_factors_long.weight", {QN_ROPE_PAIRS}, QN_LONG_FACTORS, QN_OPTIONAL},
+    {NULL, "rope_factors_short.weight", {QN_ROPE_PAIRS}, QN_SHORT_FACTORS, QN_OPTIONAL},
+    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.qkv_proj.weight", "blk.%.attn_qkv.weight", {QN_QUERIES_KEYS_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.gate_up_proj.weight", "blk.%.ffn_up.weight", {QN_GATE_UP, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
+    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+};
+/* clang-format on */
+
+static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
+
+static const char *const keys[] = {
+    "context_length",
+    "rope.scaling.original_context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "block_count",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.layer_norm_rms_epsilon",
+    "rope.dimension_count",
+    "rope.freq_base",
+    NULL,
+};
+
+static const qn_parameter parameters[] = {
+    {.config = {"attention_factor"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(longrope_factor),
+     .gguf = {"rope.scaling.attn_factor"},
+     .gguf_else = 1,
+     .write = QN_WRITE_LONGROPE,
+     .first = true},
+    {.config = {"original_max_position_embeddings"},
+     .in_rope = QN_IN_ROPE,
+     .field = FIELD(rope_original_ctx),
+     .config_else = 4096,
+     .gguf = {"rope.scaling.original_context_length"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"partial_rotary_factor"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_partial),
+     .config_else = 1},
+    {.config = {"long_factor"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REALS,
+     .list = FIELD(long_factors)},
+    {.config = {"short_factor"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REALS,
+     .list = FIELD(short_factors)},
+    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
+    {.config = {"sliding_window"},
+     .may_be_zero = true,
+     .field = FIELD(window),
+     .gguf = {"attention.sliding_window"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 4096},
+    {.config = {"rms_norm_eps"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rms_eps),
+     .config_else = 1e-5},
+    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 32064},
+    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
+    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_act", .text = "silu"},
+    {.key = "rope_type", .text = "default|longrope|su"},
+    {.key = "type", .text = "default|longrope|su"},
+};
+
+const qn_family qn_family_phi3 = {
+    .name = "phi3",
+    .architecture = "phi3",
+    .classes = classes,
+    .model_types = model_types,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .common_keys = keys,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};
