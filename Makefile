@@ -5,7 +5,7 @@
 # make config=asan check    the same under AddressSanitizer and UBSan (also debug, tsan)
 # make lint                 arrows, headers, symbol prefixes, formatting, clang-tidy
 # make bench                kernels and whole jobs against this machine's own roof
-# make cross                the kernels' bits on other processors, under qemu
+# make cross                the kernels' bits and whole files on other processors, under qemu
 # make fuzz                 libFuzzer binaries in build/fuzz (clang)
 # make format               clang-format everything in place
 # make install prefix=/usr DESTDIR=...
@@ -162,6 +162,16 @@ cross: deps-cross
 	@$(MAKE) --no-print-directory B=build/native openmp= build/native/fingerprint
 	@$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc B=build/aarch64 openmp= build/aarch64/fingerprint
 	@sh tests/cross/run build/native/fingerprint build/aarch64/fingerprint
+	@$(MAKE) --no-print-directory cross-program
+
+# The whole program on aarch64, and whatever else was built here, against this build.
+arm64_root := build/arm64-root
+arm64_packages := $(filter lib%-dev zlib1g-dev,$(apt_build)) libgomp1
+cross-program: all
+	@sh tests/cross/arm64-root.sh $(arm64_root) $(arm64_packages)
+	@$(MAKE) --no-print-directory CC='aarch64-linux-gnu-gcc --sysroot=$(CURDIR)/$(arm64_root)' B=build/aarch64-program all
+	@sh tests/cross/same-bytes.sh $(program) $(wildcard build/clang/quern build/asan/quern) \
+	  'qemu-aarch64 -L $(arm64_root) build/aarch64-program/quern'
 
 $(B)/fingerprint: $(B)/tests/cross/fingerprint.o $(B)/tests/support/random.o $(B)/libkernels.a
 	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) -static $^ -o $@ -lm

@@ -19,18 +19,6 @@ static qn_status no_memory(qn_error *err)
     return qn_fail_memory(err, "tokenizer.json");
 }
 
-/* Room for one element more; the first call makes the list exist. */
-static bool make_room(void **list, size_t *capacity, size_t n, size_t size)
-{
-    if (n < *capacity) return true;
-    const size_t more = qn_grow(*capacity, n + 1024);
-    void *grown = qn_resize(*list, more, size);
-    if (!grown) return false;
-    *list = grown;
-    *capacity = more;
-    return true;
-}
-
 static qn_status take_string(qn_tokenizer_json *t, qn_json_walk *w, qn_str *out, qn_error *err)
 {
     const qn_status status = qn_json_walk_string(w, &t->scratch, out, err);
@@ -56,14 +44,27 @@ static qn_status take_id(const qn_tokenizer_json *t, qn_json_walk *w, qn_json_pi
                    piece->text.n < 64 ? (int)piece->text.n : 64, piece->text.s);
 }
 
+/* The next one, still to be counted; NULL: no memory.  The first call makes the
+ * list exist. */
+static qn_json_piece *new_piece(qn_tokenizer_json *t)
+{
+    if (t->n_pieces == t->pieces_capacity) {
+        const size_t capacity = qn_grow(t->pieces_capacity, t->n_pieces + 1024);
+        qn_json_piece *grown = qn_resize(t->pieces, capacity, sizeof *grown);
+        if (!grown) return NULL;
+        t->pieces = grown;
+        t->pieces_capacity = capacity;
+    }
+    return &t->pieces[t->n_pieces];
+}
+
 static qn_status read_pieces(qn_tokenizer_json *t, qn_json_walk *w, qn_error *err)
 {
     bool more = false;
     qn_status status = qn_json_walk_enter(w, err);
     for (; !status; t->n_pieces++) {
-        if (!make_room((void **)&t->pieces, &t->pieces_capacity, t->n_pieces, sizeof *t->pieces))
-            return no_memory(err);
-        qn_json_piece *piece = &t->pieces[t->n_pieces];
+        qn_json_piece *piece = new_piece(t);
+        if (!piece) return no_memory(err);
         if ((status = qn_json_walk_member(w, &more, err)) || !more) break;
         if ((status = take_string(t, w, &piece->text, err)) ||
             (status = qn_json_walk_colon(w, err)) || (status = take_id(t, w, piece, err)))
@@ -79,17 +80,22 @@ static qn_status no_pair(const qn_tokenizer_json *t, qn_error *err)
     return qn_fail(err, QN_ERR_DATA, "%s: merge %zu is no pair of pieces", t->where, t->n_merges);
 }
 
+static qn_status take_half(qn_tokenizer_json *t, qn_json_walk *w, qn_str *out, qn_error *err)
+{
+    bool more = false;
+    const qn_status status = qn_json_walk_item(w, &more, err);
+    if (status) return status;
+    if (!more || qn_json_walk_kind(w) != '"') return no_pair(t, err);
+    return take_string(t, w, out, err);
+}
+
 /* ["left", "right"] */
 static qn_status take_pair(qn_tokenizer_json *t, qn_json_walk *w, qn_json_merge *m, qn_error *err)
 {
-    qn_str *const parts[] = {&m->left, &m->right};
     bool more = false;
     qn_status status = qn_json_walk_enter_list(w, err);
-    for (int i = 0; i < 2 && !status; i++) {
-        if ((status = qn_json_walk_item(w, &more, err))) return status;
-        if (!more || qn_json_walk_kind(w) != '"') return no_pair(t, err);
-        status = take_string(t, w, parts[i], err);
-    }
+    if (!status) status = take_half(t, w, &m->left, err);
+    if (!status) status = take_half(t, w, &m->right, err);
     if (!status) status = qn_json_walk_item(w, &more, err);
     return status ? status : more ? no_pair(t, err) : QN_OK;
 }
@@ -108,14 +114,26 @@ static qn_status take_joined(qn_tokenizer_json *t, qn_json_walk *w, qn_json_merg
     return QN_OK;
 }
 
+/* As new_piece. */
+static qn_json_merge *new_merge(qn_tokenizer_json *t)
+{
+    if (t->n_merges == t->merges_capacity) {
+        const size_t capacity = qn_grow(t->merges_capacity, t->n_merges + 1024);
+        qn_json_merge *grown = qn_resize(t->merges, capacity, sizeof *grown);
+        if (!grown) return NULL;
+        t->merges = grown;
+        t->merges_capacity = capacity;
+    }
+    return &t->merges[t->n_merges];
+}
+
 static qn_status read_merges(qn_tokenizer_json *t, qn_json_walk *w, qn_error *err)
 {
     bool more = false;
     qn_status status = qn_json_walk_enter_list(w, err);
     for (; !status; t->n_merges++) {
-        if (!make_room((void **)&t->merges, &t->merges_capacity, t->n_merges, sizeof *t->merges))
-            return no_memory(err);
-        qn_json_merge *merge = &t->merges[t->n_merges];
+        qn_json_merge *merge = new_merge(t);
+        if (!merge) return no_memory(err);
         if ((status = qn_json_walk_item(w, &more, err)) || !more) break;
         switch (qn_json_walk_kind(w)) {
         case '[': status = take_pair(t, w, merge, err); break;
