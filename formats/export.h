@@ -8,6 +8,7 @@
 #ifndef QN_FORMATS_EXPORT_H
 #define QN_FORMATS_EXPORT_H
 
+#include "formats/base/json.h"
 #include "formats/convert.h"
 
 /* m outlives *out, which qn_model_close ends.  A generic model keeps its
@@ -22,5 +23,9 @@ qn_status qn_export_open(qn_model **out, const qn_model *m, qn_error *err);
  * is the model itself, not the exported one. */
 qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
                           bool *tokenizer, qn_error *err);
+
+/* What stands in config.json for a model from GGUF with a family; the caller's to
+ * json_decref. */
+qn_status qn_export_made_config(const qn_model *m, qn_outtype outtype, json_t **out, qn_error *err);
 
 #endif

@@ -12,17 +12,9 @@ enum { MOST_BYTES = 256 << 20 }; /* of a file that is copied */
 static qn_status write_file(const char *dir, const char *name, const char *bytes, size_t n,
                             bool force, qn_error *err)
 {
-    qn_outfile *f = NULL;
     char *path = qn_path_join(dir, name);
-    qn_status status = path ? QN_OK : qn_fail_memory(err, name);
-    if (status || (status = qn_outfile_create(&f, path, force, err))) goto out;
-    if ((status = qn_outfile_reserve(f, n, err)) ||
-        (status = qn_outfile_write(f, 0, bytes, n, err))) {
-        qn_outfile_abandon(f);
-        goto out;
-    }
-    status = qn_outfile_commit(f, err);
-out:
+    const qn_status status =
+        path ? qn_outfile_whole(path, bytes, n, force, err) : qn_fail_memory(err, name);
     qn_free(path);
     return status;
 }
@@ -79,7 +71,7 @@ static int set_id(json_t *o, const char *key, uint32_t id)
     return id == UINT32_MAX ? 0 : json_object_set_new(o, key, json_integer(id));
 }
 
-static qn_status made_config(const qn_model *m, qn_outtype t, json_t **out, qn_error *err)
+qn_status qn_export_made_config(const qn_model *m, qn_outtype t, json_t **out, qn_error *err)
 {
     if (m->hparams.rope_scaling == QN_ROPE_LLAMA3 && m->hparams.rope_low_freq == 0)
         return qn_fail(err, QN_ERR_UNSUPPORTED,
@@ -103,8 +95,8 @@ static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, 
     /* Nine digits tell every float32 apart, seventeen every double. */
     const size_t precision = m->from_gguf ? JSON_REAL_PRECISION(9) : JSON_REAL_PRECISION(17);
     json_t *config = NULL;
-    qn_status status =
-        m->from_gguf ? made_config(m, t, &config, err) : own_config(m->directory, t, &config, err);
+    qn_status status = m->from_gguf ? qn_export_made_config(m, t, &config, err)
+                                    : own_config(m->directory, t, &config, err);
     if (status) return status;
     char *text = json_dumps(config, JSON_INDENT(2) | precision);
     json_decref(config);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/base/alloc.h"
+#include "formats/base/json.h"
 #include "formats/base/sizes.h"
 #include "formats/safetensors.h"
 
@@ -42,26 +43,6 @@ static int in_order(const void *a, const void *b)
 
 /* ---- the header's text ------------------------------------------------------------------- */
 
-/* Escapes as serde_json chooses them. */
-static void add_string(qn_text *t, qn_str s)
-{
-    static const char letters[32] = {
-        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
-    qn_text_adds(t, "\"");
-    for (size_t i = 0; i < s.n; i++) {
-        const unsigned char c = (unsigned char)s.s[i];
-        if (c == '"' || c == '\\')
-            qn_text_addf(t, "\\%c", c);
-        else if (c >= 0x20)
-            qn_text_add(t, s.s + i, 1);
-        else if (letters[c])
-            qn_text_addf(t, "\\%c", letters[c]);
-        else
-            qn_text_addf(t, "\\u%04x", c);
-    }
-    qn_text_adds(t, "\"");
-}
-
 static qn_status add_metadata(qn_text *t, const qn_writer_contents *c, qn_error *err)
 {
     qn_text_adds(t, "\"__metadata__\":{");
@@ -75,9 +56,9 @@ static qn_status add_metadata(qn_text *t, const qn_writer_contents *c, qn_error 
                            "%s: metadata \"%.*s\" is of type %s, safetensors holds strings only",
                            c->path, (int)v->key.n, v->key.s, qn_meta_type_name(v->type));
         if (i) qn_text_adds(t, ",");
-        add_string(t, v->key);
+        qn_json_add_string(t, v->key);
         qn_text_adds(t, ":");
-        add_string(t, value);
+        qn_json_add_string(t, value);
     }
     qn_text_adds(t, "}");
     return QN_OK;
@@ -87,7 +68,7 @@ static void add_tensor(qn_text *t, const qn_writer_tensor *tensor)
 {
     const uint64_t end = tensor->offset + tensor->bytes;
     qn_text_adds(t, ",");
-    add_string(t, qn_str_z(tensor->name));
+    qn_json_add_string(t, qn_str_z(tensor->name));
     qn_text_addf(t, ":{\"dtype\":\"%s\",\"shape\":[", qn_dtype_facts(tensor->dtype)->safetensors);
     for (unsigned i = 0; i < tensor->rank; i++)
         qn_text_addf(t, "%s%llu", i ? "," : "", (unsigned long long)tensor->dims[i]);

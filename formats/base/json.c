@@ -200,3 +200,24 @@ qn_status qn_json_str(const json_t *o, const char *key, const char *where, qn_st
     if (found) *found = v != NULL;
     return QN_OK;
 }
+
+/* ---- writing --------------------------------------------------------------------- */
+
+void qn_json_add_string(qn_text *t, qn_str s)
+{
+    static const char letters[32] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
+    qn_text_adds(t, "\"");
+    for (size_t i = 0; i < s.n; i++) {
+        const unsigned char c = (unsigned char)s.s[i];
+        if (c == '"' || c == '\\')
+            qn_text_addf(t, "\\%c", c);
+        else if (c >= 0x20)
+            qn_text_add(t, s.s + i, 1);
+        else if (letters[c])
+            qn_text_addf(t, "\\%c", letters[c]);
+        else
+            qn_text_addf(t, "\\u%04x", c);
+    }
+    qn_text_adds(t, "\"");
+}

@@ -89,4 +89,7 @@ qn_status qn_json_bool(const json_t *o, const char *key, const char *where, bool
 qn_status qn_json_str(const json_t *o, const char *key, const char *where, qn_str *out, bool *found,
                       qn_error *err); /* a view into o */
 
+/* s in quotation marks, with the escapes that serde_json chooses. */
+void qn_json_add_string(qn_text *t, qn_str s);
+
 #endif

@@ -321,3 +321,17 @@ qn_status qn_outfile_commit(qn_outfile *f, qn_error *err)
 {
     return qn_outfile_commit_all(&f, 1, err);
 }
+
+qn_status qn_outfile_whole(const char *path, const void *bytes, uint64_t n, bool force,
+                           qn_error *err)
+{
+    qn_outfile *f = NULL;
+    qn_status status = qn_outfile_create(&f, path, force, err);
+    if (status) return status;
+    if ((status = qn_outfile_reserve(f, n, err)) ||
+        (status = qn_outfile_write(f, 0, bytes, n, err))) {
+        qn_outfile_abandon(f);
+        return status;
+    }
+    return qn_outfile_commit(f, err);
+}

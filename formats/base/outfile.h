@@ -42,6 +42,10 @@ qn_status qn_outfile_commit_all(qn_outfile *const *files, size_t n, qn_error *er
 void qn_outfile_abandon(qn_outfile *f); /* NULL is fine */
 void qn_outfile_abandon_all(void);
 
+/* All of it at once: a file of n bytes. */
+qn_status qn_outfile_whole(const char *path, const void *bytes, uint64_t n, bool force,
+                           qn_error *err);
+
 /* Tests only: the n-th reserve, write or commit from now fails with ENOSPC;
  * 0 switches off. */
 void qn_outfile_fail_at(unsigned long n);

@@ -1,0 +1,218 @@
+#include "formats/base/outdir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/base/alloc.h"
+#include "formats/base/text.h"
+
+struct qn_outdir {
+    char *path, *temporary, *parent;
+    bool force, made;
+};
+
+/* ---- what is in a directory -------------------------------------------------------- */
+
+typedef struct {
+    size_t files, others;
+    bool config; /* a config.json is among the files */
+} census;
+
+static qn_status count(const char *path, census *out, qn_error *err)
+{
+    DIR *d = opendir(path);
+    if (!d) return qn_fail_errno(err, "%s: cannot read the directory", path);
+    *out = (census){0};
+    for (struct dirent *e; (e = readdir(d));) {
+        struct stat st;
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        const bool plain = !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+                           (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode));
+        out->files += plain;
+        out->others += !plain;
+        out->config |= plain && !strcmp(e->d_name, "config.json");
+    }
+    closedir(d);
+    return QN_OK;
+}
+
+/* The directory with the files in it, as far as that goes. */
+static void remove_directory(const char *path)
+{
+    DIR *d = opendir(path);
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+    rmdir(path);
+}
+
+/* ---- creating ------------------------------------------------------------------------ */
+
+qn_status qn_outdir_check(const char *path, bool force, qn_error *err)
+{
+    struct stat st;
+    census c;
+    if (lstat(path, &st)) {
+        if (errno == ENOENT) return QN_OK;
+        return qn_fail_errno(err, "%s: cannot write", path);
+    }
+    if (!S_ISDIR(st.st_mode))
+        return qn_fail(err, QN_ERR_ARGUMENT, "%s: is there and no directory", path);
+    const qn_status status = count(path, &c, err);
+    if (status || c.files + c.others == 0) return status;
+    if (!force)
+        return qn_fail(err, QN_ERR_ARGUMENT, "%s: exists (--force replaces a checkpoint)", path);
+    if (c.others || !c.config)
+        return qn_fail(err, QN_ERR_ARGUMENT,
+                       "%s: %s, so it is no plain checkpoint, which is all that --force replaces",
+                       path, c.others ? "holds more than files" : "has no config.json");
+    return QN_OK;
+}
+
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return qn_strdup(".");
+    return qn_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static qn_status make_temporary(qn_outdir *d, qn_error *err)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345"; /* 32 */
+    const char *slash = strrchr(d->path, '/');
+    const char *name = slash ? slash + 1 : d->path;
+    const int kept = (int)strnlen(name, NAME_MAX - 16); /* a long name is cut */
+    for (int attempt = 0; attempt < 100; attempt++) {
+        uint8_t random[6];
+        char suffix[7] = {0};
+        qn_text base = {0};
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+            return qn_fail_errno(err, "%s: no random numbers for a temporary name", d->path);
+        for (int i = 0; i < 6; i++) suffix[i] = letters[random[i] & 31];
+        qn_text_addf(&base, ".%.*s.%s.tmp", kept, name, suffix);
+        qn_free(d->temporary);
+        d->temporary = base.failed ? NULL : qn_path_join(d->parent, base.s);
+        qn_text_free(&base);
+        if (!d->temporary) return qn_fail_memory(err, d->path);
+        d->made = !mkdir(d->temporary, 0777);
+        if (d->made) return QN_OK;
+        if (errno != EEXIST) break;
+    }
+    return qn_fail_errno(err, "%s: cannot make a temporary directory beside it", d->path);
+}
+
+static void release(qn_outdir *d)
+{
+    if (!d) return;
+    qn_free(d->temporary);
+    qn_free(d->parent);
+    qn_free(d->path);
+    qn_free(d);
+}
+
+void qn_outdir_abandon(qn_outdir *d)
+{
+    if (d && d->made) remove_directory(d->temporary);
+    release(d);
+}
+
+qn_status qn_outdir_create(qn_outdir **out, const char *path, bool force, qn_error *err)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    qn_outdir *d = qn_alloc(1, sizeof *d);
+    if (!d) return qn_fail_memory(err, path);
+    qn_status status = QN_ERR_MEMORY;
+    d->force = force;
+    d->path = qn_strndup(path, n);
+    d->parent = d->path ? parent_of(d->path) : NULL;
+    if (!d->parent) {
+        qn_fail_memory(err, path);
+        goto out;
+    }
+    if ((status = qn_outdir_check(d->path, force, err))) goto out;
+    if ((status = make_temporary(d, err))) goto out;
+    *out = d;
+    d = NULL;
+out:
+    qn_outdir_abandon(d);
+    return status;
+}
+
+const char *qn_outdir_path(const qn_outdir *d)
+{
+    return d->temporary;
+}
+
+/* ---- committing -------------------------------------------------------------------------- */
+
+static int sync_directory(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return errno == EACCES ? 0 : -1; /* writable but not readable */
+    int result = fsync(fd);
+    if (result && (errno == EINVAL || errno == ENOTSUP || errno == EROFS)) result = 0;
+    const int reason = errno;
+    close(fd);
+    errno = reason;
+    return result;
+}
+
+/* Where file systems cannot exchange two directories the old one goes aside. */
+static int replace(qn_outdir *d)
+{
+    if (!renameat2(AT_FDCWD, d->temporary, AT_FDCWD, d->path, RENAME_EXCHANGE)) {
+        remove_directory(d->temporary);
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != EXDEV) return -1;
+    qn_text aside = {0};
+    qn_text_addf(&aside, "%s.old", d->temporary);
+    int result = aside.failed ? (errno = ENOMEM, -1) : rename(d->path, aside.s);
+    if (!result && (result = rename(d->temporary, d->path))) {
+        const int reason = errno;
+        rename(aside.s, d->path);
+        errno = reason;
+    } else if (!result) {
+        remove_directory(aside.s);
+    }
+    qn_text_free(&aside);
+    return result;
+}
+
+/* An empty directory is replaced by rename() itself. */
+static int move_into_place(qn_outdir *d)
+{
+    if (!rename(d->temporary, d->path)) return 0;
+    if (!d->force || (errno != EEXIST && errno != ENOTEMPTY)) return -1;
+    return replace(d);
+}
+
+qn_status qn_outdir_commit(qn_outdir *d, qn_error *err)
+{
+    qn_status status = qn_outdir_check(d->path, d->force, err);
+    if (status) goto out;
+    if (sync_directory(d->temporary) || move_into_place(d)) {
+        status =
+            errno == EEXIST || errno == ENOTEMPTY
+                ? qn_fail(err, QN_ERR_ARGUMENT, "%s: appeared while it was being written", d->path)
+                : qn_fail_errno(err, "%s: cannot bring the directory into place", d->path);
+        goto out;
+    }
+    d->made = false;
+    if (sync_directory(d->parent))
+        status = qn_fail_errno(err, "%s: is written, but its parent cannot be synced", d->path);
+out:
+    qn_outdir_abandon(d);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* What stands beside a checkpoint's weights, taken along to a new one. */
+#ifndef QN_FORMATS_CARRY_H
+#define QN_FORMATS_CARRY_H
+
+#include "formats/base/json.h"
+#include "formats/convert.h"
+
+/* config.json's root, the caller's to json_decref: m's own; from GGUF made (so
+ * that m needs a family); an empty object beside tensors without one. */
+qn_status qn_carry_config(const qn_model *m, json_t **out, qn_error *err);
+
+/* Writes it to dir: nine digits tell every float32 of GGUF apart, seventeen every
+ * double. */
+qn_status qn_carry_write_config(const qn_model *m, const json_t *root, const char *dir,
+                                qn_error *err);
+
+/* Copies every plain file of the directory `from` but config.json, weights (by
+ * their suffixes: .safetensors, .bin, .pt, .pth, .gguf ...), their indices and
+ * hidden files.  *tokenizer: whether one of them is a tokenizer's. */
+qn_status qn_carry_files(const char *from, const char *to, bool *tokenizer, qn_error *err);
+
+#endif
