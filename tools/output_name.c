@@ -150,3 +150,20 @@ qn_status qn_output_path(const char *input, const char *out, const char *type, c
     *path = full;
     return QN_OK;
 }
+
+qn_status qn_output_directory(const char *input, const char *out, const char *type, char **path,
+                              qn_error *err)
+{
+    char *stem = out ? NULL : stem_of(input), *full = out ? filled_in(out, type) : NULL;
+    qn_text name = {0};
+    if (stem) {
+        qn_text_addf(&name, "%s-%s", stem, type);
+        if (!name.failed) full = qn_strdup(name.s);
+    }
+    for (size_t n = full ? strlen(full) : 0; n > 1 && full[n - 1] == '/'; n--) full[n - 1] = 0;
+    qn_text_free(&name);
+    qn_free(stem);
+    if (!full) return qn_fail_memory(err, "the output's name");
+    *path = full;
+    return QN_OK;
+}

@@ -23,4 +23,9 @@ qn_status qn_output_path(const char *input, const char *out, const char *type, c
 /* Whether out gives every type a name of its own: a directory, or {type} in it. */
 bool qn_output_is_for_many(const char *out);
 
+/* The same for a checkpoint directory: NAME-TYPE in the current directory, or out
+ * itself (slashes at its end cut). */
+qn_status qn_output_directory(const char *input, const char *out, const char *type, char **path,
+                              qn_error *err);
+
 #endif

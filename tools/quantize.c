@@ -8,6 +8,7 @@
 #include "tools/output_name.h"
 #include "tools/progress.h"
 #include "tools/quantize_inputs.h"
+#include "tools/quantize_packed.h"
 #include "tools/split_options.h"
 #include "tools/write_model.h"
 
@@ -18,6 +19,9 @@ typedef struct {
     const char *model_name, *family, *pre;
     qn_texts imatrix, include_weights, exclude_weights, tensor_types, overrides;
     const char *split_max_size;
+    bool asymmetric;
+    const char *group_size, *format, *clip;
+    qn_texts ignore, include;
     uint64_t max_memory, align, split_max_tensors;
 } options;
 
@@ -48,6 +52,21 @@ static const qn_opt table[] = {
      "of the importance matrix only entries whose name contains TEXT (repeatable)"},
     {0, "exclude-weights", "TEXT", QN_OPT_TEXTS, offsetof(options, exclude_weights),
      "of the importance matrix no entries whose name contains TEXT (repeatable)"},
+    {0, "group-size", "N", QN_OPT_TEXT, offsetof(options, group_size),
+     "int4, int8: columns that share a scale: 32, 64, 128, or channel for a whole row (default "
+     "128, mlx 64)"},
+    {0, "asym", NULL, QN_OPT_FLAG, offsetof(options, asymmetric),
+     "int4, int8: a zero point for each group (mlx: a bias)"},
+    {0, "format", "NAME", QN_OPT_TEXT, offsetof(options, format),
+     "int4, int8: compressed-tensors, gptq, awq or mlx (default compressed-tensors)"},
+    {0, "clip", "HOW", QN_OPT_TEXT, offsetof(options, clip),
+     "int4, int8: the range of a group: minmax, or mse for the part of it that loses least "
+     "(default minmax)"},
+    {0, "ignore", "PATTERN", QN_OPT_TEXTS, offsetof(options, ignore),
+     "int4, int8: leave tensors as they are in whose name the regular expression is found "
+     "(repeatable)"},
+    {0, "include", "PATTERN", QN_OPT_TEXTS, offsetof(options, include),
+     "int4, int8: quantize these, too: lm_head, say (repeatable)"},
     {0, "allow-requantize", NULL, QN_OPT_FLAG, offsetof(options, allow_requantize),
      "also quantize tensors that are quantized already; loses more than starting from 16 or 32 "
      "bits"},
@@ -270,9 +289,90 @@ static qn_exit split_options(const options *o, qn_split_options *out)
     return qn_split_limits(&o->common, o->split_max_size, o->split_max_tensors, out);
 }
 
+/* ---- int4 and int8 ------------------------------------------------------------------- */
+
+/* The first option given that is for GGUF's types only, or NULL. */
+static const char *only_for_gguf(const options *o)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } all[] = {
+        {o->pure, "pure"},
+        {o->leave_output_tensor, "leave-output-tensor"},
+        {o->output_type, "output-tensor-type"},
+        {o->embedding_type, "token-embedding-type"},
+        {o->tensor_types.n, "tensor-type"},
+        {o->overrides.n, "override-kv"},
+        {o->imatrix.n, "imatrix"},
+        {o->include_weights.n, "include-weights"},
+        {o->exclude_weights.n, "exclude-weights"},
+        {o->allow_nan, "allow-nan"},
+        {o->align, "align"},
+        {o->keep_split, "keep-split"},
+        {o->split_max_size, "split-max-size"},
+        {o->split_max_tensors, "split-max-tensors"},
+        {o->model_name, "model-name"},
+        {o->pre, "pre"},
+    };
+    for (size_t i = 0; i < QN_COUNT_OF(all); i++)
+        if (all[i].given) return all[i].name;
+    return NULL;
+}
+
+static const char *only_for_integers(const options *o)
+{
+    if (o->group_size) return "group-size";
+    if (o->asymmetric) return "asym";
+    if (o->format) return "format";
+    if (o->clip) return "clip";
+    if (o->ignore.n) return "ignore";
+    return o->include.n ? "include" : NULL;
+}
+
+/* IN [OUT] int4|int8: its place, or 0 when no type is one of these. */
+static size_t packed_type(char **args, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (qn_is_packed_type(args[i])) return i;
+    return 0;
+}
+
+static qn_exit run_packed(const options *o, char **args, size_t n, size_t type)
+{
+    const char *other = only_for_gguf(o);
+    if (type > 2 || n > type + 1)
+        return qn_usage(&o->common,
+                        "int4 and int8 make a directory each: IN [OUT] and one of them");
+    if (other)
+        return qn_usage(&o->common, "--%s is for GGUF's types, not for %s", other, args[type]);
+    const qn_packed_request request = {
+        .common = &o->common,
+        .in = args[0],
+        .out = type == 2 ? args[1] : NULL,
+        .type = strchr(args[type], '4') ? "int4" : "int8",
+        .group_size = o->group_size,
+        .format = o->format,
+        .clip = o->clip,
+        .family = o->family,
+        .asymmetric = o->asymmetric,
+        .allow_requantize = o->allow_requantize,
+        .dry_run = o->dry_run,
+        .force = o->force,
+        .ignore = o->ignore,
+        .include = o->include,
+        .max_memory = o->max_memory,
+    };
+    return qn_quantize_packed(&request);
+}
+
 static qn_exit run(const void *given, char **args, size_t n)
 {
     const options *o = given;
+    const size_t integers = packed_type(args, n);
+    if (integers) return run_packed(o, args, n, integers);
+    if (only_for_integers(o))
+        return qn_usage(&o->common, "--%s is for int4 and int8", only_for_integers(o));
     arguments a;
     qn_dtype output, embedding;
     qn_quantize_options rules = {
@@ -307,6 +407,7 @@ static void print_types(void)
         printf("  %-9s %5s  %s\n", mix->name, bits, mix->help);
     }
     puts("* needs an importance matrix (--imatrix); --dry-run does without");
+    puts("int4, int8: safetensors, a scale for each group of columns (--group-size)");
 }
 
 const qn_command qn_command_quantize = {
@@ -320,7 +421,13 @@ const qn_command qn_command_quantize = {
         "OUT stands for the type's name. It appears whole under its name, or not at all.\n\n"
         "Several types (Q8_0,Q4_K_M or as words of their own) give several files in one pass over "
         "IN: all of them or none.\n\n"
-        "Types and mixes are llama.cpp's, chosen per tensor by its rules. A tensor whose rows are "
+        "int4 and int8 make a checkpoint directory instead, of safetensors with a scale for each "
+        "group of columns (without OUT: NAME-int4-g128), which loads where checkpoints of its "
+        "--format do. compressed-tensors, gptq and awq quantize the decoder's linears, mlx "
+        "embeddings "
+        "and the head, too; everything else is carried over.\n\n"
+        "The other types and mixes are llama.cpp's, chosen per tensor by its rules. A tensor whose "
+        "rows are "
         "not whole blocks of its type gets another one, which is told. The same input gives the "
         "same bytes on every machine and for any number of threads.",
     .more_help = print_types,
@@ -328,6 +435,8 @@ const qn_command qn_command_quantize = {
                 "  quern quantize --dry-run model.gguf Q4_K_M\n"
                 "  quern quantize llama/ phone-{type}.gguf Q8_0,Q4_K_M,Q4_0\n"
                 "  quern quantize --max-memory 256M --align 16384 llama/ phone.gguf Q4_0\n"
+                "  quern quantize llama/ llama-int4/ int4 --group-size 32 --clip mse\n"
+                "  quern quantize llama/ int4 --asym --format mlx\n"
                 "  quern quantize --family generic --pure weights.safetensors Q8_0\n",
     .options = table,
     .n_options = QN_COUNT_OF(table),

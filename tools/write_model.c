@@ -10,11 +10,8 @@
 #include "tools/fallbacks.h"
 #include "tools/interrupt.h"
 #include "tools/memory.h"
+#include "tools/memory_share.h"
 #include "tools/progress.h"
-
-/* What threads, stdio and the allocator take besides the pipeline's buffers. */
-static const uint64_t THREAD_OVERHEAD = 256 << 10;
-static const uint64_t PROCESS_OVERHEAD = 1 << 20;
 
 /* Besides the pipeline's own default more is of no use to it. */
 static const uint64_t MOST_BUFFERS = UINT64_C(64) << 20;
@@ -47,36 +44,20 @@ uint64_t qn_source_bytes(const qn_model *m)
 
 /* ---- memory ------------------------------------------------------------------------ */
 
-static uint64_t needed_with(const job *j, uint64_t now, int threads)
+static uint64_t least_memory(const void *j, int threads)
 {
-    const uint64_t buffers = qn_pipeline_least_memory(j->pass, j->n, threads);
-    const uint64_t rest = now + PROCESS_OVERHEAD + THREAD_OVERHEAD * (uint64_t)threads;
-    return buffers > UINT64_MAX - rest ? UINT64_MAX : buffers + rest;
+    const job *mine = j;
+    return qn_pipeline_least_memory(mine->pass, mine->n, threads);
 }
 
-/* As many threads as asked for and as the limit allows. */
 static qn_status share_memory(job *j, qn_error *err)
 {
-    qn_memory_trim();
-    const uint64_t limit = j->options->max_memory, now = qn_memory_now(), peak = qn_memory_peak();
-    const uint64_t alone = needed_with(j, now, 1), least = alone > peak ? alone : peak;
-    if (limit < least)
-        return qn_fail(err, QN_ERR_MEMORY,
-                       "--max-memory of %llu bytes is not enough for %s: it takes at least %llu "
-                       "(--max-memory %lluK)",
-                       (unsigned long long)limit, j->pass[0].plan->model->path,
-                       (unsigned long long)least, (unsigned long long)least / 1024 + 1);
-    const int asked = (int)j->options->common->threads;
-    for (j->threads = asked; needed_with(j, now, j->threads) > limit;) j->threads--;
-    if (j->threads < asked)
-        qn_remark(j->options->common, "--max-memory leaves room for %d of %d threads", j->threads,
-                  asked);
-    const uint64_t buffers = limit - (needed_with(j, now, j->threads) -
-                                      qn_pipeline_least_memory(j->pass, j->n, j->threads));
-    j->buffer_bytes = buffers < MOST_BUFFERS ? buffers : MOST_BUFFERS;
-    const uint64_t least_buffers = qn_pipeline_least_memory(j->pass, j->n, j->threads);
-    if (j->buffer_bytes < least_buffers) j->buffer_bytes = least_buffers;
-    return QN_OK;
+    const qn_memory_wish wish = {.limit = j->options->max_memory,
+                                 .what = j->pass[0].plan->model->path,
+                                 .least = least_memory,
+                                 .job = j,
+                                 .most = MOST_BUFFERS};
+    return qn_memory_share(&wish, j->options->common, &j->threads, &j->buffer_bytes, err);
 }
 
 /* ---- writing ----------------------------------------------------------------------- */
