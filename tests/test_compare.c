@@ -74,8 +74,9 @@ static size_t ids_of(const json_t *all, uint32_t **out)
     return n;
 }
 
-/* All models over the golden's text. */
-static void compare_all(const json_t *all, int threads, size_t batch, qn_comparison *seen)
+/* All models over the golden's text, against the model or a file of its logits. */
+static void compare_all(const json_t *all, const qn_kld_base *base, int threads, size_t batch,
+                        qn_comparison *seen)
 {
     uint32_t *ids;
     qn_chunks chunks;
@@ -96,9 +97,9 @@ static void compare_all(const json_t *all, int threads, size_t batch, qn_compari
         !qn_chunks_cut(&chunks, ids, n, qn_vocab_bos(reference.model->vocab), true, &how, &err),
         "%s", err.message);
     ck_assert_uint_eq(chunks.chunks, 5);
-    ck_assert_msg(
-        !qn_compare_run(seen, reference.decoder, decoders, TESTS, names, &chunks, NULL, NULL, &err),
-        "%s", err.message);
+    ck_assert_msg(!qn_compare_run(seen, &(qn_compare_reference){reference.decoder, base}, decoders,
+                                  TESTS, names, &chunks, NULL, NULL, &err),
+                  "%s", err.message);
     for (size_t t = 0; t < TESTS; t++) closed(&tests[t]);
     closed(&reference);
     qn_free(ids);
@@ -168,7 +169,7 @@ START_TEST(statistics_are_those_of_float64_logits)
 {
     json_t *all = expected();
     qn_comparison seen;
-    compare_all(all, 2, 0, &seen);
+    compare_all(all, NULL, 2, 0, &seen);
     for (size_t t = 0; t < TESTS; t++) {
         qn_kl_statistics s;
         const json_t *want = json_object_get(json_object_get(all, "float64"), types[t]);
@@ -192,8 +193,8 @@ START_TEST(figures_have_the_same_bits_for_any_batch_and_threads)
 {
     json_t *all = expected();
     qn_comparison one, many;
-    compare_all(all, 1, 1, &one);
-    compare_all(all, 3, 4, &many);
+    compare_all(all, NULL, 1, 1, &one);
+    compare_all(all, NULL, 3, 4, &many);
     ck_assert(!memcmp(one.nll, many.nll, one.n * sizeof *one.nll));
     for (size_t t = 0; t < TESTS; t++) {
         const qn_compared *a = &one.tests[t], *b = &many.tests[t];
@@ -204,6 +205,30 @@ START_TEST(figures_have_the_same_bits_for_any_batch_and_threads)
     qn_comparison_free(&one);
     qn_comparison_free(&many);
     json_decref(all);
+}
+END_TEST
+
+/* llama-perplexity's file, with the float64 statistics against that very file. */
+START_TEST(a_file_of_logits_gives_the_statistics_against_that_file)
+{
+    qn_kld_base base;
+    qn_error err = {0};
+    qn_comparison seen;
+    const char *path = qn_test_data("eval/quern-demo-llama/base.kld");
+    if (!path) return;
+    ck_assert(qn_kld_base_is(path));
+    ck_assert_msg(!qn_kld_base_open(&base, path, &err), "%s", err.message);
+    json_t *all = expected();
+    compare_all(all, &base, 2, 0, &seen);
+    for (size_t t = 0; t < TESTS; t++) {
+        qn_kl_statistics s;
+        const json_t *against = json_object_get(all, "float64_against_base_file");
+        ck_assert(!qn_kl_statistics_of(&s, &seen, t, 0, seen.n, NULL));
+        check_statistics(types[t], &s, json_object_get(against, types[t]));
+    }
+    qn_comparison_free(&seen);
+    json_decref(all);
+    qn_kld_base_close(&base);
 }
 END_TEST
 
@@ -237,6 +262,7 @@ int main(void)
     Suite *s = suite_create("compare");
     TCase *t = qn_test_group(s, "compare");
     tcase_add_test(t, statistics_are_those_of_float64_logits);
+    tcase_add_test(t, a_file_of_logits_gives_the_statistics_against_that_file);
     tcase_add_test(t, figures_have_the_same_bits_for_any_batch_and_threads);
     tcase_add_test(t, errors_by_windows_are_those_of_the_windows_means);
     return qn_test_run_suite(s);

@@ -92,7 +92,7 @@ static qn_status cut(const qn_compare_job *j, const uint32_t *ids, size_t n, qn_
                      qn_error *err)
 {
     const qn_compare_options *o = j->o;
-    const qn_vocab *v = j->models->loaded.vocab;
+    const qn_vocab *v = qn_compare_speaker(j)->vocab;
     const qn_chunk_options how = {.n_ctx = (size_t)o->n_ctx, .chunks = o->chunks};
     const uint32_t bos = qn_vocab_bos(v);
     return qn_chunks_cut(out, ids, n, bos, qn_vocab_adds_bos(v) && bos != UINT32_MAX, &how, err);
@@ -130,9 +130,28 @@ static qn_status read_text(qn_compare_job *j, qn_compare_text *t, qn_error *err)
     return status;
 }
 
+/* A file of logits has its text in it, cut as it is. */
+static qn_status read_base(qn_compare_job *j, qn_error *err)
+{
+    const qn_kld_base *b = &j->base;
+    const size_t chunks =
+        j->o->chunks && j->o->chunks < b->n_chunks ? (size_t)j->o->chunks : b->n_chunks;
+    const qn_vocab *v = qn_compare_speaker(j)->vocab;
+    const uint32_t bos = qn_vocab_bos(v);
+    const qn_chunk_options how = {.n_ctx = b->n_ctx};
+    j->texts->file = j->models->path;
+    qn_sha256_hex(b->ids, 4 * b->n_ctx * b->n_chunks, j->texts->sha256);
+    j->texts->chunks = chunks;
+    const qn_status status = add_ids(j, b->ids, chunks * b->n_ctx, err);
+    return status ? status
+                  : qn_chunks_cut(&j->chunks, j->ids, j->n_ids, bos,
+                                  qn_vocab_adds_bos(v) && bos != UINT32_MAX, &how, err);
+}
+
 static qn_status read_texts(qn_compare_job *j, qn_error *err)
 {
     qn_status status = QN_OK;
+    if (j->has_base) return read_base(j, err);
     for (size_t i = 0; i < j->n_texts && !status; i++) status = read_text(j, &j->texts[i], err);
     if (status) return status;
     /* all chunks of all texts, whatever --chunks says of each */
@@ -194,8 +213,10 @@ static qn_status run_models(qn_compare_job *j, qn_error *err)
         teller t = {.gates = &j->gates};
         const double started = qn_seconds();
         qn_progress_start(&t.progress, &j->o->common, j->models->path, "chunks");
-        status = qn_compare_run(&j->seen, j->models->loaded.decoder, tests, j->n_models - 1, names,
-                                &j->chunks, tell, &t, err);
+        const qn_compare_reference reference = {j->models->loaded.decoder,
+                                                j->has_base ? &j->base : NULL};
+        status = qn_compare_run(&j->seen, &reference, tests, j->n_models - 1, names, &j->chunks,
+                                tell, &t, err);
         qn_progress_end(&t.progress);
         j->seconds = qn_seconds() - started;
     }
@@ -210,6 +231,11 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
     for (size_t m = 0; m < j->n_models && !status; m++) {
         qn_compare_model *model = &j->models[m];
         model->path = paths[m];
+        if (!m && j->has_base) {
+            status = qn_kld_base_open(&j->base, paths[m], err);
+            model->bytes = j->base.map.size;
+            continue;
+        }
         status = qn_load_model(&model->loaded, &j->o->common, paths[m], j->o->pre, true, err);
         if (!status) model->bytes = qn_source_bytes(model->loaded.model);
     }
@@ -256,7 +282,7 @@ static qn_exit compare(qn_compare_job *j, char **paths)
     qn_error err = {0};
     qn_status status = load(j, paths, &err);
     if (!status) status = read_texts(j, &err);
-    if (!status && j->gates.n_tests) shuffle(j);
+    if (!status && j->gates.n_tests && !j->has_base) shuffle(j);
     if (!status) status = run_models(j, &err);
     if (!status) status = write_files(j, &err);
     if (!status && !j->o->common.json) status = qn_compare_print(j, &err);
@@ -268,21 +294,25 @@ static qn_exit compare(qn_compare_job *j, char **paths)
 static qn_exit run(const void *given, char **args, size_t n)
 {
     const qn_compare_options *o = given;
-    if (!o->files.n)
-        return qn_usage(&o->common, "a text, please: quern compare REF TEST... -f TEXT");
+    const bool has_base = qn_kld_base_is(args[0]);
+    const size_t n_texts = has_base ? 1 : o->files.n;
+    if (has_base && o->files.n)
+        return qn_usage(&o->common, "%s has its text in it; no -f, please", args[0]);
+    if (!n_texts) return qn_usage(&o->common, "a text, please: quern compare REF TEST... -f TEXT");
     if (o->n_ctx < 2 || o->n_ctx > INT32_MAX)
         return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o->n_ctx);
     if (o->junit && !qn_gates_given(&o->limits))
         return qn_usage(&o->common, "--junit tells of gates; give one, as --max-kld 0.02");
-    qn_compare_job j = {.o = o, .n_models = n, .n_texts = o->files.n};
+    qn_compare_job j = {.o = o, .n_models = n, .n_texts = n_texts, .has_base = has_base};
     j.models = qn_alloc(n, sizeof *j.models);
-    j.texts = qn_alloc(o->files.n, sizeof *j.texts);
+    j.texts = qn_alloc(n_texts, sizeof *j.texts);
     qn_exit exit = QN_EXIT_FINE;
     if (qn_gates_given(&o->limits)) exit = qn_gates_start(&j.gates, &o->common, &o->limits, n - 1);
     if (!exit && (!j.models || !j.texts)) exit = QN_EXIT_SYSTEM;
     for (size_t i = 0; i < o->files.n && !exit; i++) j.texts[i].file = o->files.at[i];
     if (!exit) exit = compare(&j, args);
     for (size_t m = 0; j.models && m < n; m++) qn_unload(&j.models[m].loaded);
+    qn_kld_base_close(&j.base);
     qn_comparison_free(&j.seen);
     qn_gates_free(&j.gates);
     qn_free(j.ids);
@@ -301,7 +331,9 @@ const qn_command qn_command_compare = {
         "percentiles, largest), how often the most probable token stays the same, how the "
         "probability of the token that came changes, and the ratio of the perplexities with its "
         "paired error. Definitions are llama-perplexity's --kl-divergence; no base file is needed "
-        "in between. Errors (+/-) are by windows, since tokens of one window are not independent. "
+        "in between, but REF may be one (of llama-perplexity or quern perplexity "
+        "--kl-divergence-base), which has its text in it. Errors (+/-) are by windows, since "
+        "tokens of one window are not independent. "
         "Several TESTs share one pass of REF.\n\n"
         "With a gate (--max-kld, --min-same-top ...) windows are taken in random order, and the "
         "run "

@@ -30,6 +30,8 @@ typedef struct {
 typedef struct {
     const qn_compare_options *o;
     qn_compare_model *models; /* the reference, then the tests */
+    qn_kld_base base;         /* the reference, when it is a file of logits */
+    bool has_base;
     size_t n_models;
     qn_compare_text *texts;
     size_t n_texts;
@@ -40,6 +42,12 @@ typedef struct {
     qn_compare_gates gates; /* {0}: no limits were given */
     double seconds;
 } qn_compare_job;
+
+/* The model whose tokenizer speaks for all. */
+static inline const qn_loaded *qn_compare_speaker(const qn_compare_job *j)
+{
+    return &j->models[j->has_base ? 1 : 0].loaded;
+}
 
 /* For people, on stdout; or one JSON document. */
 qn_status qn_compare_print(const qn_compare_job *j, qn_error *err);

@@ -98,7 +98,8 @@ static void print_ids(const qn_compare_job *j, const uint32_t *ids, size_t n)
     qn_text text = {0};
     qn_error err;
     putchar('"');
-    if (!qn_tokenizer_decode(j->models->loaded.tokenizer, ids, n, false, &text, &err) && text.s)
+    if (!qn_tokenizer_decode(qn_compare_speaker(j)->tokenizer, ids, n, false, &text, &err) &&
+        text.s)
         qn_print_escaped(text.s, text.n);
     putchar('"');
     qn_text_free(&text);
@@ -265,7 +266,7 @@ static json_t *ids_json(const qn_compare_job *j, const uint32_t *ids, size_t n)
     qn_text text = {0};
     qn_error err;
     json_t *s = NULL;
-    if (!qn_tokenizer_decode(j->models->loaded.tokenizer, ids, n, false, &text, &err))
+    if (!qn_tokenizer_decode(qn_compare_speaker(j)->tokenizer, ids, n, false, &text, &err))
         s = qn_json_text(text.s ? text.s : "", text.n);
     qn_text_free(&text);
     return s ? s : json_null();

@@ -1,5 +1,7 @@
 #include "validate/compare.h"
 
+#include <string.h>
+
 #include "formats/base/sizes.h"
 #include "validate/reals.h"
 #include "validate/weights.h"
@@ -7,14 +9,23 @@
 /* Products summed in float lanes at a time, before double takes over. */
 #define SUM_BLOCK 512
 
+/* Of a row of the reference: KL = unit * (weighted difference) + mass * (total
+ * of the test - total). */
+typedef struct {
+    double total, unit, mass;
+} row_sums;
+
 typedef struct {
     const qn_chunks *chunks;
+    const qn_kld_base *base; /* NULL: the reference is a model */
     const char *const *names;
+    const qn_kernels *k;
+    int threads;
     size_t n_models, n_vocab, rows;
-    qn_chunk_runner *runners; /* the reference, then the tests */
-    float *logits, *test;     /* [rows][n_vocab] */
-    float *weights;           /* [rows][n_vocab]: e^(logit - max) of the reference */
-    double *total, *sum;      /* [rows]: its log-sum-exp, and the sum of its weights */
+    qn_chunk_runner *runners; /* the reference (idle with a base), then the tests */
+    float *logits, *test;     /* [rows][n_vocab]; of a base: log p */
+    float *weights;           /* [rows][n_vocab]: p of the reference, up to a factor */
+    row_sums *sums;           /* [rows] */
     qn_comparison *out;
 } job;
 
@@ -42,26 +53,45 @@ static double weighted_difference(const qn_kernels *k, const float *weights, con
     return sum;
 }
 
-static void see_reference(const job *j, size_t row, size_t at, uint32_t next)
+static void see_model(const job *j, size_t row, size_t at, uint32_t next)
 {
-    const qn_kernels *k = j->runners->d->k;
     const float *a = j->logits + row * j->n_vocab;
-    j->total[row] = qn_log_sum_exp(k, a, j->n_vocab, j->weights + row * j->n_vocab);
-    j->sum[row] = qn_exp(j->total[row] - (double)k->max(a, j->n_vocab));
-    j->out->nll[at] = j->total[row] - (double)a[next];
-    j->out->top[at] = first_largest(k, a, j->n_vocab);
+    const double total = qn_log_sum_exp(j->k, a, j->n_vocab, j->weights + row * j->n_vocab);
+    /* weights are e^(logit - max): their sum is e^(total - max) */
+    const double sum = qn_exp(total - (double)j->k->max(a, j->n_vocab));
+    j->sums[row] = (row_sums){.total = total, .unit = 1.0 / sum, .mass = 1.0};
+    j->out->nll[at] = total - (double)a[next];
+    j->out->top[at] = first_largest(j->k, a, j->n_vocab);
+}
+
+/* Probabilities of a file: below e^-16 none. */
+static void see_base(const job *j, size_t row, size_t at, uint32_t next)
+{
+    static const float least = -16.0f;
+    const float *a = j->logits + row * j->n_vocab;
+    float *weights = j->weights + row * j->n_vocab;
+    double mass = 0.0;
+    memcpy(weights, a, j->n_vocab * sizeof *weights);
+    j->k->exp_sum(weights, 0.0f, j->n_vocab);
+    for (size_t v = 0; v < j->n_vocab; v++) {
+        if (!(a[v] > least)) weights[v] = 0.0f;
+        mass += (double)weights[v];
+    }
+    j->sums[row] = (row_sums){.unit = 1.0, .mass = mass};
+    j->out->nll[at] = -(double)a[next];
+    j->out->top[at] = first_largest(j->k, a, j->n_vocab);
 }
 
 static void see_test(const job *j, const qn_compared *t, size_t row, size_t at, uint32_t next)
 {
-    const qn_kernels *k = j->runners->d->k;
     const float *a = j->logits + row * j->n_vocab, *b = j->test + row * j->n_vocab;
     const float *weights = j->weights + row * j->n_vocab;
-    const double total = qn_log_sum_exp(k, b, j->n_vocab, NULL);
+    const row_sums *r = &j->sums[row];
+    const double total = qn_log_sum_exp(j->k, b, j->n_vocab, NULL);
     t->nll[at] = total - (double)b[next];
-    t->top[at] = first_largest(k, b, j->n_vocab);
-    t->kld[at] =
-        weighted_difference(k, weights, a, b, j->n_vocab) / j->sum[row] - j->total[row] + total;
+    t->top[at] = first_largest(j->k, b, j->n_vocab);
+    t->kld[at] = weighted_difference(j->k, weights, a, b, j->n_vocab) * r->unit +
+                 r->mass * (total - r->total);
 }
 
 /* ---- a batch ------------------------------------------------------------------------- */
@@ -74,7 +104,7 @@ static qn_status logits_of(const job *j, size_t model, size_t sequence, size_t c
         qn_session_logits(j->runners[model].session, sequence, position, rows, out, err);
     if (status) return status;
     for (size_t i = 0; i < rows; i++)
-        if (!j->runners->d->k->finite(out + i * j->n_vocab, j->n_vocab))
+        if (!j->k->finite(out + i * j->n_vocab, j->n_vocab))
             return qn_fail(err, QN_ERR_DATA,
                            "%s: a logit is not a finite number at position %zu of chunk %zu",
                            j->names[model], position + i, chunk + 1);
@@ -87,13 +117,21 @@ static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t ro
 {
     const size_t at = chunk * j->chunks->scored + row;
     const uint32_t *next = qn_chunk_ids(j->chunks, chunk) + j->chunks->first + row + 1;
-    qn_status status = logits_of(j, 0, sequence, chunk, row, rows, j->logits, err);
+    qn_status status =
+        j->base ? QN_OK : logits_of(j, 0, sequence, chunk, row, rows, j->logits, err);
     if (status) return status;
-#pragma omp parallel for num_threads(j->runners->d->threads)
-    for (size_t i = 0; i < rows; i++) see_reference(j, i, at + i, next[i]);
+#pragma omp parallel for num_threads(j->threads)
+    for (size_t i = 0; i < rows; i++) {
+        if (j->base) {
+            qn_kld_base_row(j->base, chunk, row + i, j->logits + i * j->n_vocab);
+            see_base(j, i, at + i, next[i]);
+        } else {
+            see_model(j, i, at + i, next[i]);
+        }
+    }
     for (size_t t = 1; t < j->n_models; t++) {
         if ((status = logits_of(j, t, sequence, chunk, row, rows, j->test, err))) return status;
-#pragma omp parallel for num_threads(j->runners->d->threads)
+#pragma omp parallel for num_threads(j->threads)
         for (size_t i = 0; i < rows; i++) see_test(j, &j->out->tests[t - 1], i, at + i, next[i]);
     }
     return QN_OK;
@@ -114,7 +152,7 @@ static qn_status run_all(const job *j, qn_compare_fn progress, void *ctx, qn_err
     for (size_t at = 0; at < c->chunks; at += c->batch) {
         const size_t n = (size_t)qn_min_u64(c->batch, c->chunks - at);
         qn_status status = QN_OK;
-        for (size_t m = 0; m < j->n_models && !status; m++)
+        for (size_t m = j->base != NULL; m < j->n_models && !status; m++)
             status = qn_chunk_runner_run(&j->runners[m], at, n, err);
         for (size_t s = 0; s < n && !status; s++) {
             if ((status = see_chunk(j, s, at + s, err))) break;
@@ -165,36 +203,46 @@ void qn_comparison_free(qn_comparison *c)
     *c = (qn_comparison){0};
 }
 
-static qn_status start(job *j, const qn_decoder *reference, const qn_decoder *const *tests,
-                       qn_error *err)
+static qn_status make_buffers(job *j, qn_error *err)
 {
-    j->n_vocab = (size_t)reference->hparams->n_vocab;
     j->rows = qn_chunks_logit_rows(j->chunks, j->n_vocab);
     j->runners = qn_alloc(j->n_models, sizeof *j->runners);
     j->logits = qn_alloc(j->rows * j->n_vocab, sizeof *j->logits);
     j->test = qn_alloc(j->rows * j->n_vocab, sizeof *j->test);
     j->weights = qn_alloc(j->rows * j->n_vocab, sizeof *j->weights);
-    j->total = qn_alloc(j->rows, sizeof *j->total);
-    j->sum = qn_alloc(j->rows, sizeof *j->sum);
-    if (!j->runners || !j->logits || !j->test || !j->weights || !j->total || !j->sum)
+    j->sums = qn_alloc(j->rows, sizeof *j->sums);
+    if (!j->runners || !j->logits || !j->test || !j->weights || !j->sums)
         return qn_fail_memory(err, "logits");
-    for (size_t m = 0; m < j->n_models; m++) {
-        const qn_decoder *d = m ? tests[m - 1] : reference;
-        if (d->hparams->n_vocab != reference->hparams->n_vocab)
-            return qn_fail(err, QN_ERR_DATA, "%s: a vocabulary of %llu, %s has %llu", j->names[m],
-                           (unsigned long long)d->hparams->n_vocab, j->names[0],
-                           (unsigned long long)reference->hparams->n_vocab);
-        const qn_status status = qn_chunk_runner_new(&j->runners[m], j->chunks, d, err);
-        if (status) return status;
-    }
     return QN_OK;
 }
 
-qn_status qn_compare_run(qn_comparison *out, const qn_decoder *reference,
+static qn_status start(job *j, const qn_compare_reference *reference,
+                       const qn_decoder *const *tests, qn_error *err)
+{
+    const qn_decoder *first = reference->base ? tests[0] : reference->decoder;
+    j->k = first->k;
+    j->threads = first->threads;
+    j->n_vocab = reference->base ? reference->base->n_vocab : (size_t)first->hparams->n_vocab;
+    qn_status status = make_buffers(j, err);
+    for (size_t m = j->base != NULL; m < j->n_models && !status; m++) {
+        const qn_decoder *d = m ? tests[m - 1] : reference->decoder;
+        if (d->hparams->n_vocab != j->n_vocab)
+            return qn_fail(err, QN_ERR_DATA, "%s: a vocabulary of %llu, %s has %zu", j->names[m],
+                           (unsigned long long)d->hparams->n_vocab, j->names[0], j->n_vocab);
+        status = qn_chunk_runner_new(&j->runners[m], j->chunks, d, err);
+    }
+    return status;
+}
+
+qn_status qn_compare_run(qn_comparison *out, const qn_compare_reference *reference,
                          const qn_decoder *const *tests, size_t n_tests, const char *const *names,
                          const qn_chunks *chunks, qn_compare_fn progress, void *ctx, qn_error *err)
 {
-    job j = {.chunks = chunks, .names = names, .n_models = n_tests + 1, .out = out};
+    job j = {.chunks = chunks,
+             .base = reference->base,
+             .names = names,
+             .n_models = n_tests + 1,
+             .out = out};
     qn_status status = make_room(out, chunks, n_tests, err);
     if (!status) status = start(&j, reference, tests, err);
     if (!status) status = run_all(&j, progress, ctx, err);
@@ -203,7 +251,6 @@ qn_status qn_compare_run(qn_comparison *out, const qn_decoder *reference,
     qn_free(j.logits);
     qn_free(j.test);
     qn_free(j.weights);
-    qn_free(j.total);
-    qn_free(j.sum);
+    qn_free(j.sums);
     return status;
 }

@@ -11,6 +11,7 @@
 #define QN_VALIDATE_COMPARE_H
 
 #include "validate/chunks.h"
+#include "validate/kld_base.h"
 
 /* What was seen of one test at every scored position, in the text's order. */
 typedef struct {
@@ -37,11 +38,19 @@ typedef enum {
 typedef qn_compare_verdict (*qn_compare_fn)(void *ctx, const qn_comparison *c, size_t chunk,
                                             size_t chunks);
 
+/* What the tests are compared with: a model, or a file of its probabilities.
+ * With a file, q is compared where log p > -16, with p as they stand there, as
+ * llama-perplexity does; chunks are then those of the file. */
+typedef struct {
+    const qn_decoder *decoder; /* one of the two */
+    const qn_kld_base *base;
+} qn_compare_reference;
+
 /* The models have vocabularies of one size (else QN_ERR_DATA).  A logit that
  * is no number is QN_ERR_DATA, with its model's place and position; names: of
  * the reference and of the tests, for that.  *out is to be freed also after a
  * failure. */
-qn_status qn_compare_run(qn_comparison *out, const qn_decoder *reference,
+qn_status qn_compare_run(qn_comparison *out, const qn_compare_reference *reference,
                          const qn_decoder *const *tests, size_t n_tests, const char *const *names,
                          const qn_chunks *chunks, qn_compare_fn progress, void *ctx, qn_error *err);
 void qn_comparison_free(qn_comparison *c); /* {0} is fine */

@@ -9,6 +9,7 @@
 typedef struct {
     qn_chunks chunks;
     qn_chunk_runner runner;
+    const qn_logits_sink *sink;
     size_t logit_rows;
     float *logits;
     double *nll; /* [scored], of the chunk at hand */
@@ -18,14 +19,17 @@ typedef struct {
 } job;
 
 /* Fills nll for one sequence of the last run. */
-static qn_status score(job *j, size_t sequence, const uint32_t *chunk, qn_error *err)
+static qn_status score(job *j, size_t sequence, size_t number, qn_error *err)
 {
+    const uint32_t *chunk = qn_chunk_ids(&j->chunks, number);
     const qn_decoder *d = j->runner.d;
     const size_t n_vocab = (size_t)d->hparams->n_vocab;
     for (size_t r = 0; r < j->chunks.scored; r += j->logit_rows) {
         const size_t rows = (size_t)qn_min_u64(j->logit_rows, j->chunks.scored - r);
-        const qn_status status = qn_session_logits(j->runner.session, sequence, j->chunks.first + r,
-                                                   rows, j->logits, err);
+        qn_status status = qn_session_logits(j->runner.session, sequence, j->chunks.first + r, rows,
+                                             j->logits, err);
+        if (!status && j->sink)
+            status = j->sink->rows(j->sink->ctx, number, r, rows, j->logits, err);
         if (status) return status;
 #pragma omp parallel for num_threads(d->threads)
         for (size_t i = 0; i < rows; i++) {
@@ -55,7 +59,7 @@ static qn_status run_all(job *j, qn_perplexity_fn progress, void *ctx, qn_error 
         const size_t n = (size_t)qn_min_u64(all->batch, all->chunks - c);
         qn_status status = qn_chunk_runner_run(&j->runner, c, n, err);
         for (size_t s = 0; s < n && !status; s++) {
-            status = score(j, s, qn_chunk_ids(all, c + s), err);
+            status = score(j, s, c + s, err);
             if (status) break;
             add_chunk(j, c + s);
             const double so_far = qn_exp(j->sum / (double)((c + s + 1) * all->scored));
@@ -100,8 +104,10 @@ qn_status qn_perplexity_run(const qn_decoder *d, const uint32_t *ids, size_t n_i
                             qn_perplexity_fn progress, void *ctx, qn_perplexity_result *out,
                             qn_error *err)
 {
-    job j = {0};
-    qn_status status = qn_chunks_cut(&j.chunks, ids, n_ids, bos, replace_first, options, err);
+    job j = {.sink = options->sink};
+    const qn_chunk_options how = {options->n_ctx, options->chunks, options->batch};
+    qn_status status = qn_chunks_cut(&j.chunks, ids, n_ids, bos, replace_first, &how, err);
+    if (!status && j.sink) status = j.sink->begin(j.sink->ctx, d, &j.chunks, err);
     if (!status) status = start(&j, d, err);
     if (!status) status = run_all(&j, progress, ctx, err);
     if (!status) finish(&j, out);

@@ -7,7 +7,21 @@
 #include "formats/base/watch.h"
 #include "validate/chunks.h"
 
-typedef qn_chunk_options qn_perplexity_options;
+/* Who wants the logits, too: once what they are of, then every block of rows
+ * (positions row .. row + n - 1 of those scored in a chunk), in order. */
+typedef struct {
+    void *ctx;
+    qn_status (*begin)(void *ctx, const qn_decoder *d, const qn_chunks *chunks, qn_error *err);
+    qn_status (*rows)(void *ctx, size_t chunk, size_t row, size_t n, const float *logits,
+                      qn_error *err);
+} qn_logits_sink;
+
+typedef struct {
+    size_t n_ctx; /* as in qn_chunk_options */
+    uint64_t chunks;
+    size_t batch;
+    const qn_logits_sink *sink; /* NULL: nobody */
+} qn_perplexity_options;
 
 typedef struct {
     double ppl, ppl_stderr, nll_mean;
