@@ -20,6 +20,9 @@ static qn_status export_tensor(qn_model *m, const qn_model_tensor *t, qn_model_t
     const qn_role *role = qn_family_role(m->family, t->name, true, NULL, &place);
     out->name = NULL;
     if (!role || !role->checkpoint) return QN_OK; /* opening has refused unknown ones */
+    if (qn_role_is_stacked(role))
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "tensor \"%s\": stacked experts cannot be taken apart again", t->name);
     qn_role_name(role->checkpoint, place, name, sizeof name);
     out->name = qn_arena_strndup(m->arena, name, strlen(name));
     if (!out->name) return qn_fail_memory(err, "the list of tensors");
@@ -55,6 +58,11 @@ qn_status qn_export_open(qn_model **out, const qn_model *m, qn_error *err)
         return qn_fail(err, QN_ERR_UNSUPPORTED,
                        "%s; --family generic writes the tensors under the names they have",
                        m->not_runnable);
+    if (m->from_gguf && m->family && m->family->no_config)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: a %s model cannot become a checkpoint again: its config.json is not "
+                       "written; --family generic writes the tensors under the names they have",
+                       m->path, m->family->name);
     qn_model *e = qn_alloc(1, sizeof *e);
     if (!e || !(e->arena = qn_arena_new()) || !(e->metadata = qn_metadata_new())) {
         status = qn_fail_memory(err, "the model");

@@ -453,9 +453,21 @@ static bool is_said(const qn_parameter *p, const qn_hparams *h)
     return p->kind == QN_FIELD_SCALING || qn_parameter_real(p, h) != 0;
 }
 
-static int fill(json_t *o, json_t *rope, const qn_family *f, const qn_hparams *h)
+/* GGUF has the scale of the scores where it is not the usual one; config.json
+ * the number of whose root it is the inverse, a whole one in every model. */
+static double query_scalar(const qn_hparams *h)
+{
+    const double scale = h->attention_scale != 0 ? h->attention_scale : qn_hparams_usual_scale(h);
+    const double n = 1.0 / (scale * scale);
+    return fabs(n - round(n)) < 1e-4 * n ? round(n) : n;
+}
+
+static int fill(json_t *o, json_t *rope, const qn_family *f, const qn_hparams *given)
 {
     int bad = 0;
+    qn_hparams completed = *given;
+    const qn_hparams *h = &completed;
+    if (!completed.query_scalar) completed.query_scalar = query_scalar(given);
     for (size_t i = 0; i < qn_family_n_parameters(f); i++) {
         const qn_parameter *p = qn_family_parameter(f, i);
         if (!is_said(p, h)) continue;

@@ -205,6 +205,15 @@ static qn_status check_layer(const qn_hparams *h, uint64_t i, const char *where,
                        "none of its kind to share with",
                        where, (unsigned long long)h->n_layers, (unsigned long long)h->n_shared_kv,
                        (unsigned long long)i);
+    const qn_layer_sizes donor = qn_hparams_layer(h, qn_hparams_kv_layer(h, i));
+    if (l.n_kv_heads != donor.n_kv_heads || l.head_dim != donor.head_dim ||
+        l.value_dim != donor.value_dim)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: layer %llu has %llu KV heads of %llu, the layer whose keys it shares "
+                       "%llu of %llu",
+                       where, (unsigned long long)i, (unsigned long long)l.n_kv_heads,
+                       (unsigned long long)l.head_dim, (unsigned long long)donor.n_kv_heads,
+                       (unsigned long long)donor.head_dim);
     if (h->n_heads % l.n_kv_heads)
         return qn_fail(err, QN_ERR_DATA,
                        "%s: %llu attention heads cannot share %llu KV heads evenly", where,

@@ -217,7 +217,7 @@ static uint64_t parameters(const qn_model *m, bool one_expert)
     uint64_t n = 0;
     for (size_t i = 0; i < m->n_tensors; i++) {
         const qn_model_tensor *t = &m->tensors[i];
-        const bool experts = one_expert && t->rank >= 2 && strstr(t->name, "_exps.");
+        const bool experts = one_expert && t->rank >= 2 && t->dims[0] && strstr(t->name, "_exps.");
         n += t->rows->rows * t->rows->columns / (experts ? t->dims[0] : 1);
     }
     return n;
@@ -268,7 +268,8 @@ static qn_status choose_family(qn_model *m, const qn_hf_config *config,
         status = qn_hf_config_family(config, &m->family, err);
     if (status) return status;
     m->architecture = m->family->architecture;
-    return qn_hf_config_hparams(config, m->family, &m->hparams, err);
+    status = qn_hf_config_hparams(config, m->family, &m->hparams, err);
+    return status ? status : qn_family_check_sizes(m->family, &m->hparams, m->path, err);
 }
 
 /* *out stays NULL where a generic model has none. */

@@ -167,6 +167,20 @@ static bool lacks_values(const qn_model *m, const qn_family *f)
     return false;
 }
 
+/* Where keys are values, too, both have one size. */
+static qn_status check_values(const qn_hparams *h, const char *where, qn_error *err)
+{
+    for (uint64_t i = 0; i < h->n_layers; i++) {
+        const qn_layer_sizes l = qn_hparams_layer(h, i);
+        if (h->value_is_key && !l.slides && l.head_dim != l.value_dim)
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: layer %llu takes its keys of %llu for values of %llu", where,
+                           (unsigned long long)i, (unsigned long long)l.head_dim,
+                           (unsigned long long)l.value_dim);
+    }
+    return QN_OK;
+}
+
 static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
 {
     char name[160];
@@ -191,10 +205,11 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
     m->hparams.value_is_key = lacks_values(m, f);
     m->hparams.attention_bias = any_of(m->reader, f, QN_IF_ATTENTION_BIAS);
     m->hparams.mlp_bias = any_of(m->reader, f, QN_IF_MLP_BIAS);
-    if ((status = read_divisors(m, f, err)) || (status = read_longrope(m, f, err)) ||
-        (status = check_known(m, f, err)))
+    if ((status = check_values(&m->hparams, m->path, err)) || (status = read_divisors(m, f, err)) ||
+        (status = read_longrope(m, f, err)) || (status = check_known(m, f, err)) ||
+        (status = check_complete(m, f, err)))
         return status;
-    return check_complete(m, f, err);
+    return qn_family_check_sizes(f, &m->hparams, m->path, err);
 }
 
 /* A file that we cannot run can still be quantized, unless it contradicts

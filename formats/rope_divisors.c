@@ -60,6 +60,7 @@ static bool explains_proportional(const float *divisors, qn_hparams *h)
 
 bool qn_rope_divisors_explain(const float *divisors, qn_hparams *h)
 {
+    if (h->rope_dims < 2) return false;
     if (explains_proportional(divisors, h)) return true;
     enum { SHORTEST = 4, LONGEST = 24 }; /* original length, as a power of two */
     qn_hparams guess = *h;

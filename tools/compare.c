@@ -284,10 +284,10 @@ static qn_exit compare(qn_compare_job *j, char **paths)
     if (!status) status = read_texts(j, &err);
     if (!status && j->gates.n_tests && !j->has_base) shuffle(j);
     if (!status) status = run_models(j, &err);
-    if (!status) status = write_files(j, &err);
     if (!status && !j->o->common.json) status = qn_compare_print(j, &err);
     if (status) return qn_complain(&j->o->common, &err);
     const qn_exit exit = j->o->common.json ? qn_compare_report(j) : QN_EXIT_FINE;
+    if ((status = write_files(j, &err))) return qn_complain(&j->o->common, &err);
     return exit ? exit : qn_gates_exit(&j->gates);
 }
 
@@ -299,10 +299,12 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (has_base && o->files.n)
         return qn_usage(&o->common, "%s has its text in it; no -f, please", args[0]);
     if (!n_texts) return qn_usage(&o->common, "a text, please: quern compare REF TEST... -f TEXT");
-    if (o->n_ctx < 2 || o->n_ctx > INT32_MAX)
-        return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o->n_ctx);
-    if (o->junit && !qn_gates_given(&o->limits))
-        return qn_usage(&o->common, "--junit tells of gates; give one, as --max-kld 0.02");
+    if (o->n_ctx < 3 || o->n_ctx > INT32_MAX)
+        return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 3 and 2^31", o->n_ctx);
+    if ((o->junit || o->limits.confidence != defaults.limits.confidence) &&
+        !qn_gates_given(&o->limits))
+        return qn_usage(&o->common, "--junit and --confidence are of gates; give one, as "
+                                    "--max-kld 0.02");
     qn_compare_job j = {.o = o, .n_models = n, .n_texts = n_texts, .has_base = has_base};
     j.models = qn_alloc(n, sizeof *j.models);
     j.texts = qn_alloc(n_texts, sizeof *j.texts);

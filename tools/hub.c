@@ -110,7 +110,10 @@ static qn_status find_commit(const char *model, const hub_name *h, qn_text *comm
             qn_text_add(commit, content, strcspn(content, " \r\n/"));
         else
             qn_text_add(commit, h->revision.s, h->revision.n);
-        if (commit->failed) status = qn_fail_memory(err, model);
+        if (commit->failed)
+            status = qn_fail_memory(err, model);
+        else if (!is_word(qn_str_of(commit->s ? commit->s : "", commit->n)))
+            status = qn_fail(err, QN_ERR_DATA, "%s: names no commit", reference.s);
     }
     qn_free(content);
     qn_text_free(&reference);

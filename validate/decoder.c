@@ -18,6 +18,8 @@ static qn_status find(const qn_decoder *d, const char *name, uint64_t rows, uint
                        d->model->path, name, (unsigned long long)t->rows->rows,
                        (unsigned long long)t->rows->columns, (unsigned long long)rows,
                        (unsigned long long)columns);
+    if (!rows || !columns)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is empty", d->model->path, name);
     *out = t->rows;
     return QN_OK;
 }

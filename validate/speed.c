@@ -15,7 +15,7 @@ enum {
     ALIGNMENT = 64,
 };
 static const double LONG_ENOUGH = 0.1; /* seconds for a figure */
-static const double SHORTEST = 2e-3;    /* and for a run */
+static const double SHORTEST = 2e-3;   /* and for a run */
 
 /* One thread is timed by the processor time that it had. */
 static double now(int threads)

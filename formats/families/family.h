@@ -180,6 +180,7 @@ struct qn_family {
     const char *const *common_keys;
     const qn_condition *conditions;
     size_t n_conditions;
+    bool no_config; /* what its config.json says is not written: no way back from GGUF */
 };
 /* What every decoder-only family has, in the order in which the reference
  * converter writes it (conversion/base.py, TextModel.set_gguf_parameters). */
@@ -257,6 +258,10 @@ uint64_t qn_role_parts(const qn_role *role, const qn_hparams *h);
 /* Whether that layer of a model with h must have it; whether it may. */
 bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer);
 bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer);
+
+/* QN_ERR_DATA when a tensor that the family needs would be empty (no experts). */
+qn_status qn_family_check_sizes(const qn_family *f, const qn_hparams *h, const char *where,
+                                qn_error *err);
 
 /* Whether the pattern has a layer in it; whether the checkpoint's has an expert. */
 bool qn_role_is_layered(const qn_role *role);

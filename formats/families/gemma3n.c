@@ -144,6 +144,7 @@ static const qn_condition conditions[] = {
 const qn_family qn_family_gemma3n = {
     .name = "gemma3n",
     .architecture = "gemma3n",
+    .no_config = true,
     .classes = classes,
     .model_types = model_types,
     .roles = roles,

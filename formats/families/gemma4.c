@@ -166,6 +166,7 @@ static const qn_condition conditions[] = {
 const qn_family qn_family_gemma4 = {
     .name = "gemma4",
     .architecture = "gemma4",
+    .no_config = true,
     .classes = classes,
     .model_types = model_types,
     .roles = roles,

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "formats/tensor.h"
+
 /* clang-format off */
 static const qn_family *const families[] = {
     &qn_family_llama,
@@ -314,4 +316,29 @@ bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer)
     case QN_IF_EXPERTS: return h->n_experts != 0;
     }
     return true;
+}
+
+static qn_status check_filled(const qn_role *role, const qn_hparams *h, uint64_t layer,
+                              const char *where, qn_error *err)
+{
+    char name[160], shape[256];
+    uint64_t dims[QN_ROLE_RANK];
+    const unsigned rank = qn_role_shape(role, h, layer, true, dims);
+    for (unsigned i = 0; i < rank; i++)
+        if (!dims[i])
+            return qn_fail(err, QN_ERR_DATA, "%s: tensor \"%s\" would be empty: %s", where,
+                           qn_role_name(role->gguf, (qn_place){.layer = layer}, name, sizeof name),
+                           qn_shape_text(dims, rank, shape, sizeof shape));
+    return QN_OK;
+}
+
+qn_status qn_family_check_sizes(const qn_family *f, const qn_hparams *h, const char *where,
+                                qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (uint64_t layer = 0; layer < h->n_layers; layer++)
+        for (size_t i = 0; i < f->n_roles && !status; i++)
+            if (qn_role_needed(&f->roles[i], h, layer))
+                status = check_filled(&f->roles[i], h, layer, where, err);
+    return status;
 }

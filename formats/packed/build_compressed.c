@@ -10,6 +10,20 @@ static const char *sign_words(const qn_packing_scheme *s)
     return s->symmetric ? "" : ", asymmetric";
 }
 
+/* A symmetric scheme's zero points, where they are written, are all zero: as a
+ * number, or packed, with the offset that codes have. */
+static qn_status check_no_zeros(const qn_packed_build *b, const qn_tensor *t, unsigned offset,
+                                qn_error *err)
+{
+    const uint8_t packed = (uint8_t)(b->packed.bits == 4 ? offset | offset << 4 : offset);
+    const uint8_t *bytes = t->data;
+    for (uint64_t i = 0; i < t->bytes; i++)
+        if (bytes[i] && bytes[i] != packed)
+            return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" has zero points, its scheme is symmetric",
+                           qn_part_path(b, t), t->name);
+    return QN_OK;
+}
+
 /* Packed down the rows, or as one int8 each. */
 static qn_status set_zeros(qn_packed_build *b, const qn_packing_scheme *s, unsigned offset,
                            qn_error *err)
@@ -20,9 +34,9 @@ static qn_status set_zeros(qn_packed_build *b, const qn_packing_scheme *s, unsig
     p->zero_layout = QN_ZERO_CONSTANT;
     p->zero = offset;
     if (s->symmetric) {
-        /* all zeros, where it is there */
-        if ((t = qn_part_find(b, ".weight_zero_point"))) qn_part_take(b, t);
-        return QN_OK;
+        if (!(t = qn_part_find(b, ".weight_zero_point"))) return QN_OK;
+        qn_part_take(b, t);
+        return check_no_zeros(b, t, offset, err);
     }
     if ((status = qn_part_need(b, ".weight_zero_point", &t, err))) return status;
     if (s->scale == QN_SCALE_OF_TENSOR || s->scale == QN_SCALE_OF_BLOCK)

@@ -53,6 +53,10 @@ static qn_status push_dictionary(qn_pickle_machine *m, const value *arguments)
     const value *pairs = arguments->n_items ? arguments->items[0] : NULL;
     if (arguments->n_items > 1 || (pairs && pairs->kind != QN_PICKLE_LIST))
         return qn_machine_fail_words(m, "makes a dictionary of something that is not a list");
+    /* every pair was written once; a list that is copied again and again is a trap */
+    m->n_copied += pairs ? pairs->n_items : 0;
+    if (m->n_copied > (size_t)(m->end - m->start))
+        return qn_machine_fail_words(m, "makes more dictionaries of lists than it has bytes");
     for (size_t i = 0; pairs && i < pairs->n_items; i++) {
         const value *pair = pairs->items[i];
         if ((pair->kind != QN_PICKLE_LIST && pair->kind != QN_PICKLE_TUPLE) || pair->n_items != 2)

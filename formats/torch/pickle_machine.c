@@ -197,8 +197,8 @@ qn_status qn_machine_memorize(qn_pickle_machine *m, uint64_t index)
     qn_pickle_value *v;
     const qn_status status = qn_machine_top(m, &v);
     if (status) return status;
-    /* every slot costs a byte of the pickle, so a table of its length is enough */
-    if (index >= (uint64_t)(m->end - m->start))
+    /* every slot before it costs a byte of the pickle */
+    if (index >= (uint64_t)(m->p - m->start))
         return qn_machine_fail_words(m, "numbers a value higher than it has bytes");
     qn_pickle_value **at = slot(m, index);
     if (!at) return qn_machine_fail_memory(m);

@@ -18,6 +18,7 @@ typedef struct {
     size_t n_stack, stack_capacity;
     qn_pickle_value **memo; /* NULL: never set */
     size_t n_memo, memo_capacity, n_memorized;
+    size_t n_copied; /* items that dictionaries took over from lists */
     bool stopped;
 } qn_pickle_machine;
 

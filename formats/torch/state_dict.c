@@ -7,8 +7,8 @@
 /* Modules nest by dots in names; dictionaries in dictionaries are rare. */
 enum { MAX_DEPTH = 32 };
 
-/* Tensors that repeat their storage's elements (expanded ones) must not grow
- * without end: a file of a kilobyte can claim 2^62 elements. */
+/* What is written out (transposed, expanded) may take as much as the file and
+ * this: a file of a kilobyte can claim 2^62 elements. */
 static const uint64_t repeated_limit = 16u * 1024 * 1024;
 
 typedef struct {
@@ -134,14 +134,14 @@ static void gather(const view *v, const uint8_t *storage, uint8_t *out)
 static qn_status write_out(const walk *w, view *v, const uint8_t *storage, uint64_t storage_bytes)
 {
     qn_tensor *t = &v->tensor;
-    if (t->bytes > storage_bytes) {
-        if (t->bytes > repeated_limit || w->t->copied > repeated_limit)
-            return qn_fail(w->err, QN_ERR_UNSUPPORTED,
-                           "%s: tensor %s: %llu bytes that repeat a storage of %llu",
-                           w->t->map->path, w->name.s, (unsigned long long)t->bytes,
-                           (unsigned long long)storage_bytes);
-        w->t->copied += t->bytes;
-    }
+    const uint64_t limit = w->t->map->size + repeated_limit;
+    if (t->bytes > limit || w->t->copied > limit - t->bytes)
+        return qn_fail(w->err, QN_ERR_UNSUPPORTED,
+                       "%s: tensor %s: %llu bytes written out of a storage of %llu make more than "
+                       "the file's %llu",
+                       w->t->map->path, w->name.s, (unsigned long long)t->bytes,
+                       (unsigned long long)storage_bytes, (unsigned long long)w->t->map->size);
+    w->t->copied += t->bytes;
     uint8_t *copy = qn_arena_alloc(w->t->r->arena, (size_t)t->bytes, 1);
     if (!copy) return qn_fail_memory(w->err, w->t->map->path);
     gather(v, storage, copy);

@@ -117,6 +117,10 @@ static qn_status declare(qn_torch *t, const qn_pickle_value *id, qn_error *err)
                        t->map->path, (int)key.n, key.s, (long long)elements);
     const uint32_t known = qn_names_find(t->by_key, key);
     if (known == UINT32_MAX) return add_storage(t, key, dtype, bytes, err);
+    if (t->storages[known].dtype != dtype)
+        return qn_fail(err, QN_ERR_DATA, "%s: storage %.*s is said to hold %s and then %s",
+                       t->map->path, (int)key.n, key.s,
+                       qn_dtype_facts(t->storages[known].dtype)->name, qn_dtype_facts(dtype)->name);
     if (t->storages[known].bytes != bytes)
         return qn_fail(err, QN_ERR_DATA,
                        "%s: storage %.*s is said to have %llu bytes and then %llu", t->map->path,

@@ -4,8 +4,12 @@
 
 #include "formats/torch/archive.h"
 
-/* A model's pickle holds names and shapes: 200,000 tensors take 60 MB. */
-static const uint64_t pickle_limit = 1u << 30;
+/* A model's pickle holds names and shapes: 200,000 tensors take 60 MB.  Values
+ * take up to a hundred times the bytes they are written in. */
+static const uint64_t pickle_limit = 256u << 20;
+
+/* Pickles of real models deflate to a fifth; a bomb to a thousandth. */
+enum { PICKLE_DEFLATED = 64 };
 
 /* ---- the zip container: ROOT/data.pkl, ROOT/byteorder, ROOT/data/KEY ---------------------- */
 
@@ -92,10 +96,11 @@ static qn_status read_pickle_entry(qn_torch *t, qn_str *out, qn_error *err)
     z->root = qn_str_of(name, strlen(name) - strlen(pickle_name));
     qn_status status = qn_archive_find(z->archive, name, &e, &found, err);
     if (status) return status;
-    if (!found || e.bytes > pickle_limit)
-        return qn_fail(err, QN_ERR_DATA, "%s: entry %s: %llu bytes, at most %llu are read",
+    if (!found || e.bytes > pickle_limit || e.bytes / PICKLE_DEFLATED > t->map->size)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: entry %s: %llu bytes in a file of %llu, at most %llu are read",
                        t->map->path, name, (unsigned long long)e.bytes,
-                       (unsigned long long)pickle_limit);
+                       (unsigned long long)t->map->size, (unsigned long long)pickle_limit);
     char *bytes = qn_arena_alloc(t->scratch, (size_t)e.bytes, 1);
     if (!bytes) return qn_fail_memory(err, t->map->path);
     status = qn_archive_read(z->archive, &e, bytes, err);
