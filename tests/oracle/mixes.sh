@@ -17,7 +17,8 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 ln -s "$imatrix" imatrix.gguf
 
-[ $# -gt 0 ] || set -- $("$quern" quantize --help | awk '/^types/ { on = 1; next } /^\*/ { on = 0 } on { print $1 }')
+mixes=$*
+[ "$mixes" ] || mixes=$("$quern" quantize --help | awk '/^types/ { on = 1; next } /^\*/ { on = 0 } on { print $1 }')
 
 # hashes FILE: a line a tensor, with its type and hash
 hashes() {
@@ -49,6 +50,6 @@ compared() {
 }
 
 printf '%-10s %-24s %s\n' mix without 'with importance'
-for mix; do
+for mix in $mixes; do
     printf '%-10s %-24s %s\n' "$mix" "$(compared "$mix")" "$(compared "$mix" --imatrix imatrix.gguf)"
 done
