@@ -64,6 +64,7 @@ const qn_family qn_family_mixtral = {
     .ignored = ignored,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
+    .common_keys = qn_keys_without_head_size,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
 };

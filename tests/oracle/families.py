@@ -109,8 +109,67 @@ def gemma3n(r):
                                      sliding_attention=dict(rope_type="default", rope_theta=1e4)))
 
 
+def plain(r):
+    return dict(head_dim=r.choice([16, 32, 48]), rope_theta=r.choice([10000.0, 777.0, 1e6]),
+                tie_word_embeddings=r.choice([True, False]))
+
+
+def window(r):
+    return dict(plain(r), sliding_window=r.choice([3, 16, 31, None]))
+
+
+def experts(r):
+    n = r.choice([2, 5, 12])
+    return dict(num_experts=n, num_experts_per_tok=r.randint(1, n), norm_topk_prob=r.choice([True, False]),
+                moe_intermediate_size=r.choice([24, 64]), decoder_sparse_step=1, mlp_only_layers=[],
+                tie_word_embeddings=r.choice([True, False]))
+
+
+def mixtral(r):
+    n = r.choice([2, 5, 12])
+    return dict(window(r), num_local_experts=n, num_experts_per_tok=r.randint(1, n))
+
+
+def qwen2_moe(r):
+    return dict(experts(r), shared_expert_intermediate_size=r.choice([16, 72]))
+
+
+def qwen3(r):
+    return dict(plain(r), attention_bias=r.choice([True, False]))
+
+
+def qwen3_moe(r):
+    return dict(experts(r), head_dim=r.choice([16, 32]), attention_bias=r.choice([True, False]))
+
+
+def phi3(r):
+    original, pairs = r.choice([32, 64]), r.choice([8, 16])
+    return dict(hidden_size=128, num_attention_heads=4, num_key_value_heads=r.choice([1, 2, 4]),
+                sliding_window=r.choice([5, None]), tie_word_embeddings=r.choice([True, False]),
+                original_max_position_embeddings=original,
+                rope_parameters=dict(rope_type="longrope", rope_theta=r.choice([10000.0, 500.0]),
+                                     partial_rotary_factor=pairs / 16,
+                                     original_max_position_embeddings=original,
+                                     short_factor=[1 + 0.1 * i for i in range(pairs)],
+                                     long_factor=[2 + 0.9 * i for i in range(pairs)]))
+
+
+def smollm3(r):
+    return dict(rope_theta=r.choice([10000.0, 2e6]), num_hidden_layers=5,
+                tie_word_embeddings=r.choice([True, False]),
+                no_rope_layers=r.choice([None, [0, 1, 1, 0, 1], [1, 1, 1, 0, 1]]))
+
+
 # name: config class, model class, tokenizer's golden model, what is drawn
 FAMILIES = {
+    "mistral": ("MistralConfig", "MistralForCausalLM", "mistral", window),
+    "mixtral": ("MixtralConfig", "MixtralForCausalLM", "mistral", mixtral),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", "qwen2", plain),
+    "qwen2-moe": ("Qwen2MoeConfig", "Qwen2MoeForCausalLM", "qwen2", qwen2_moe),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", "qwen3", qwen3),
+    "qwen3-moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", "qwen3-moe", qwen3_moe),
+    "phi3": ("Phi3Config", "Phi3ForCausalLM", "phi3", phi3),
+    "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM", "smollm3", smollm3),
     "gemma": ("GemmaConfig", "GemmaForCausalLM", "gemma", gemma),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", "gemma2", gemma2),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", "gemma3", gemma3),
