@@ -274,19 +274,15 @@ static bool is_blocks(qn_dtype t)
     return qn_dtype_facts(t)->block_len > 1;
 }
 
-/* The type that the model is in: of GGUF's floats all become it, of a packed
- * checkpoint's what was unpacked. */
-static qn_dtype model_dtype(const qn_packed_plan *p, const qn_model_tensor *t)
-{
-    return qn_convert_dtype(t, qn_convert_resolve(p->model, QN_OUT_AUTO));
-}
-
+/* As stored; GGUF's floats all take the one type that the converter would
+ * choose, those of a packed checkpoint what config.json calls the model's. */
 static qn_dtype float_dtype(const qn_packed_plan *p, const qn_model_tensor *t)
 {
     const qn_dtype own = t->rows->dtype;
     const bool unpacked = p->options.source->packing && !t->rows->raw && t->rows->rows;
-    const bool changes = p->model->from_gguf || unpacked;
-    return changes && qn_dtype_facts(own)->is_float ? model_dtype(p, t) : own;
+    if (!qn_dtype_facts(own)->is_float) return own;
+    if (p->model->from_gguf) return qn_convert_dtype(t, qn_convert_resolve(p->model, QN_OUT_AUTO));
+    return unpacked ? p->options.dtype : own;
 }
 
 static qn_dtype scale_dtype(const qn_packed_plan *p, const qn_model_tensor *t)

@@ -118,12 +118,24 @@ static bool says_tied(const json_t *o)
     return json_is_true(json_object_get(o, "tie_word_embeddings"));
 }
 
+/* "dtype", which was "torch_dtype"; F32 where neither says something. */
+static qn_dtype dtype_of(const json_t *o)
+{
+    const char *name = json_string_value(json_object_get(o, "dtype"));
+    if (!name) name = json_string_value(json_object_get(o, "torch_dtype"));
+    if (name && !strcmp(name, "bfloat16")) return QN_BF16;
+    return name && !strcmp(name, "float16") ? QN_F16 : QN_F32;
+}
+
 static qn_status open_config(job *j, qn_error *err)
 {
     const qn_status status = qn_carry_config(j->model, &j->config, err);
     if (status) return status;
     qn_packing_forget(j->config);
-    j->options.tied = says_tied(j->config) || says_tied(json_object_get(j->config, "text_config"));
+    const json_t *text = json_object_get(j->config, "text_config");
+    j->options.dtype = dtype_of(j->config);
+    if (j->options.dtype == QN_F32) j->options.dtype = dtype_of(text);
+    j->options.tied = says_tied(j->config) || says_tied(text);
     return QN_OK;
 }
 
