@@ -176,14 +176,16 @@ static qn_status settle_windows(qn_hparams *h, const char *where, qn_error *err)
     if (h->window > most)
         return qn_fail(err, QN_ERR_DATA, "%s: the sliding window is %llu, not 0 to %llu", where,
                        (unsigned long long)h->window, (unsigned long long)most);
+    const qn_status status = check_list(&h->slides, h, "sliding layers", where, err);
+    if (status) return status;
+    if (h->window_by_flag && !h->use_window) h->window = h->slides.n = 0;
     if (!h->slides.n && h->window) {
         h->slides.n = (uint32_t)h->n_layers;
         for (uint64_t i = 0; i < h->n_layers; i++)
-            h->slides.of[i] = !h->window_period || (i + 1) % h->window_period != 0;
+            h->slides.of[i] = h->window_from ? i >= h->window_from
+                                             : !h->window_period || (i + 1) % h->window_period != 0;
     }
     if (h->last_is_full && h->slides.n == h->n_layers) h->slides.of[h->n_layers - 1] = 0;
-    const qn_status status = check_list(&h->slides, h, "sliding layers", where, err);
-    if (status) return status;
     for (uint32_t i = 0; i < h->slides.n; i++)
         if (h->slides.of[i] && !h->window)
             return qn_fail(err, QN_ERR_DATA, "%s: layer %u slides, but the window is 0", where, i);

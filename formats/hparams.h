@@ -60,7 +60,9 @@ typedef struct {
      * every layer but each window_period-th slides, 0: all do. */
     uint64_t window; /* 0: no layer slides */
     uint64_t window_period;
-    bool last_is_full; /* and the last layer never slides, whatever a list says */
+    uint64_t window_from;            /* not 0: the layers from this one on slide instead */
+    bool window_by_flag, use_window; /* config.json's window counts only with the flag */
+    bool last_is_full;               /* and the last layer never slides, whatever a list says */
     qn_layer_counts slides;
     /* What is different in sliding layers; 0: nothing, these sizes are the
      * others', and they rotate as the others. */

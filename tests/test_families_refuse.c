@@ -33,7 +33,7 @@ static const struct {
     {"\"rope_theta\": ", "\"rope_theta\": NaN, \"was\": ", NULL},
     {"\"rope_theta\": ", "\"rope_theta\": -10000.0, \"was\": ", NULL},
     {"\"vocab_size\": ", "\"vocab_size\": 641, \"was\": ", NULL},
-    {"\"sliding_window\": ", "\"sliding_window\": -16, \"was\": ", "qwen2 qwen3 qwen3-moe smollm3"},
+    {"\"sliding_window\": ", "\"sliding_window\": -16, \"was\": ", "smollm3"},
     {"\"sliding_window\": ", "\"sliding_window\": \"wide\", \"was\": ",
      "qwen2 qwen3 qwen3-moe smollm3"},
     {"\"num_kv_shared_layers\": ", "\"num_kv_shared_layers\": 1000, \"was\": ", NULL},

@@ -34,6 +34,27 @@ static const qn_role roles[] = {
 static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
 
 static const qn_parameter parameters[] = {
+    QN_ALWAYS(QN_FIELD_FLAG, window_by_flag, 1),
+    {.config = {"use_sliding_window"},
+     .kind = QN_FIELD_FLAG,
+     .field = FIELD(use_window),
+     .gguf_else = 1},
+    {.config = {"sliding_window"},
+     .may_be_zero = true,
+     .field = FIELD(window),
+     .config_else = 4096,
+     .gguf = {"attention.sliding_window"},
+     .write = QN_WRITE_SLIDING},
+    {.config = {"max_window_layers"},
+     .may_be_zero = true,
+     .field = FIELD(window_from),
+     .config_else = 28},
+    {.config = {"layer_types"},
+     .kind = QN_FIELD_SLIDES,
+     .field = FIELD(window_period),
+     .list = FIELD(slides),
+     .gguf = {"attention.sliding_window_pattern"},
+     .write = QN_WRITE_UNUSUAL_SLIDES},
     {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
     {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 128},
     {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
@@ -44,7 +65,6 @@ static const qn_parameter parameters[] = {
 
 static const qn_condition conditions[] = {
     {.key = "hidden_act", .text = "silu"},
-    {.key = "use_sliding_window", .number = 0},
 };
 
 const qn_family qn_family_qwen3 = {

@@ -50,6 +50,17 @@ static const qn_parameter parameters[] = {
      .gguf = {"expert_weights_norm"},
      .gguf_else = 1,
      .write = QN_WRITE_UNUSUAL},
+    QN_ALWAYS(QN_FIELD_FLAG, window_by_flag, 1),
+    {.config = {"use_sliding_window"},
+     .kind = QN_FIELD_FLAG,
+     .field = FIELD(use_window),
+     .gguf_else = 1},
+    {.config = {"sliding_window"},
+     .may_be_zero = true,
+     .field = FIELD(window),
+     .config_else = 4096,
+     .gguf = {"attention.sliding_window"},
+     .write = QN_WRITE_SLIDING},
     {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 8},
     {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
     {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
@@ -60,7 +71,6 @@ static const qn_parameter parameters[] = {
 
 static const qn_condition conditions[] = {
     {.key = "hidden_act", .text = "silu"},
-    {.key = "use_sliding_window", .number = 0},
     {.key = "decoder_sparse_step", .number = 1},
     {.key = "mlp_only_layers", .number = 0},
 };

@@ -134,12 +134,18 @@ def qwen2_moe(r):
     return dict(experts(r), shared_expert_intermediate_size=r.choice([16, 72]))
 
 
+def qwen2(r):
+    return dict(window(r), use_sliding_window=r.choice([True, False]),
+                max_window_layers=r.choice([0, 1, 2, 28]))
+
+
 def qwen3(r):
-    return dict(plain(r), attention_bias=r.choice([True, False]))
+    return dict(qwen2(r), attention_bias=r.choice([True, False]))
 
 
 def qwen3_moe(r):
-    return dict(experts(r), head_dim=r.choice([16, 32]), attention_bias=r.choice([True, False]))
+    return dict(experts(r), head_dim=r.choice([16, 32]), use_sliding_window=r.choice([True, False]),
+                sliding_window=r.choice([3, 16]), attention_bias=r.choice([True, False]))
 
 
 def phi3(r):
@@ -164,7 +170,7 @@ def smollm3(r):
 FAMILIES = {
     "mistral": ("MistralConfig", "MistralForCausalLM", "mistral", window),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM", "mistral", mixtral),
-    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", "qwen2", plain),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", "qwen2", qwen2),
     "qwen2-moe": ("Qwen2MoeConfig", "Qwen2MoeForCausalLM", "qwen2", qwen2_moe),
     "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", "qwen3", qwen3),
     "qwen3-moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", "qwen3-moe", qwen3_moe),
