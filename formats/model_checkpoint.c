@@ -115,6 +115,16 @@ static bool has_place(const qn_model *m, const qn_role *role, qn_place place)
            (!qn_role_is_stacked(role) || place.expert < qn_role_parts(role, &m->hparams));
 }
 
+/* Some packers give every linear a bias, of zeros where the model has none. */
+static bool is_idle_bias(const qn_model *m, const qn_tensor *t)
+{
+    const uint8_t *bytes = t->data;
+    if (!m->reader->packing || t->packed || !qn_str_ends(qn_str_z(t->name), ".bias")) return false;
+    for (uint64_t i = 0; i < t->bytes; i++)
+        if (bytes[i]) return false;
+    return true;
+}
+
 static qn_status add_known(qn_model *m, qn_stacks *stacks, const qn_tensor *t, qn_error *err)
 {
     qn_place place;
@@ -125,7 +135,7 @@ static qn_status add_known(qn_model *m, qn_stacks *stacks, const qn_tensor *t, q
         m->n_towers++;
         return QN_OK;
     }
-    if (!known && qn_family_ignores(m->family, t->name)) return QN_OK;
+    if (!known && (qn_family_ignores(m->family, t->name) || is_idle_bias(m, t))) return QN_OK;
     if (!known)
         return qn_fail(err, QN_ERR_DATA,
                        "%s: \"%s\" has no place in a %s model of %llu layers as config.json "

@@ -163,6 +163,7 @@ const qn_rows *qn_rows_pad(qn_arena *a, const qn_rows *below, uint64_t rows)
     s->dtype = QN_F32; /* not every row is stored */
     s->rows = rows;
     s->decode = pad_decode;
+    s->gather = NULL;
     s->raw = NULL;
     s->done = pad_done;
     s->below = below;

@@ -419,6 +419,47 @@ START_TEST(random_damage_breaks_nothing)
 }
 END_TEST
 
+/* A copy of a sample with one more tensor, F16 [64], in the test's directory. */
+static const char *with_bias(const sample_bytes *s, uint16_t element)
+{
+    static const char entry[] = "{\"model.layers.0.self_attn.q_proj.bias\":{\"dtype\":\"F16\","
+                                "\"shape\":[64],\"data_offsets\":[%zu,%zu]},";
+    uint64_t n;
+    char head[256];
+    uint16_t values[64] = {[63] = element};
+    qn_text file = {0};
+    memcpy(&n, s->file, sizeof n);
+    const size_t data = s->n - sizeof n - n;
+    snprintf(head, sizeof head, entry, data, data + sizeof values);
+    const uint64_t more = n - 1 + strlen(head);
+    qn_text_add(&file, (const char *)&more, sizeof more);
+    qn_text_adds(&file, head);
+    qn_text_add(&file, s->file + 9, s->n - 9); /* behind the brace */
+    qn_text_add(&file, (const char *)values, sizeof values);
+    qn_test_subdirectory("biased");
+    qn_test_file("biased/config.json", s->config, s->n_config);
+    qn_test_file("biased/model.safetensors", file.s, file.n);
+    qn_text_free(&file);
+    return qn_test_path("biased");
+}
+
+START_TEST(a_bias_of_zeros_that_gptq_adds_is_left_out)
+{
+    const qn_model_options options = {.no_vocab = true};
+    sample_bytes s;
+    qn_error err = {0};
+    qn_model *m = NULL;
+    if (!read_sample("gptq-int8", &s)) return;
+    ck_assert_msg(!qn_model_open(&m, with_bias(&s, 0), &options, &err), "%s", err.message);
+    ck_assert_ptr_null(qn_model_find(m, "blk.0.attn_q.bias"));
+    qn_model_close(m);
+    m = NULL;
+    ck_assert_int_eq(qn_model_open(&m, with_bias(&s, 1), &options, &err), QN_ERR_DATA);
+    ck_assert_msg(strstr(err.message, "q_proj.bias\" has no place") != NULL, "%s", err.message);
+    free_sample(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("packed");
@@ -429,6 +470,7 @@ int main(void)
     tcase_add_loop_test(t, a_fault_is_named, 0, sizeof faults / sizeof *faults);
     tcase_add_loop_test(t, groups_out_of_range_are_refused, 0, 4);
     tcase_add_loop_test(t, a_lying_shape_is_refused, 0, 7);
+    tcase_add_test(t, a_bias_of_zeros_that_gptq_adds_is_left_out);
     tcase_add_loop_test(t, running_out_of_memory_is_told, 0, N_SAMPLES - 1);
     tcase_add_loop_test(t, random_damage_breaks_nothing, 0, N_SAMPLES - 1);
     return qn_test_run_suite(s);
