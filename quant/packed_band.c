@@ -1,5 +1,6 @@
 #include "quant/packed_band.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -125,7 +126,9 @@ void qn_band_free(qn_band_buffers *b)
 uint64_t qn_band_rows(const qn_packed_plan *p, const qn_packed_entry *e, uint64_t parts)
 {
     const uint64_t rows = e->tensor->rows->rows;
-    uint64_t granules = parts / parts_bytes(p, e, QN_GRANULE);
+    const uint64_t granule = parts_bytes(p, e, QN_GRANULE);
+    assert(granule); /* the plan packs no empty matrix */
+    uint64_t granules = parts / granule;
     const uint64_t all = rows / QN_GRANULE + (rows % QN_GRANULE != 0);
     /* A part is rounded up once a band, not once a granule. */
     if (parts >= parts_bytes(p, e, rows)) granules = all;

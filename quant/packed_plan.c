@@ -130,13 +130,8 @@ static qn_status keep(qn_packed_entry *e, const char *reason)
 /* Why something is no candidate at all. */
 static const char *why_not_weight(const qn_model_tensor *t)
 {
-    static const char *const by_rank[] = {"a scalar: kept",
-                                          "1-D: kept",
-                                          "not real numbers in a "
-                                          ".weight: kept",
-                                          "3-D: kept",
-                                          "4-D: kept",
-                                          "5-D: kept"};
+    static const char *const by_rank[] = {"a scalar: kept", "1-D: kept", "no matrix of reals: kept",
+                                          "3-D: kept",      "4-D: kept", "5-D: kept"};
     return t->rank < sizeof by_rank / sizeof *by_rank ? by_rank[t->rank] : "kept";
 }
 

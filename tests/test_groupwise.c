@@ -30,10 +30,12 @@ static const void *golden(const qn_reader *r, const char *name, const char *what
 /* "4-128-a-bf16" */
 static qn_groupwise how_of(const char *name, bool mlx)
 {
-    qn_groupwise how = {.group = 256};
-    char kind, type[8], group[8];
-    ck_assert_int_eq(sscanf(name, "%u-%7[^-]-%c-%7s", &how.bits, group, &kind, type), 4);
-    if (group[0] != 'c') how.group = strtoull(group, NULL, 10);
+    char *end;
+    qn_groupwise how = {.bits = name[0] == '8' ? 8 : 4};
+    how.group = strtoull(name + 2, &end, 10);
+    if (end == name + 2) how.group = 256, end++; /* "c" */
+    const char kind = end[1];
+    const char *type = end + 3;
     how.grid = mlx ? QN_GRID_BIAS : kind == 'a' ? QN_GRID_ZERO_POINT : QN_GRID_SYMMETRIC;
     ck_assert(qn_dtype_by_name(type, &how.scale_dtype));
     return how;

@@ -143,7 +143,7 @@ static const qn_tensor *part(const packed *p, const char *suffix)
 /* `bits` bits from bit `at` of row-major words [..][columns], word (y, x). */
 static unsigned field(const qn_tensor *t, uint64_t y, uint64_t x, uint64_t at, unsigned bits)
 {
-    uint32_t word;
+    uint32_t word = 0;
     ck_assert_uint_lt(y, t->dims[0]);
     ck_assert_uint_lt(x, t->dims[1]);
     memcpy(&word, (const uint8_t *)t->data + 4 * (y * t->dims[1] + x), 4);
@@ -154,7 +154,7 @@ static const unsigned awq_bit[8] = {0, 16, 4, 20, 8, 24, 12, 28};
 
 static unsigned code_of(const packed *p, uint64_t o, uint64_t i)
 {
-    const uint64_t each = 32 / p->bits, low = i % each * p->bits;
+    const uint64_t each = p->bits == 8 ? 4 : 8, low = i % each * p->bits;
     switch (p->format) {
     case QN_PACK_COMPRESSED_TENSORS:
         return field(part(p, "weight_packed"), o, i / each, low, p->bits);
@@ -167,7 +167,7 @@ static unsigned code_of(const packed *p, uint64_t o, uint64_t i)
 
 static unsigned zero_of(const packed *p, uint64_t o, uint64_t g, bool symmetric)
 {
-    const uint64_t each = 32 / p->bits, low = o % each * p->bits;
+    const uint64_t each = p->bits == 8 ? 4 : 8, low = o % each * p->bits;
     switch (p->format) {
     case QN_PACK_COMPRESSED_TENSORS:
         if (symmetric) return 1U << (p->bits - 1);
