@@ -53,6 +53,8 @@ static qn_status complete_sizes(qn_hparams *h, const char *where, qn_error *err)
         h->rope_scaling != QN_ROPE_PROPORTIONAL) /* rounded down, but not for float32's sake */
         h->rope_dims = (uint64_t)((double)h->head_dim * h->rope_partial + 1e-4);
     if (!h->rope_dims) h->rope_dims = h->head_dim;
+    if (h->rope_partial == 0 && h->rope_dims < h->head_dim) /* as config.json says it */
+        h->rope_partial = (double)(float)((double)h->rope_dims / (double)h->head_dim);
     if (h->head_dim_swa && !h->value_dim_swa) h->value_dim_swa = h->head_dim_swa;
     if (h->head_dim_swa && !h->rope_dims_swa) h->rope_dims_swa = h->head_dim_swa;
     if ((status = check_size(h->n_kv_heads, "the number of KV heads", where, err)) ||
@@ -84,6 +86,7 @@ static qn_status complete_longrope(qn_hparams *h, const char *where, qn_error *e
         (status = check_factors(&h->long_factors, h, "long factors", where, err)) ||
         (status = check_factors(&h->short_factors, h, "short factors", where, err)))
         return status;
+    h->yarn_attn_factor = 0; /* the same key of config.json */
     const double ratio = (double)h->n_ctx_train / (double)h->rope_original_ctx;
     if (h->rope_factor == 0) h->rope_factor = (double)(float)ratio;
     if (h->longrope_factor == 0)

@@ -61,9 +61,16 @@ static void same_hparams(const qn_hparams *a, const qn_hparams *b)
     ck_assert_int_eq(a->mlp_bias, b->mlp_bias);
 }
 
-static const char *const checkpoints[] = {
-    "models/golden/llama", "models/golden/smollm2", "models/stories260K-hf",
-    "models/trained/quern-demo-llama", "models/tiny-random/tiny_llama3"};
+static const char *const checkpoints[] = {"models/golden/llama",
+                                          "models/golden/smollm2",
+                                          "models/stories260K-hf",
+                                          "models/trained/quern-demo-llama",
+                                          "models/tiny-random/tiny_llama3",
+                                          "models/golden/mistral",
+                                          "models/golden/qwen2",
+                                          "models/golden/qwen3-moe",
+                                          "models/golden/phi3-longrope",
+                                          "models/golden/smollm3"};
 
 START_TEST(gguf_gives_the_hyperparameters_of_config_json)
 {
