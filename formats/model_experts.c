@@ -27,10 +27,12 @@ qn_status qn_stacks_new(qn_model *m, qn_stacks **out, qn_error *err)
 {
     qn_stacks *s = qn_arena_alloc(m->arena, 1, sizeof *s);
     if (!s) return qn_fail_memory(err, "the experts");
-    if (m->family) s->n_roles = number_of(m->family, m->family->roles + m->family->n_roles);
-    for (size_t i = 0; s->n_roles && i < m->family->n_roles; i++)
-        if (qn_role_is_stacked(&m->family->roles[i]))
-            s->n_parts = qn_role_parts(&m->family->roles[i], &m->hparams);
+    const qn_family *f = m->family;
+    for (size_t i = 0; f && i < f->n_roles; i++) {
+        if (!qn_role_is_stacked(&f->roles[i])) continue;
+        s->n_roles++;
+        s->n_parts = qn_role_parts(&f->roles[i], &m->hparams);
+    }
     if (s->n_roles) {
         s->layers = qn_arena_alloc(m->arena, (size_t)m->hparams.n_layers, sizeof *s->layers);
         if (!s->layers) return qn_fail_memory(err, "the experts");
@@ -43,7 +45,7 @@ static qn_status add_stack(qn_model *m, const qn_role *role, uint64_t layer,
                            const qn_tensor *const *tensors, uint64_t n, qn_error *err)
 {
     char name[160];
-    const qn_rows **parts = qn_arena_alloc(m->arena, (size_t)n, sizeof *parts);
+    const qn_rows **parts = qn_arena_alloc(m->arena, (size_t)n, sizeof(void *));
     if (!parts) return qn_fail_memory(err, "the experts");
     for (uint64_t i = 0; i < n; i++) {
         parts[i] = qn_rows_view(m->arena, m->reader, tensors[i]);
@@ -62,7 +64,7 @@ qn_status qn_stacks_add(qn_stacks *s, qn_model *m, const qn_role *role, qn_place
 {
     const uint64_t n = s->n_parts;
     layer_experts *l = &s->layers[place.layer];
-    if (!l->parts) l->parts = qn_arena_alloc(m->arena, (size_t)(s->n_roles * n), sizeof *l->parts);
+    if (!l->parts) l->parts = qn_arena_alloc(m->arena, (size_t)(s->n_roles * n), sizeof(void *));
     if (!l->parts) return qn_fail_memory(err, "the experts");
     const qn_tensor **mine = &l->parts[number_of(m->family, role) * n + place.expert];
     if (*mine)
