@@ -86,7 +86,8 @@ static const qn_opt table[] = {
     {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
      "general.name (default: from the directory's name)"},
     {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
-     "llama, or generic for any tensors: names kept, no tokenizer (default: by config.json)"},
+     "llama, gemma4 ... or generic for any tensors: names kept, no tokenizer (default: by "
+     "config.json)"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
 };
