@@ -141,7 +141,7 @@ static void cut(const qn_split_options *o, uint64_t align, size_t n_parts, const
     qn_plan p = {.model = m, .n = 6, .n_parts = 1, .entries = entries, .metadata = m->metadata};
     p.align = align;
     for (int i = 0; i < 6; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "t%d.weight", i);
         made_model_add(m, name, QN_F32, 1, &sizes[i], NULL);
     }
