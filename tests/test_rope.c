@@ -161,6 +161,23 @@ START_TEST(pairs_turn_by_position_times_frequency)
 }
 END_TEST
 
+/* Where a float32 angle would be off by up to 2^-8. */
+START_TEST(turns_at_position_131072_keep_their_digits)
+{
+    enum { DIMS = 64, FIRST = 131072 - 4, N = 8 };
+    float frequency[DIMS / 2], turns[N * DIMS], factor;
+    const qn_hparams h = {.rope_dims = DIMS, .rope_theta = 1e6};
+    qn_rope_frequencies(&h, NULL, frequency, &factor);
+    qn_rope_turns(frequency, DIMS, 1.0F, FIRST, N, turns);
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < DIMS / 2; j++) {
+            const long double angle = (long double)(FIRST + i) * (long double)frequency[j];
+            ck_assert_double_eq_tol((double)turns[i * DIMS + 2 * j], (double)cosl(angle), 6e-8);
+            ck_assert_double_eq_tol((double)turns[i * DIMS + 2 * j + 1], (double)sinl(angle), 6e-8);
+        }
+}
+END_TEST
+
 START_TEST(a_normed_row_has_the_weights_as_its_root_mean_square)
 {
     for (size_t n = 1; n < 70; n++) {
@@ -189,6 +206,7 @@ int main(void)
     tcase_add_test(tc, frequencies_are_powers_of_theta_divided_by_what_the_scaling_says);
     tcase_add_test(tc, yarn_frequencies_are_those_of_transformers);
     tcase_add_test(tc, pairs_turn_by_position_times_frequency);
+    tcase_add_test(tc, turns_at_position_131072_keep_their_digits);
     tcase_add_test(tc, a_normed_row_has_the_weights_as_its_root_mean_square);
     return qn_test_run_suite(suite);
 }
