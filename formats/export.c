@@ -86,11 +86,6 @@ qn_status qn_export_open(qn_model **out, const qn_model *m, qn_error *err)
         return qn_fail(err, QN_ERR_UNSUPPORTED,
                        "%s; --family generic writes the tensors under the names they have",
                        m->not_runnable);
-    if (m->from_gguf && m->family && m->family->no_config)
-        return qn_fail(err, QN_ERR_UNSUPPORTED,
-                       "%s: a %s model cannot become a checkpoint again: its config.json is not "
-                       "written; --family generic writes the tensors under the names they have",
-                       m->path, m->family->name);
     qn_model *e = qn_alloc(1, sizeof *e);
     if (!e || !(e->arena = qn_arena_new()) || !(e->metadata = qn_metadata_new())) {
         status = qn_fail_memory(err, "the model");

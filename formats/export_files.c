@@ -78,6 +78,12 @@ qn_status qn_export_made_config(const qn_model *m, qn_outtype t, json_t **out, q
                        "%s: the divisors in rope_freqs.weight follow no llama3 rule that "
                        "config.json could state",
                        m->path);
+    if (m->family->no_config)
+        return qn_fail(
+            err, QN_ERR_UNSUPPORTED,
+            "%s: a config.json of a %s model cannot be made yet; OUT.safetensors has its "
+            "tensors",
+            m->path, m->family->name);
     json_t *o = qn_hf_config_make(m->family, &m->hparams, dtype_name(t));
     if (!o) return qn_fail_memory(err, "config.json");
     if (m->vocab && (set_id(o, "bos_token_id", qn_vocab_bos(m->vocab)) ||

@@ -428,7 +428,9 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
 {
     switch (p->kind) {
     case QN_FIELD_COUNT: return json_integer((json_int_t)qn_parameter_count(p, h));
-    case QN_FIELD_REAL: return json_real(shortest(qn_parameter_real(p, h)));
+    case QN_FIELD_REAL:
+        if (p->whole) return json_integer(llround(qn_parameter_real(p, h)));
+        return json_real(shortest(qn_parameter_real(p, h)));
     case QN_FIELD_FLAG: return json_boolean(qn_parameter_flag(p, h));
     case QN_FIELD_REALS: return reals_value(p, h);
     case QN_FIELD_SCALING: return json_string(qn_rope_scaling_name(h->rope_scaling));
@@ -453,21 +455,14 @@ static bool is_said(const qn_parameter *p, const qn_hparams *h)
     return p->kind == QN_FIELD_SCALING || qn_parameter_real(p, h) != 0;
 }
 
-/* GGUF has the scale of the scores where it is not the usual one; config.json
- * the number of whose root it is the inverse, a whole one in every model. */
-static double query_scalar(const qn_hparams *h)
+static json_t *first_word(const char *words)
 {
-    const double scale = h->attention_scale != 0 ? h->attention_scale : qn_hparams_usual_scale(h);
-    const double n = 1.0 / (scale * scale);
-    return fabs(n - round(n)) < 1e-4 * n ? round(n) : n;
+    return json_stringn(words, strcspn(words, "|"));
 }
 
-static int fill(json_t *o, json_t *rope, const qn_family *f, const qn_hparams *given)
+static int fill(json_t *o, json_t *rope, const qn_family *f, const qn_hparams *h)
 {
     int bad = 0;
-    qn_hparams completed = *given;
-    const qn_hparams *h = &completed;
-    if (!completed.query_scalar) completed.query_scalar = query_scalar(given);
     for (size_t i = 0; i < qn_family_n_parameters(f); i++) {
         const qn_parameter *p = qn_family_parameter(f, i);
         if (!is_said(p, h)) continue;
@@ -477,8 +472,22 @@ static int fill(json_t *o, json_t *rope, const qn_family *f, const qn_hparams *g
     }
     for (size_t i = 0; i < f->n_conditions; i++)
         if (f->conditions[i].text)
-            bad |= json_object_set_new(o, f->conditions[i].key, json_string(f->conditions[i].text));
+            bad |= json_object_set_new(o, f->conditions[i].key, first_word(f->conditions[i].text));
     return bad;
+}
+
+/* Rope by kind of layer, as transformers 5 has it: full's, and theta in both. */
+static int nest_rope(json_t *o, const json_t *full, const qn_hparams *h)
+{
+    json_t *parameters =
+        json_pack("{s:O,s:{s:s,s:f}}", "full_attention", full, "sliding_attention", "rope_type",
+                  "default", "rope_theta", shortest(h->rope_theta_swa));
+    json_t *mine = json_object_get(parameters, "full_attention");
+    int bad = !parameters;
+    if (h->rope_scaling == QN_ROPE_NONE)
+        bad |= json_object_set_new(mine, "rope_type", json_string("default"));
+    bad |= json_object_set_new(mine, "rope_theta", json_real(shortest(h->rope_theta)));
+    return bad | json_object_set_new(o, "rope_parameters", parameters);
 }
 
 json_t *qn_hf_config_make(const qn_family *family, const qn_hparams *h, const char *dtype)
@@ -490,7 +499,9 @@ json_t *qn_hf_config_make(const qn_family *family, const qn_hparams *h, const ch
         bad |= json_object_set_new(o, "model_type", json_string(family->model_types[0]));
         bad |= json_object_set_new(o, "torch_dtype", json_string(dtype));
         bad |= fill(o, rope, family, h);
-        if (h->rope_scaling == QN_ROPE_NONE)
+        if (h->window && h->rope_theta_swa != 0)
+            bad |= nest_rope(o, rope, h);
+        else if (h->rope_scaling == QN_ROPE_NONE)
             bad |= json_object_set_new(o, "rope_scaling", json_null());
         else
             bad |= json_object_set(o, "rope_scaling", rope);

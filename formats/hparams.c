@@ -319,6 +319,11 @@ static qn_status check_scales(qn_hparams *h, const char *where, qn_error *err)
         h->attention_scale = (double)(float)(1.0 / sqrt(h->query_scalar));
     if (!h->attention_scale && h->n_layers == h->scale_by_hidden_at)
         h->attention_scale = qn_hparams_usual_scale(h);
+    if (!h->query_scalar) { /* for whoever writes a config.json */
+        const double scale =
+            h->attention_scale > 0 ? h->attention_scale : qn_hparams_usual_scale(h);
+        h->query_scalar = (double)(float)(1.0 / (scale * scale));
+    }
     if (h->embedding_by_size) h->embedding_scale = (double)(float)sqrt((double)h->hidden);
     if ((status = check_optional_real(h->embedding_scale, "the embeddings' scale", where, err)) ||
         (status = check_optional_real(h->attention_scale, "the attention scale", where, err)) ||

@@ -70,6 +70,7 @@ static const char *const checkpoints[] = {"models/golden/llama",
                                           "models/golden/qwen2",
                                           "models/golden/qwen3-moe",
                                           "models/golden/phi3-longrope",
+                                          "models/golden/gemma2",
                                           "models/golden/smollm3"};
 
 START_TEST(gguf_gives_the_hyperparameters_of_config_json)

@@ -129,6 +129,7 @@ typedef struct {
     const char *config[QN_CONFIG_NAMES]; /* the first that is there and not null */
     qn_rope_place in_rope;
     qn_field_kind kind;
+    bool whole;          /* a real that config.json has as an integer */
     bool may_be_zero;    /* a count that says "none" */
     size_t field;        /* offsetof(qn_hparams, ...): uint64_t, double, bool, an enum */
     size_t list;         /* offsetof the qn_layer_counts of QN_FIELD_COUNTS, QN_FIELD_SLIDES */
@@ -178,9 +179,9 @@ struct qn_family {
     /* The keys before general.file_type, in their order, NULL at the end; of a name
      * in both tables the family's own row counts.  NULL: all common ones. */
     const char *const *common_keys;
+    bool no_config; /* config.json of it is more than these tables can write */
     const qn_condition *conditions;
     size_t n_conditions;
-    bool no_config; /* what its config.json says is not written: no way back from GGUF */
 };
 /* What every decoder-only family has, in the order in which the reference
  * converter writes it (conversion/base.py, TextModel.set_gguf_parameters). */

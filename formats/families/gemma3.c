@@ -62,6 +62,7 @@ static const qn_parameter parameters[] = {
      .write = QN_WRITE_UNUSUAL_SLIDES},
     {.config = {"query_pre_attn_scalar"},
      .kind = QN_FIELD_REAL,
+     .whole = true,
      .field = FIELD(query_scalar),
      .config_else = 256},
     {.kind = QN_FIELD_REAL,

@@ -144,7 +144,6 @@ static const qn_condition conditions[] = {
 const qn_family qn_family_gemma3n = {
     .name = "gemma3n",
     .architecture = "gemma3n",
-    .no_config = true,
     .classes = classes,
     .model_types = model_types,
     .roles = roles,
@@ -157,4 +156,5 @@ const qn_family qn_family_gemma3n = {
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
+    .no_config = true,
 };

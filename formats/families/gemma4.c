@@ -166,7 +166,6 @@ static const qn_condition conditions[] = {
 const qn_family qn_family_gemma4 = {
     .name = "gemma4",
     .architecture = "gemma4",
-    .no_config = true,
     .classes = classes,
     .model_types = model_types,
     .roles = roles,
@@ -179,4 +178,5 @@ const qn_family qn_family_gemma4 = {
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
+    .no_config = true,
 };
