@@ -241,7 +241,7 @@ static size_t tokenizer_cases(const char *tokenizer, size_t *all)
         uint32_t want[4096];
         const size_t n = qn_test_ids(json_object_get(c, "ids"), want, 4096);
         qn_test_encode(&r, qn_test_string(json_object_get(c, "text")), true, true);
-        equal += n == r.n && !memcmp(want, r.ids, n * sizeof *want);
+        equal += n == r.n && (n == 0 || !memcmp(want, r.ids, n * sizeof *want));
     }
     *all = i;
     json_decref(root);
