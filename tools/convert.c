@@ -163,6 +163,12 @@ static qn_status to_checkpoint(const options *o, const qn_model *m, qn_outtype o
                                const char *dir, json_t *outputs, qn_error *err)
 {
     bool tokenizer = false;
+    if (m->from_gguf && m->family) { /* before hours of work: can its config.json be made? */
+        json_t *config = NULL;
+        const qn_status status = qn_export_made_config(m, outtype, &config, err);
+        json_decref(config);
+        if (status) return status;
+    }
     const bool made = !o->dry_run && !mkdir(dir, 0777);
     if (!o->dry_run && !made && errno != EEXIST)
         return qn_fail_errno(err, "%s: cannot make the directory", dir);
