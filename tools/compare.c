@@ -287,7 +287,7 @@ static qn_exit compare(qn_compare_job *j, char **paths)
     if (!status && !j->o->common.json) status = qn_compare_print(j, &err);
     if (status) return qn_complain(&j->o->common, &err);
     const qn_exit exit = j->o->common.json ? qn_compare_report(j) : QN_EXIT_FINE;
-    if ((status = write_files(j, &err))) return qn_complain(&j->o->common, &err);
+    if (write_files(j, &err)) return qn_complain(&j->o->common, &err);
     return exit ? exit : qn_gates_exit(&j->gates);
 }
 
