@@ -115,13 +115,20 @@ static const char *const mixes[] = {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"};
 /* degradation.json: perplexity of the same file with nothing but its weights
  * rounded; printed with six decimals. */
 enum { N_MIXES = sizeof mixes / sizeof *mixes };
-static const char *const trained[] = {"models/trained/quern-demo-llama",
-                                      "models/trained/quern-demo-gemma4"};
+static const struct {
+    const char *folder;
+    double within;
+} trained[] = {
+    {"models/trained/quern-demo-llama", 1e-7},
+    /* llama.cpp measured it with its GELU of a float16 table: of F32 weights its
+     * perplexity is 3e-6 from that of float64 (eval/README.md) */
+    {"models/trained/quern-demo-gemma4", 5e-6},
+};
 
 START_TEST(trained_models_lose_what_was_measured)
 {
     char name[96];
-    const char *mix = mixes[_i % N_MIXES], *folder = trained[_i / N_MIXES];
+    const char *mix = mixes[_i % N_MIXES], *folder = trained[_i / N_MIXES].folder;
     const char *model = qn_test_data(folder);
     const char *text = qn_test_data("text/valid/all.txt");
     snprintf(name, sizeof name, "%s/degradation.json", folder);
@@ -140,7 +147,8 @@ START_TEST(trained_models_lose_what_was_measured)
     json_decref(all);
     ck_assert_double_gt(want, 1.0);
     const double got = perplexity(quantized(model, mix, "demo.gguf"), text);
-    ck_assert_msg(relative(got, want) < 1e-7, "%s: %.9g, measured %.9g", mix, got, want);
+    ck_assert_msg(relative(got, want) < trained[_i / N_MIXES].within, "%s: %.9g, measured %.9g",
+                  mix, got, want);
 }
 END_TEST
 
