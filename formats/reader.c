@@ -67,20 +67,12 @@ static qn_status recognize(const qn_map *m, const qn_format **out, qn_error *err
 
 /* ---- tensors ------------------------------------------------------------------------ */
 
-static bool is_utf8(const char *s)
-{
-    unsigned cp;
-    for (size_t n = strlen(s), used; n; s += used, n -= used)
-        if (!(used = qn_utf8_decode(s, n, &cp))) return false;
-    return true;
-}
-
 static qn_status check_facts(const qn_reader *r, const qn_tensor *t, qn_error *err)
 {
     const qn_map *m = &r->files[t->file];
     uint64_t bytes;
     if (!*t->name) return qn_fail(err, QN_ERR_DATA, "%s: a tensor without a name", m->path);
-    if (!is_utf8(t->name))
+    if (!qn_utf8_valid(qn_str_z(t->name)))
         return qn_fail(err, QN_ERR_DATA, "%s: tensor %s: its name is not UTF-8", m->path, t->name);
     const qn_status status =
         qn_tensor_measure(m->path, t->name, t->dtype, t->rank, t->dims, &bytes, err);

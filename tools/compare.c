@@ -244,13 +244,8 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
 
 static qn_status write_file(const char *path, const qn_text *text, qn_error *err)
 {
-    qn_outfile *f = NULL;
     if (text->failed) return qn_fail_memory(err, path);
-    qn_status status = qn_outfile_create(&f, path, true, err);
-    if (!status) status = qn_outfile_write(f, 0, text->s, text->n, err);
-    if (!status) return qn_outfile_commit(f, err);
-    qn_outfile_abandon(f);
-    return status;
+    return qn_outfile_whole(path, text->s, text->n, true, err);
 }
 
 static qn_status write_junit(const qn_compare_job *j, qn_error *err)

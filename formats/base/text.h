@@ -55,6 +55,7 @@ bool qn_path_is_dir(const char *path);
  * (no overlong forms, no surrogates, at most U+10FFFF), its code point in *cp;
  * 0 when it is not. */
 size_t qn_utf8_decode(const char *s, size_t n, unsigned *cp);
+bool qn_utf8_valid(qn_str s);                    /* nothing but such sequences */
 size_t qn_utf8_encode(unsigned cp, char out[4]); /* bytes written, 1..4 */
 
 #endif

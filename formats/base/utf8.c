@@ -39,3 +39,11 @@ size_t qn_utf8_encode(unsigned cp, char out[4])
     out[0] = (char)(lead[length] | cp);
     return length;
 }
+
+bool qn_utf8_valid(qn_str s)
+{
+    unsigned cp;
+    for (size_t used; s.n; s.s += used, s.n -= used)
+        if (!(used = qn_utf8_decode(s.s, s.n, &cp))) return false;
+    return true;
+}

@@ -140,14 +140,6 @@ static qn_status push_long(qn_pickle_machine *m, unsigned size_bytes)
              : qn_machine_push_new(m, (value){.kind = QN_PICKLE_INT});
 }
 
-static bool is_utf8(qn_str s)
-{
-    unsigned cp;
-    for (size_t used; s.n; s.s += used, s.n -= used)
-        if (!(used = qn_utf8_decode(s.s, s.n, &cp))) return false;
-    return true;
-}
-
 static qn_status push_text(qn_pickle_machine *m, unsigned size_bytes, qn_pickle_kind kind)
 {
     uint64_t n;
@@ -155,7 +147,7 @@ static qn_status push_text(qn_pickle_machine *m, unsigned size_bytes, qn_pickle_
     qn_status status = qn_machine_take_number(m, size_bytes, &n);
     if (!status) status = qn_machine_take(m, n, &s);
     if (status) return status;
-    if (kind == QN_PICKLE_TEXT && !is_utf8(s))
+    if (kind == QN_PICKLE_TEXT && !qn_utf8_valid(s))
         return qn_machine_fail_words(m, "has text that is not UTF-8");
     return qn_machine_push_new(m, (value){.kind = kind, .text = s});
 }
