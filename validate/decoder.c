@@ -68,6 +68,19 @@ static bool has(const qn_decoder *d, uint64_t layer, const char *role)
     return qn_model_find(d->model, name) != NULL;
 }
 
+/* A matrix, or several of them one behind the other in a tensor. */
+static qn_status find_whole(const qn_decoder *d, const char *name, uint64_t several, uint64_t rows,
+                            uint64_t columns, qn_linear *out, qn_error *err)
+{
+    uint64_t all;
+    if (!qn_mul_u64(several, rows, &all)) return qn_fail_memory(err, name);
+    const qn_status status = find_matrix(d, name, all, columns, &out->rows, err);
+    if (status) return status;
+    out->name = qn_model_find(d->model, name)->name;
+    out->n = out->step = out->bias_step = rows;
+    return QN_OK;
+}
+
 /* "blk.3.attn_q.weight", of as many experts (1: a plain matrix), into out; and
  * its bias if the model has one. */
 static qn_status find_experts(const qn_decoder *d, uint64_t layer, const char *role,
@@ -75,12 +88,9 @@ static qn_status find_experts(const qn_decoder *d, uint64_t layer, const char *r
                               qn_error *err)
 {
     char name[64];
-    uint64_t all;
-    if (!qn_mul_u64(experts, rows, &all)) return qn_fail_memory(err, role);
     snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)layer, role);
-    const qn_status status = find_matrix(d, name, all, columns, &out->rows, err);
+    const qn_status status = find_whole(d, name, experts, rows, columns, out, err);
     if (status) return status;
-    out->n = out->step = out->bias_step = rows;
     snprintf(name, sizeof name, "blk.%llu.%s.bias", (unsigned long long)layer, role);
     if (!qn_model_find(d->model, name)) return QN_OK;
     return find_values(d, name, experts, rows, &out->bias, err);
@@ -145,6 +155,7 @@ static qn_status bind_keys(const qn_decoder *d, uint64_t i, qn_layer *l, qn_erro
         (status = find_head_norm(d, i, "attn_k_norm", s->n_kv_heads, s->head_dim, &l->key_norm,
                                  &l->key_norm_size, err)))
         return status;
+    l->key.same_input = l->value.same_input = true;
     if (l->value.rows || (d->hparams->value_is_key && !qn_model_find(d->model, name))) return QN_OK;
     return find_linear(d, i, "attn_v", s->n_kv_heads * s->value_dim, hidden, &l->value, err);
 }
@@ -205,6 +216,7 @@ static qn_status bind_mlp(const qn_decoder *d, uint64_t i, const mlp_names *name
         out->gate = part_of(&both, 0, width);
         out->up = part_of(&both, width, width);
     }
+    out->up.same_input = true;
     return find_experts(d, i, names->down, experts, hidden, width, &out->down, err);
 }
 
@@ -373,14 +385,6 @@ static qn_status bind_rope(qn_decoder *d, qn_error *err)
     return bind_sliding_rope(d, err);
 }
 
-/* A matrix of no layer, or several of them one behind the other. */
-static qn_status find_whole(const qn_decoder *d, const char *name, uint64_t several, uint64_t rows,
-                            uint64_t columns, qn_linear *out, qn_error *err)
-{
-    out->n = out->step = rows;
-    return find_matrix(d, name, several * rows, columns, &out->rows, err);
-}
-
 static qn_status bind_streams(qn_decoder *d, qn_error *err)
 {
     const uint64_t hidden = d->hparams->hidden, others = QN_N_STREAMS - 1;
@@ -408,14 +412,12 @@ static qn_status bind_inputs(qn_decoder *d, qn_error *err)
 static qn_status bind(qn_decoder *d, qn_error *err)
 {
     const qn_hparams *h = d->hparams;
-    qn_status status =
-        find_matrix(d, "token_embd.weight", h->n_vocab, h->hidden, &d->embedding, err);
-    if (status) return status;
-    d->head = d->embedding;
-    if (qn_model_find(d->model, "output.weight") &&
-        (status = find_matrix(d, "output.weight", h->n_vocab, h->hidden, &d->head, err)))
-        return status;
-    if ((status = find_vector(d, "output_norm.weight", h->hidden, &d->final_norm, err)) ||
+    const char *const head =
+        qn_model_find(d->model, "output.weight") ? "output.weight" : "token_embd.weight";
+    qn_status status;
+    if ((status = find_matrix(d, "token_embd.weight", h->n_vocab, h->hidden, &d->embedding, err)) ||
+        (status = find_whole(d, head, 1, h->n_vocab, h->hidden, &d->head, err)) ||
+        (status = find_vector(d, "output_norm.weight", h->hidden, &d->final_norm, err)) ||
         (status = bind_inputs(d, err)) || (status = bind_streams(d, err)))
         return status;
     d->layers = qn_arena_alloc(d->arena, (size_t)h->n_layers, sizeof *d->layers);

@@ -52,6 +52,25 @@ typedef void (*qn_hidden_fn)(void *ctx, int layer, const float *x, size_t n_toke
 qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden_fn hidden,
                          void *ctx, qn_error *err);
 
+/* What a matrix is about to be multiplied with: rows of x, one behind the other
+ * as their tokens are.  A tensor of several matrices (experts) shows each by
+ * itself, those that got no token not at all; one that is applied in parts (fused
+ * queries, keys and values) is shown once. */
+typedef struct {
+    const char *tensor;        /* "blk.0.attn_q.weight" */
+    uint64_t matrix, matrices; /* which of how many in it */
+    const float *x;            /* [rows][columns], during the call */
+    size_t rows, columns;
+    bool same; /* x is what the call before was about, too (keys after queries) */
+} qn_linear_input;
+
+typedef qn_status (*qn_input_fn)(void *ctx, const qn_linear_input *input, qn_error *err);
+
+/* From now on fn sees the input of every matrix that runs apply; NULL: no longer.
+ * The head is among them, at the end of a run with all its positions, whether or
+ * not logits are asked for.  What fn returns other than QN_OK ends the run. */
+void qn_session_watch_inputs(qn_session *s, qn_input_fn fn, void *ctx);
+
 /* Logits [count][n_vocab] of positions first.. of one sequence of the last
  * run. */
 qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t count, float *out,

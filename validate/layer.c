@@ -32,14 +32,30 @@ void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x)
         for (size_t j = i * n; j < (i + 1) * n; j++) x[j] += what[j];
 }
 
+qn_status qn_show_input(const qn_session *s, const qn_linear *l, uint64_t expert, const float *x,
+                        size_t rows, qn_error *err)
+{
+    if (!s->watch || l->first) return QN_OK; /* beyond the first: a part shown before */
+    const qn_linear_input input = {.tensor = l->name,
+                                   .matrix = expert,
+                                   .matrices = l->rows->rows / l->step,
+                                   .x = x,
+                                   .rows = rows,
+                                   .columns = (size_t)l->rows->columns,
+                                   .same = l->same_input};
+    return s->watch(s->watch_ctx, &input, err);
+}
+
 qn_status qn_apply_expert(qn_session *s, const qn_linear *l, uint64_t expert, const float *x,
                           size_t rows, float *out, qn_error *err)
 {
     const size_t n = (size_t)l->n;
     const uint64_t first = l->first + expert * l->step;
     const float *bias = l->bias ? l->bias + expert * l->bias_step : NULL;
-    const qn_status status = qn_gemm_run(s->gemm, x, (size_t)l->rows->columns, rows, l->rows, first,
-                                         first + n, out, n, err);
+    qn_status status = qn_show_input(s, l, expert, x, rows, err);
+    if (status) return status;
+    status = qn_gemm_run(s->gemm, x, (size_t)l->rows->columns, rows, l->rows, first, first + n, out,
+                         n, err);
     if (status || !bias) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < rows; i++)

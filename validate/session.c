@@ -62,6 +62,12 @@ void qn_session_reset(qn_session *s)
     s->last_n = 0;
 }
 
+void qn_session_watch_inputs(qn_session *s, qn_input_fn fn, void *ctx)
+{
+    s->watch = fn;
+    s->watch_ctx = ctx;
+}
+
 /* *p becomes rows * columns floats; false: no memory, *p still valid. */
 static bool grow(float **p, uint64_t rows, uint64_t columns)
 {
@@ -220,6 +226,7 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     if (hp->n_streams && (status = qn_altup_end(s, tokens, err))) return status;
     qn_norm_rows(s, s->x, d->final_norm, tokens, s->x);
     if (hidden) hidden(ctx, (int)hp->n_layers, s->x, tokens, (size_t)hp->hidden);
+    if ((status = qn_show_input(s, &d->head, 0, s->x, tokens, err))) return status;
     s->cached += n;
     s->last_n = n;
     return QN_OK;
@@ -236,7 +243,7 @@ qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t
     const float *x = s->x + (sequence * s->last_n + first) * (size_t)hp->hidden;
     const size_t n = (size_t)hp->n_vocab;
     const qn_status status =
-        qn_gemm_run(s->gemm, x, (size_t)hp->hidden, count, s->d->head, 0, n, out, n, err);
+        qn_gemm_run(s->gemm, x, (size_t)hp->hidden, count, s->d->head.rows, 0, n, out, n, err);
     if (status || hp->final_cap == 0.0) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < count; i++) s->d->k->soft_cap(out + i * n, (float)hp->final_cap, n);

@@ -38,6 +38,9 @@ struct qn_session {
     float *laurel;       /* [block][hidden] */
     float *mixture;      /* [block][hidden]: what experts make of h */
     qn_moe_scratch *moe; /* NULL: no experts ran yet */
+
+    qn_input_fn watch; /* NULL: nobody */
+    void *watch_ctx;
 };
 
 /* Tokens t0..t1 of a run of n tokens a sequence: x, which stands at token t0,
@@ -65,6 +68,10 @@ qn_status qn_apply(qn_session *s, const qn_linear *l, const float *x, size_t row
 /* The same with an expert's. */
 qn_status qn_apply_expert(qn_session *s, const qn_linear *l, uint64_t expert, const float *x,
                           size_t rows, float *out, qn_error *err);
+
+/* Shows whoever watches what l (or its expert) is about to be multiplied with. */
+qn_status qn_show_input(const qn_session *s, const qn_linear *l, uint64_t expert, const float *x,
+                        size_t rows, qn_error *err);
 
 /* down . (activation(gate . x) * (up . x)) of an expert, or (0) of a plain MLP;
  * out may be x.  Uses s->gate and s->up. */

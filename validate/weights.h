@@ -10,6 +10,8 @@
 /* A matrix: rows first..first+n of a tensor, which may hold others behind it
  * (fused ones, experts `step` rows apart). */
 typedef struct {
+    const char *name;    /* the tensor's; the model's */
+    bool same_input;     /* as the matrix that is applied before it */
     const qn_rows *rows; /* NULL: the model has none */
     uint64_t first, n, step;
     const float *bias; /* [n], or NULL; of experts [expert][bias_step] */
@@ -70,7 +72,7 @@ struct qn_decoder {
     const qn_kernels *k;
     int threads;
     const qn_rows *embedding; /* [n_vocab][hidden] */
-    const qn_rows *head;      /* the embedding itself when tied */
+    qn_linear head;           /* the embedding itself when tied */
     const float *final_norm;
     const qn_rows *input_table;        /* [n_input_vocab][n_layers * layer_input], or NULL */
     qn_linear input_projection;        /* [n_layers * layer_input][hidden] */
