@@ -13,6 +13,7 @@
 #include "tools/loaded.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/tasks.h"
 #include "tools/text_input.h"
 #include "validate/kld_base.h"
 #include "validate/weights.h"
@@ -24,9 +25,10 @@ typedef struct {
     const char *base;
     uint64_t n_ctx, chunks;
     bool force;
+    qn_task_options tasks;
 } options;
 
-static const options defaults = {.n_ctx = 512};
+static const options defaults = {.n_ctx = 512, .tasks = {.hellaswag_tasks = 400}};
 
 static const qn_opt table[] = {
     {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
@@ -42,6 +44,19 @@ static const qn_opt table[] = {
     {0, "save-all-logits", "FILE", QN_OPT_TEXT, offsetof(options, base),
      "the same as --kl-divergence-base"},
     {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace FILE if it exists"},
+    {0, "hellaswag", NULL, QN_OPT_FLAG, offsetof(options, tasks.hellaswag),
+     "score the HellaSwag tasks in FILE (six lines each)"},
+    {0, "hellaswag-tasks", "N", QN_OPT_COUNT, offsetof(options, tasks.hellaswag_tasks),
+     "at most N of them (default 400; 0: all)"},
+    {0, "winogrande", NULL, QN_OPT_FLAG, offsetof(options, tasks.winogrande),
+     "score the Winogrande tasks in FILE (comma-separated)"},
+    {0, "winogrande-tasks", "N", QN_OPT_COUNT, offsetof(options, tasks.winogrande_tasks),
+     "at most N of them (default all)"},
+    {0, "multiple-choice", NULL, QN_OPT_FLAG, offsetof(options, tasks.multiple_choice),
+     "score the tasks in FILE, in llama-perplexity's binary format (MMLU, ARC, TruthfulQA)"},
+    {0, "multiple-choice-tasks", "N", QN_OPT_COUNT, offsetof(options, tasks.multiple_choice_tasks),
+     "at most N of them (default all)"},
+    {0, "binary-file", "FILE", QN_OPT_TEXTS, offsetof(options, texts), "the same as --file"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
 };
@@ -247,6 +262,12 @@ static qn_exit run(const void *given, char **args, size_t n_args)
         return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o->n_ctx);
     if (o->base && n > 1)
         return qn_usage(&o->common, "--kl-divergence-base is of one text, not of %zu", n);
+    if (!qn_task_options_agree(&o->common, &o->tasks)) return QN_EXIT_USAGE;
+    if (qn_tasks_wanted(&o->tasks)) {
+        if (n > 1) return qn_usage(&o->common, "tasks of one file, not of %zu", n);
+        const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
+        return qn_tasks_run(&o->common, &o->tasks, model, o->pre, file);
+    }
     scored *s = qn_alloc(n, sizeof *s);
     if (!s) return qn_usage(&o->common, "no memory for %zu texts", n);
     size_t at = 0;
@@ -270,10 +291,15 @@ const qn_command qn_command_perplexity = {
         "tokens; in the second half of each, every token is predicted from those before it in the "
         "chunk, as llama-perplexity does. PPL is the exponential of the mean negative log "
         "probability, with its standard error. Arithmetic is exact to float32: activations are "
-        "never rounded, so that what is measured is the loss in the weights alone.",
+        "never rounded, so that what is measured is the loss in the weights alone.\n\n"
+        "With --hellaswag, --winogrande or --multiple-choice FILE has tasks instead of a text, "
+        "drawn "
+        "and scored as llama-perplexity does: a choice's score is the mean log-probability of the "
+        "tokens that are its own, the largest wins.",
     .examples = "  quern perplexity model-Q4_K_M.gguf -f wiki.test.raw\n"
                 "  quern perplexity checkpoint/ -f a.txt -f b.txt -c 256 --json\n"
-                "  quern perplexity model.gguf -f wiki.test.raw --chunks 20 --quiet\n",
+                "  quern perplexity model.gguf -f wiki.test.raw --chunks 20 --quiet\n"
+                "  quern perplexity model.gguf --hellaswag -f hellaswag_val_full.txt\n",
     .options = table,
     .n_options = QN_COUNT_OF(table),
     .defaults = &defaults,

@@ -212,6 +212,26 @@ void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, cons
     }
 }
 
+void qn_attention_branch(qn_attention *a, const qn_attention *from, const size_t *parents, size_t n)
+{
+    const size_t panels = (n + QN_PANEL - 1) / QN_PANEL;
+    for (size_t layer = 0; layer < a->n_layers; layer++) {
+        const cache *c = &a->caches[layer], *f = &from->caches[layer];
+        if (shares(a, layer)) continue;
+#pragma omp parallel for num_threads(a->threads)
+        for (size_t i = 0; i < a->sequences * c->n_kv_heads; i++) {
+            const size_t sequence = i / c->n_kv_heads, head = i % c->n_kv_heads;
+            float *values = values_of(a, c, sequence, head);
+            const float *old = values_of(from, f, parents[sequence], head);
+            memcpy(keys_of(a, c, sequence, head), keys_of(from, f, parents[sequence], head),
+                   panels * QN_PANEL * c->head_dim * sizeof *values);
+            for (size_t g = 0; g < c->value_groups; g++)
+                memcpy(values + g * a->positions * QN_PANEL, old + g * from->positions * QN_PANEL,
+                       n * QN_PANEL * sizeof *values);
+        }
+    }
+}
+
 /* The scores x[n] become weights that are still to be divided by their sum,
  * which is returned. */
 static double exponentials(const qn_kernels *k, float *x, size_t n)

@@ -39,6 +39,11 @@ void qn_attention_free(qn_attention *a); /* NULL is fine */
 void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, const float *keys,
                         const float *values);
 
+/* The first n positions of sequence i are those of sequence parents[i] of another
+ * cache of the same layers. */
+void qn_attention_branch(qn_attention *a, const qn_attention *from, const size_t *parents,
+                         size_t n);
+
 /* Queries [row][n_heads][head_dim] to out [row][n_heads][value_dim]; the keys and
  * values of the spans' own tokens are stored already. */
 void qn_attention_run(qn_attention *a, size_t layer, const qn_span *spans, size_t n_spans,

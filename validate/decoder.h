@@ -71,9 +71,17 @@ typedef qn_status (*qn_input_fn)(void *ctx, const qn_linear_input *input, qn_err
  * not logits are asked for.  What fn returns other than QN_OK ends the run. */
 void qn_session_watch_inputs(qn_session *s, qn_input_fn fn, void *ctx);
 
+/* Sequence i of `to` goes on where sequence parents[i] of `from` is: what that has
+ * cached is copied.  Both are of one decoder, and from's positions fit into to. */
+void qn_session_branch(qn_session *to, const qn_session *from, const size_t *parents);
+
 /* Logits [count][n_vocab] of positions first.. of one sequence of the last
  * run. */
 qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t count, float *out,
                             qn_error *err);
+
+/* The same of tokens anywhere in the last run: sequence * its tokens + position. */
+qn_status qn_session_logits_at(qn_session *s, const size_t *tokens, size_t count, float *out,
+                               qn_error *err);
 
 #endif

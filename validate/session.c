@@ -232,6 +232,19 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     return QN_OK;
 }
 
+/* Logits of count rows of the normed residual. */
+static qn_status logits_of(qn_session *s, const float *x, size_t count, float *out, qn_error *err)
+{
+    const qn_hparams *hp = s->d->hparams;
+    const size_t n = (size_t)hp->n_vocab;
+    const qn_status status =
+        qn_gemm_run(s->gemm, x, (size_t)hp->hidden, count, s->d->head.rows, 0, n, out, n, err);
+    if (status || hp->final_cap == 0.0) return status;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < count; i++) s->d->k->soft_cap(out + i * n, (float)hp->final_cap, n);
+    return QN_OK;
+}
+
 qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t count, float *out,
                             qn_error *err)
 {
@@ -240,12 +253,31 @@ qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "logits of %zu positions from %zu of sequence %zu: the last run had %zu",
                        count, first, sequence, s->last_n);
-    const float *x = s->x + (sequence * s->last_n + first) * (size_t)hp->hidden;
-    const size_t n = (size_t)hp->n_vocab;
-    const qn_status status =
-        qn_gemm_run(s->gemm, x, (size_t)hp->hidden, count, s->d->head.rows, 0, n, out, n, err);
-    if (status || hp->final_cap == 0.0) return status;
-#pragma omp parallel for num_threads(s->d->threads)
-    for (size_t i = 0; i < count; i++) s->d->k->soft_cap(out + i * n, (float)hp->final_cap, n);
-    return QN_OK;
+    return logits_of(s, s->x + (sequence * s->last_n + first) * (size_t)hp->hidden, count, out,
+                     err);
+}
+
+qn_status qn_session_logits_at(qn_session *s, const size_t *tokens, size_t count, float *out,
+                               qn_error *err)
+{
+    const size_t hidden = (size_t)s->d->hparams->hidden, n_vocab = (size_t)s->d->hparams->n_vocab;
+    qn_status status = QN_OK;
+    for (size_t at = 0; at < count && !status; at += s->block) {
+        const size_t n = (size_t)qn_min_u64(s->block, count - at);
+        for (size_t i = 0; i < n; i++) {
+            if (tokens[at + i] >= s->sequences * s->last_n)
+                return qn_fail(err, QN_ERR_ARGUMENT, "logits of token %zu: the last run had %zu",
+                               tokens[at + i], s->sequences * s->last_n);
+            memcpy(s->h + i * hidden, s->x + tokens[at + i] * hidden, hidden * sizeof *s->h);
+        }
+        status = logits_of(s, s->h, n, out + at * n_vocab, err);
+    }
+    return status;
+}
+
+void qn_session_branch(qn_session *to, const qn_session *from, const size_t *parents)
+{
+    qn_attention_branch(to->attention, from->attention, parents, from->cached);
+    to->cached = from->cached;
+    to->last_n = 0;
 }
