@@ -68,6 +68,7 @@ typedef struct {
      * others', and they rotate as the others. */
     uint64_t head_dim_swa, value_dim_swa, rope_dims_swa;
     double rope_theta_swa; /* plain rope of this theta */
+    bool plain_rope_swa;   /* plain rope even where no theta is said for them */
     /* The last so many layers have no keys and values of their own: they read
      * those of the last layer of their kind before them. */
     uint64_t n_shared_kv;
@@ -99,6 +100,8 @@ typedef struct {
     qn_activation activation;
     double embedding_scale;      /* the residual stream begins with embedding * this; 0: as it is */
     bool embedding_by_size;      /* that is sqrt(hidden) */
+    double residual_scale;       /* what each branch adds is multiplied by it; 0: 1 */
+    double logit_divisor;        /* logits are divided by it; 0: 1 */
     double attention_scale;      /* of query . key; 0: 1 / sqrt(head size) */
     double query_scalar;         /* config.json's way to say it: its -1/2nd power; 0: not said */
     uint64_t scale_by_hidden_at; /* with this many layers 1 / sqrt(hidden / heads) is the usual */

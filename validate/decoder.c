@@ -182,7 +182,7 @@ static qn_status bind_attention(const qn_decoder *d, uint64_t i, qn_layer *l, qn
     const uint64_t hidden = d->hparams->hidden, heads = d->hparams->n_heads;
     qn_status status;
     const bool fused = has(d, i, "attn_qkv");
-    if ((status = find_norm(d, i, "attn_norm", &l->attention_norm, err)) ||
+    if ((status = find_optional_norm(d, i, "attn_norm", &l->attention_norm, err)) ||
         (fused && (status = bind_fused(d, i, l, err))) ||
         (!fused &&
          (status = find_linear(d, i, "attn_q", heads * s->head_dim, hidden, &l->query, err))) ||
@@ -266,7 +266,7 @@ static qn_status bind_feed_forward(const qn_decoder *d, uint64_t i, qn_layer *l,
     static const mlp_names plain = {"ffn_gate", "ffn_up", "ffn_down", "ffn_up"};
     const bool experts = has(d, i, "ffn_gate_inp"), dense = !experts || has(d, i, "ffn_down");
     qn_status status;
-    if ((status = find_norm(d, i, "ffn_norm", &l->mlp_norm, err)) ||
+    if ((status = find_optional_norm(d, i, "ffn_norm", &l->mlp_norm, err)) ||
         (dense && (status = bind_mlp(d, i, &plain, 1, l->sizes.feed_forward, &l->mlp, err))) ||
         (experts &&
          ((status = bind_experts(d, i, l, err)) || (status = bind_beside(d, i, l, err)))))
@@ -361,7 +361,8 @@ static qn_status bind_sliding_rope(qn_decoder *d, qn_error *err)
 {
     qn_hparams h = *d->hparams;
     d->rope[1] = d->rope[0];
-    if (!h.window || (h.rope_theta_swa == 0.0 && !h.rope_dims_swa)) return QN_OK;
+    if (!h.window || (h.rope_theta_swa == 0.0 && !h.rope_dims_swa && !h.plain_rope_swa))
+        return QN_OK;
     if (h.rope_theta_swa != 0.0) h.rope_theta = h.rope_theta_swa;
     if (h.rope_dims_swa) h.rope_dims = h.rope_dims_swa;
     h.rope_scaling = QN_ROPE_NONE;

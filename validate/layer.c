@@ -78,10 +78,21 @@ void qn_activate(const qn_session *s, float *gate, const float *up, size_t rows,
     for (size_t i = 0; i < rows; i++) multiply(gate + i * width, up + i * width, width);
 }
 
+/* What a branch reads of the residual stream, into s->h. */
+static void enter_branch(const qn_session *s, const float *norm, size_t rows, const float *x)
+{
+    if (norm)
+        qn_norm_rows(s, x, norm, rows, s->h);
+    else
+        memcpy(s->h, x, rows * (size_t)s->d->hparams->hidden * sizeof *x);
+}
+
 /* Adds s->h, normed first where the model has a norm for that. */
 static void add_branch(const qn_session *s, const float *norm, size_t rows, float *x)
 {
+    const double scale = s->d->hparams->residual_scale;
     if (norm) qn_norm_rows(s, s->h, norm, rows, s->h);
+    if (scale != 0.0) qn_scale_rows(s, (float)scale, rows, s->h);
     qn_add_rows(s, s->h, rows, x);
 }
 
@@ -139,7 +150,7 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_err
     const size_t rows = b->t1 - b->t0, dims = (size_t)l->sizes.rope_dims;
     const float *turns = s->turns[l->sizes.slides];
     qn_status status;
-    qn_norm_rows(s, b->x, l->attention_norm, rows, s->h);
+    enter_branch(s, l->attention_norm, rows, b->x);
     if ((status = project(s, l, rows, err))) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < rows; i++) finish_heads(s, l, turns + (b->t0 + i) % b->n * dims, i);
@@ -187,7 +198,7 @@ qn_status qn_mlp_run(qn_session *s, const qn_mlp *mlp, uint64_t expert, const fl
 static qn_status mix(qn_session *s, const qn_layer *l, const qn_block *b, qn_error *err)
 {
     const size_t rows = b->t1 - b->t0;
-    qn_norm_rows(s, b->x, l->experts_norm ? l->experts_norm : l->mlp_norm, rows, s->h);
+    enter_branch(s, l->experts_norm ? l->experts_norm : l->mlp_norm, rows, b->x);
     const qn_status status = qn_moe_run(s, l, s->h, b->x, rows, s->mixture, err);
     if (!status && l->post_experts_norm)
         qn_norm_rows(s, s->mixture, l->post_experts_norm, rows, s->mixture);
@@ -201,7 +212,7 @@ qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, 
     qn_status status;
     if (l->router.rows && (status = mix(s, l, b, err))) return status;
     if (l->mlp.gate.rows) {
-        qn_norm_rows(s, b->x, l->mlp_norm, rows, s->h);
+        enter_branch(s, l->mlp_norm, rows, b->x);
         if ((status = qn_mlp_run(s, &l->mlp, 0, s->h, rows, s->h, err))) return status;
         if (l->post_dense_norm) qn_norm_rows(s, s->h, l->post_dense_norm, rows, s->h);
         if (l->router.rows) qn_add_rows(s, s->mixture, rows, s->h);

@@ -232,6 +232,12 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     return QN_OK;
 }
 
+static void divide(const qn_session *s, float divisor, size_t n, float *x)
+{
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < n; i++) x[i] /= divisor;
+}
+
 /* Logits of count rows of the normed residual. */
 static qn_status logits_of(qn_session *s, const float *x, size_t count, float *out, qn_error *err)
 {
@@ -239,7 +245,9 @@ static qn_status logits_of(qn_session *s, const float *x, size_t count, float *o
     const size_t n = (size_t)hp->n_vocab;
     const qn_status status =
         qn_gemm_run(s->gemm, x, (size_t)hp->hidden, count, s->d->head.rows, 0, n, out, n, err);
-    if (status || hp->final_cap == 0.0) return status;
+    if (status) return status;
+    if (hp->logit_divisor != 0.0) divide(s, (float)hp->logit_divisor, count * n, out);
+    if (hp->final_cap == 0.0) return QN_OK;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < count; i++) s->d->k->soft_cap(out + i * n, (float)hp->final_cap, n);
     return QN_OK;

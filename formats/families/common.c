@@ -149,6 +149,7 @@ const char *const qn_keys_without_head_size[] = {
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
     "rope.freq_base",
+    "rope.freq_base_swa",
     "attention.layer_norm_rms_epsilon",
     "expert_count",
     "expert_used_count",

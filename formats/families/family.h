@@ -64,7 +64,8 @@ typedef enum {
     QN_IF_LAYER_INPUTS,   /* unknown unless hparams.layer_input */
     QN_IF_ATTENTION_BIAS, /* unknown unless hparams.attention_bias */
     QN_IF_MLP_BIAS,
-    QN_IF_EXPERTS /* unknown unless hparams.n_experts */
+    QN_IF_EXPERTS, /* unknown unless hparams.n_experts */
+    QN_IF_SHARED   /* unknown unless hparams.shared_feed_forward */
 } qn_need;
 
 #define QN_ROLE_RANK 3
@@ -211,6 +212,10 @@ extern const qn_family qn_family_qwen2;
 extern const qn_family qn_family_qwen2moe;
 extern const qn_family qn_family_qwen3;
 extern const qn_family qn_family_qwen3moe;
+extern const qn_family qn_family_olmo2;
+extern const qn_family qn_family_olmo3;
+extern const qn_family qn_family_granite;
+extern const qn_family qn_family_granitemoe;
 extern const qn_family qn_family_gemma;
 extern const qn_family qn_family_gemma2;
 extern const qn_family qn_family_gemma3;

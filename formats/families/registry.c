@@ -17,6 +17,10 @@ static const qn_family *const families[] = {
     &qn_family_qwen2moe,
     &qn_family_qwen3,
     &qn_family_qwen3moe,
+    &qn_family_olmo2,
+    &qn_family_olmo3,
+    &qn_family_granite,
+    &qn_family_granitemoe,
     &qn_family_gemma,
     &qn_family_gemma2,
     &qn_family_gemma3,
@@ -297,6 +301,7 @@ bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer)
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
     case QN_IF_EXPERTS: return h->n_experts != 0;
+    case QN_IF_SHARED: return h->shared_feed_forward != 0;
     }
     return true;
 }
@@ -314,6 +319,7 @@ bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer)
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
     case QN_IF_EXPERTS: return h->n_experts != 0;
+    case QN_IF_SHARED: return h->shared_feed_forward != 0;
     }
     return true;
 }

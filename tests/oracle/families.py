@@ -166,6 +166,41 @@ def smollm3(r):
                 no_rope_layers=r.choice([None, [0, 1, 1, 0, 1], [1, 1, 1, 0, 1]]))
 
 
+def yarn(r, **more):
+    return dict(rope_type="yarn", rope_theta=r.choice([10000.0, 5e5]), factor=r.choice([4.0, 16.0]),
+                original_max_position_embeddings=r.choice([16, 32]), beta_fast=r.choice([32.0, 8.0]),
+                beta_slow=1.0, **more)
+
+
+def olmo2(r):
+    return dict(rope_theta=r.choice([10000.0, 777.0, 5e5]), tie_word_embeddings=r.choice([True, False]),
+                attention_bias=r.choice([True, False]))
+
+
+def olmo3(r):
+    n = r.choice([2, 5])
+    return dict(num_hidden_layers=n, sliding_window=r.choice([3, 16]),
+                layer_types=r.choice([None, layer_types(r, n)]),
+                rope_parameters=dict(
+                    full_attention=r.choice([yarn(r), dict(rope_type="default", rope_theta=5e5)]),
+                    sliding_attention=dict(rope_type="default", rope_theta=r.choice([1e4, 5e5]))))
+
+
+def granite(r):
+    return dict(rope_theta=r.choice([10000.0, 777.0]), tie_word_embeddings=r.choice([True, False]),
+                attention_bias=r.choice([True, False]), mlp_bias=r.choice([True, False]),
+                attention_multiplier=r.choice([0.015625, 0.3]), logits_scaling=r.choice([1.0, 8.0]),
+                residual_multiplier=r.choice([0.22, 1.0]), embedding_multiplier=r.choice([12.0, 0.7]))
+
+
+def granite_moe(r):
+    n = r.choice([2, 5, 12])
+    c = dict(granite(r), num_local_experts=n, num_experts_per_tok=r.randint(1, n),
+             shared_intermediate_size=r.choice([0, 24]))
+    c.pop("mlp_bias")
+    return c
+
+
 # name: config class, model class, tokenizer's golden model, what is drawn
 FAMILIES = {
     "mistral": ("MistralConfig", "MistralForCausalLM", "mistral", window),
@@ -176,6 +211,10 @@ FAMILIES = {
     "qwen3-moe": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", "qwen3-moe", qwen3_moe),
     "phi3": ("Phi3Config", "Phi3ForCausalLM", "phi3", phi3),
     "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM", "smollm3", smollm3),
+    "olmo2": ("Olmo2Config", "Olmo2ForCausalLM", "qwen2", olmo2),
+    "olmo3": ("Olmo3Config", "Olmo3ForCausalLM", "qwen2", olmo3),
+    "granite": ("GraniteConfig", "GraniteForCausalLM", "qwen2", granite),
+    "granite-moe": ("GraniteMoeSharedConfig", "GraniteMoeSharedForCausalLM", "qwen2", granite_moe),
     "gemma": ("GemmaConfig", "GemmaForCausalLM", "gemma", gemma),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", "gemma2", gemma2),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", "gemma3", gemma3),

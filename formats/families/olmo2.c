@@ -1,0 +1,108 @@
+/* OLMo 2 and 3: norms behind the branches instead of before them, and norms of all
+ * queries and all keys together (conversion/olmo.py, transformers
+ * modeling_olmo2.py, modeling_olmo3.py).  OLMo 3 has sliding layers, which rotate
+ * plainly whatever the others' scaling; files without a window are OLMo 2's. */
+#include "formats/families/roles.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes_2[] = {"Olmo2ForCausalLM", NULL};
+static const char *const model_types_2[] = {"olmo2", NULL};
+static const char *const classes_3[] = {"Olmo3ForCausalLM", NULL};
+static const char *const model_types_3[] = {"olmo3", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
+    QN_ROLES_ATTENTION_BIASES(QN_AS_IS, QN_AS_IS),
+    {"model.layers.%.self_attn.q_norm.weight", "blk.%.attn_q_norm.weight", {QN_QUERIES}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.self_attn.k_norm.weight", "blk.%.attn_k_norm.weight", {QN_KEYS}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.post_attention_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLES_MLP(QN_NEEDED),
+    {"model.layers.%.post_feedforward_layernorm.weight", "blk.%.post_ffw_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLES_OUTPUT,
+};
+/* clang-format on */
+
+static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
+
+#define OLMO_PARAMETERS                                                                        \
+    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 2048}, \
+        {.config = {"rms_norm_eps"},                                                           \
+         .kind = QN_FIELD_REAL,                                                                \
+         .field = FIELD(rms_eps),                                                              \
+         .config_else = 1e-5},                                                                 \
+        {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 50304},             \
+        {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},      \
+        {.config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)}, \
+        QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1)
+
+static const qn_parameter parameters_2[] = {OLMO_PARAMETERS};
+
+static const qn_parameter parameters_3[] = {
+    {.config = {"sliding_window"},
+     .may_be_zero = true,
+     .field = FIELD(window),
+     .config_else = 4096,
+     .gguf = {"attention.sliding_window"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"layer_types"},
+     .kind = QN_FIELD_SLIDES,
+     .field = FIELD(window_period),
+     .list = FIELD(slides),
+     .config_else = 4,
+     .gguf = {"attention.sliding_window_pattern"},
+     .gguf_else = 4,
+     .write = QN_WRITE_SLIDING},
+    /* Old configurations say theta once, for the full layers: transformers
+     * takes its default for the others. */
+    {.config = {"rope_theta"},
+     .in_rope = QN_IN_SLIDING_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta_swa),
+     .config_else = 500000},
+    {.config = {"rope_theta"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta),
+     .config_else = 500000},
+    QN_ALWAYS(QN_FIELD_FLAG, plain_rope_swa, 1),
+    OLMO_PARAMETERS,
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_act", .text = "silu"},
+};
+
+const qn_family qn_family_olmo2 = {
+    .name = "olmo2",
+    .architecture = "olmo2",
+    .classes = classes_2,
+    .model_types = model_types_2,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters_2,
+    .n_parameters = sizeof parameters_2 / sizeof *parameters_2,
+    .common_keys = qn_keys_without_head_size,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};
+
+const qn_family qn_family_olmo3 = {
+    .name = "olmo3",
+    .architecture = "olmo2",
+    .key = "attention.sliding_window",
+    .classes = classes_3,
+    .model_types = model_types_3,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters_3,
+    .n_parameters = sizeof parameters_3 / sizeof *parameters_3,
+    .common_keys = qn_keys_without_head_size,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};

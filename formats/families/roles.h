@@ -1,0 +1,54 @@
+/* Rows of role tables that most families have under the same names: what a
+ * family's table begins with. */
+#ifndef QN_FORMATS_FAMILIES_ROLES_H
+#define QN_FORMATS_FAMILIES_ROLES_H
+
+#include "formats/families/family.h"
+
+/* One row a line. */
+/* clang-format off */
+#define QN_ROLE_EMBEDDING \
+    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED}
+
+#define QN_ROLES_OUTPUT \
+    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED}, \
+    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED}
+
+/* Before each of the two branches, as Llama names them. */
+#define QN_ROLES_PRE_NORMS \
+    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED}, \
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED}
+
+/* q, k: the transforms of queries and keys. */
+#define QN_ROLES_ATTENTION(q, k) \
+    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, q, QN_NEEDED}, \
+    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, k, QN_NEEDED}, \
+    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED}, \
+    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED}
+
+#define QN_ROLES_INPUT_BIASES(q, k, need) \
+    {"model.layers.%.self_attn.q_proj.bias", "blk.%.attn_q.bias", {QN_QUERIES}, q, need}, \
+    {"model.layers.%.self_attn.k_proj.bias", "blk.%.attn_k.bias", {QN_KEYS}, k, need}, \
+    {"model.layers.%.self_attn.v_proj.bias", "blk.%.attn_v.bias", {QN_VALUES}, QN_AS_IS, need}
+
+#define QN_ROLES_ATTENTION_BIASES(q, k) \
+    QN_ROLES_INPUT_BIASES(q, k, QN_IF_ATTENTION_BIAS), \
+    {"model.layers.%.self_attn.o_proj.bias", "blk.%.attn_output.bias", {QN_HIDDEN}, QN_AS_IS, QN_IF_ATTENTION_BIAS}
+
+/* Of each head by itself, before rope. */
+#define QN_ROLES_HEAD_NORMS \
+    {"model.layers.%.self_attn.q_norm.weight", "blk.%.attn_q_norm.weight", {QN_HEAD}, QN_AS_IS, QN_NEEDED}, \
+    {"model.layers.%.self_attn.k_norm.weight", "blk.%.attn_k_norm.weight", {QN_HEAD}, QN_AS_IS, QN_NEEDED}
+
+#define QN_ROLES_MLP(need) \
+    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, need}, \
+    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, need}, \
+    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, need}
+
+#define QN_ROLES_MLP_BIASES \
+    {"model.layers.%.mlp.gate_proj.bias", "blk.%.ffn_gate.bias", {QN_FEED_FORWARD}, QN_AS_IS, QN_IF_MLP_BIAS}, \
+    {"model.layers.%.mlp.up_proj.bias", "blk.%.ffn_up.bias", {QN_FEED_FORWARD}, QN_AS_IS, QN_IF_MLP_BIAS}, \
+    {"model.layers.%.mlp.down_proj.bias", "blk.%.ffn_down.bias", {QN_HIDDEN}, QN_AS_IS, QN_IF_MLP_BIAS}
+/* clang-format on */
+
+#endif
