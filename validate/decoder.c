@@ -130,6 +130,14 @@ static qn_status find_optional_norm(const qn_decoder *d, uint64_t layer, const c
     return find_vector(d, name, d->hparams->hidden, out, err);
 }
 
+/* Before a branch; a model may have the one behind it instead. */
+static qn_status find_norm_before(const qn_decoder *d, uint64_t layer, const char *role,
+                                  const char *behind, const float **out, qn_error *err)
+{
+    if (has(d, layer, behind)) return find_optional_norm(d, layer, role, out, err);
+    return find_norm(d, layer, role, out, err);
+}
+
 /* A norm of queries or keys, each head by itself or all together. */
 static qn_status find_head_norm(const qn_decoder *d, uint64_t layer, const char *role,
                                 uint64_t heads, uint64_t head_dim, const float **out, size_t *size,
@@ -182,7 +190,8 @@ static qn_status bind_attention(const qn_decoder *d, uint64_t i, qn_layer *l, qn
     const uint64_t hidden = d->hparams->hidden, heads = d->hparams->n_heads;
     qn_status status;
     const bool fused = has(d, i, "attn_qkv");
-    if ((status = find_optional_norm(d, i, "attn_norm", &l->attention_norm, err)) ||
+    if ((status =
+             find_norm_before(d, i, "attn_norm", "post_attention_norm", &l->attention_norm, err)) ||
         (fused && (status = bind_fused(d, i, l, err))) ||
         (!fused &&
          (status = find_linear(d, i, "attn_q", heads * s->head_dim, hidden, &l->query, err))) ||
@@ -266,7 +275,7 @@ static qn_status bind_feed_forward(const qn_decoder *d, uint64_t i, qn_layer *l,
     static const mlp_names plain = {"ffn_gate", "ffn_up", "ffn_down", "ffn_up"};
     const bool experts = has(d, i, "ffn_gate_inp"), dense = !experts || has(d, i, "ffn_down");
     qn_status status;
-    if ((status = find_optional_norm(d, i, "ffn_norm", &l->mlp_norm, err)) ||
+    if ((status = find_norm_before(d, i, "ffn_norm", "post_ffw_norm", &l->mlp_norm, err)) ||
         (dense && (status = bind_mlp(d, i, &plain, 1, l->sizes.feed_forward, &l->mlp, err))) ||
         (experts &&
          ((status = bind_experts(d, i, l, err)) || (status = bind_beside(d, i, l, err)))))
