@@ -45,8 +45,8 @@ base = -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off $(openmp) \
 say = $(if $(V),,@echo '  $(1)  $(2)';)
 
 # ---- what we stand on: one Debian package each, each behind one file of ours --
-packages := jansson libpcre2-8 libutf8proc zlib libzip libxxhash libmd check
-apt_build := gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev \
+packages := jansson yaml-0.1 libpcre2-8 libutf8proc zlib libzip libxxhash libmd check
+apt_build := gcc libc6-dev make pkg-config libjansson-dev libyaml-dev libpcre2-dev libutf8proc-dev \
              zlib1g-dev libzip-dev libxxhash-dev libmd-dev check
 apt_clang := clang libomp-dev
 apt_lint := clang-format clang-tidy clang mandoc shellcheck
