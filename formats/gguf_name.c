@@ -374,3 +374,35 @@ void qn_gguf_size_label(uint64_t parameters, char out[32])
     const int digits = whole >= 10 ? 2 : whole >= 1 ? 1 : 0; /* two significant ones are shown */
     snprintf(out, 32, "%.*f%c", 2 - digits, scaled, units[i].unit);
 }
+
+/* ---- a file's name --------------------------------------------------------------------------- */
+
+/* The key's text with '-' for what should not stand in a name, and a '-' before
+ * it where something does. */
+static bool add_key(qn_text *t, const qn_metadata *keys, const char *key)
+{
+    qn_str s;
+    bool found = false;
+    qn_error ignored;
+    if (qn_metadata_str(keys, key, &s, &found, &ignored) || !found) return false;
+    while (s.n && is_space(*s.s)) s = qn_str_of(s.s + 1, s.n - 1);
+    while (s.n && is_space(s.s[s.n - 1])) s.n--;
+    if (t->n) qn_text_adds(t, "-");
+    for (size_t i = 0; i < s.n; i++)
+        qn_text_add(t, s.s[i] == ' ' || s.s[i] == '/' ? "-" : s.s + i, 1);
+    return true;
+}
+
+char *qn_gguf_file_name(const qn_metadata *keys, const char *type)
+{
+    qn_text t = {0};
+    if (!add_key(&t, keys, "general.basename") && !add_key(&t, keys, "general.name"))
+        qn_text_adds(&t, "ggml-model");
+    add_key(&t, keys, "general.size_label");
+    add_key(&t, keys, "general.finetune");
+    add_key(&t, keys, "general.version");
+    qn_text_addf(&t, "-%s.gguf", type);
+    char *name = t.failed ? NULL : qn_strdup(t.s);
+    qn_text_free(&t);
+    return name;
+}

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "formats/base/alloc.h"
-#include "formats/base/error.h"
+#include "formats/metadata.h"
 
 /* Strings of the arena; NULL: the name says nothing about it. */
 typedef struct {
@@ -31,5 +31,10 @@ const char *qn_gguf_title(qn_arena *a, const char *name);
 
 /* 4983552 as "5.0M", 134515008 as "135M". */
 void qn_gguf_size_label(uint64_t parameters, char out[32]);
+
+/* "NAME-SIZE-FINETUNE-VERSION-TYPE.gguf" by the GGUF naming convention, from a
+ * checkpoint's general.* keys; NAME is the basename, or else the name.
+ * Allocated (qn_free); NULL: no memory. */
+char *qn_gguf_file_name(const qn_metadata *keys, const char *type);
 
 #endif

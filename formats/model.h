@@ -44,12 +44,14 @@ typedef struct {
     qn_names *by_name;
     qn_vocab *vocab;      /* NULL: none in the source, or not asked for */
     const char *no_vocab; /* why vocab is NULL: one line for whoever wanted it */
+    const char *remarks;  /* what was passed over on the way, a line each; NULL: nothing */
     qn_arena *arena;
 } qn_model;
 
 typedef struct {
     const char *family;     /* --family: a name in families/, or "generic"; NULL: recognize */
-    const char *model_name; /* --model-name; NULL: from the directory's name */
+    const char *model_name; /* --model-name; NULL: from the card or the directory's name */
+    const char *metadata;   /* --metadata: the path of an override file; NULL: none */
     const char *pre;        /* --pre; NULL: recognize the split pattern */
     bool no_vocab;          /* leave the tokenizer alone (inspect, generic) */
 } qn_model_options;

@@ -227,10 +227,19 @@ static uint64_t parameters(const qn_model *m, bool one_expert)
     uint64_t n = 0;
     for (size_t i = 0; i < m->n_tensors; i++) {
         const qn_model_tensor *t = &m->tensors[i];
-        const bool experts = one_expert && t->rank >= 2 && t->dims[0] && strstr(t->name, "_exps.");
+        const bool experts = one_expert && t->rank >= 3 && t->dims[0] && strstr(t->name, "_exps.");
         n += t->rows->rows * t->rows->columns / (experts ? t->dims[0] : 1);
     }
     return n;
+}
+
+static qn_status add_general(qn_model *m, const qn_general_source *source, qn_error *err)
+{
+    qn_text remarks = {0};
+    const qn_status status = qn_general_keys(source, m->metadata, &remarks, err);
+    if (!status && remarks.s) m->remarks = qn_model_note(m, remarks.s);
+    qn_text_free(&remarks);
+    return status;
 }
 
 static qn_status make_metadata(qn_model *m, const qn_general_source *source, qn_error *err)
@@ -245,7 +254,7 @@ static qn_status make_metadata(qn_model *m, const qn_general_source *source, qn_
              qn_metadata_set_str(keys, "general.architecture", qn_str_z(m->architecture), err)) ||
         (m->family && (status = qn_hparams_first_metadata(m->family, &m->hparams, keys, err))) ||
         (status = qn_metadata_set_str(keys, "general.type", qn_str_z("model"), err)) ||
-        (status = qn_general_keys(source, keys, err)))
+        (status = add_general(m, source, err)))
         return status;
     status = m->family ? qn_hparams_to_metadata(m->family, &m->hparams, file_type, keys, err)
                        : qn_metadata_set_u32(keys, "general.file_type", file_type, err);
@@ -332,6 +341,7 @@ qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options,
     const qn_general_source source = {
         .dir = dir,
         .id = qn_directory_name(m->arena, dir),
+        .override_path = options->metadata,
         .model_name = options->model_name,
         .config = config && !generic ? config->root : NULL,
         .parameters = parameters(m, false),

@@ -254,6 +254,10 @@ static qn_status read_vocabulary(qn_model *m, const qn_model_options *options, q
 qn_status qn_model_fill_gguf(qn_model *m, const qn_model_options *options, qn_error *err)
 {
     qn_status status;
+    if (options->model_name || options->metadata)
+        return qn_fail(err, QN_ERR_ARGUMENT,
+                       "%s: a GGUF file keeps its keys: --%s is for checkpoints", m->path,
+                       options->metadata ? "metadata" : "model-name");
     m->metadata = m->reader->metadata;
     if ((status = read_architecture(m, options, err)) || (status = add_tensors(m, err)) ||
         (status = find_family(m, options, err)))

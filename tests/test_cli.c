@@ -183,7 +183,8 @@ static const struct {
 START_TEST(an_output_is_named_after_its_input)
 {
     char *path = NULL;
-    ck_assert_int_eq(qn_output_path(outputs[_i].in, outputs[_i].out, "Q8_0", &path, NULL), QN_OK);
+    ck_assert_int_eq(qn_output_path(outputs[_i].in, NULL, outputs[_i].out, "Q8_0", &path, NULL),
+                     QN_OK);
     ck_assert_str_eq(path, outputs[_i].path);
     qn_free(path);
 }

@@ -20,7 +20,7 @@ typedef struct {
     qn_common common;
     bool dry_run, force, allow_nan;
     const char *outtype, *outfile, *format;
-    const char *model_name, *family, *pre;
+    const char *model_name, *metadata, *family, *pre;
     const char *split_max_size;
     uint64_t max_memory, align, split_max_tensors;
     qn_split_options split; /* from those two */
@@ -48,7 +48,9 @@ static const qn_opt table[] = {
     {0, "split-max-tensors", "N", QN_OPT_COUNT, offsetof(options, split_max_tensors),
      "begin another file where one would hold more tensors"},
     {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
-     "general.name (default: from the directory's name)"},
+     "general.name (default: from the model card or the directory's name)"},
+    {0, "metadata", "FILE", QN_OPT_TEXT, offsetof(options, metadata),
+     "JSON object of general.* keys that replace what the model card and the names say"},
     {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
      "llama, gemma4 ... or generic for any tensors: names kept, no tokenizer (default: by "
      "config.json)"},
@@ -135,7 +137,8 @@ static qn_status to_gguf(const options *o, const qn_model *m, qn_outtype outtype
                          json_t *outputs, qn_error *err)
 {
     char *path = NULL;
-    qn_status status = qn_output_path(m->path, out, type_names[outtype], &path, err);
+    qn_status status = qn_output_path(m->path, m->from_gguf ? NULL : m->metadata, out,
+                                      type_names[outtype], &path, err);
     if (!status) status = write_as(o, m, m, outtype, &qn_format_gguf, path, outputs, err);
     qn_free(path);
     return status;
@@ -194,7 +197,8 @@ static qn_exit run(const void *given, char **args, size_t n)
     const options *o = &mine;
     const double started = qn_seconds();
     const char *out = n > 1 ? args[1] : o->outfile;
-    const qn_model_options how = {.family = o->family, .model_name = o->model_name, .pre = o->pre};
+    const qn_model_options how = {
+        .family = o->family, .model_name = o->model_name, .metadata = o->metadata, .pre = o->pre};
     qn_outtype outtype = QN_OUT_AUTO;
     qn_error err = {0};
     qn_model *model = NULL;
@@ -235,7 +239,8 @@ const qn_command qn_command_convert = {
              "converter's metadata, names, order and bytes; from GGUF back to safetensors with the "
              "checkpoint's names and layout; or between float types. OUT absent: NAME-TYPE.gguf in "
              "the current directory. OUT ending in .safetensors: that file. OUT a directory: from "
-             "GGUF a checkpoint with config.json, from a checkpoint NAME-TYPE.gguf in it.",
+             "GGUF a checkpoint with config.json, from a checkpoint a file in it, named by the "
+             "GGUF naming convention (NAME-SIZE-FINETUNE-VERSION-TYPE.gguf).",
     .examples = "  quern convert SmolLM2-135M-Instruct/\n"
                 "  quern convert stories260K-hf/ stories.gguf --outtype f32\n"
                 "  quern convert model-Q8_0.gguf model.safetensors --outtype f32\n"

@@ -6,6 +6,7 @@
 #include "formats/base/alloc.h"
 #include "formats/base/text.h"
 #include "formats/general_keys.h"
+#include "formats/gguf_name.h"
 #include "quant/plan.h"
 
 static bool is_type(const char *name)
@@ -124,26 +125,27 @@ bool qn_output_is_for_many(const char *out)
     return is_directory(out) || has_placeholder(out);
 }
 
-/* NAME-TYPE.gguf in that directory (NULL: the current one), allocated. */
-static char *own_name(const char *input, const char *directory, const char *type)
+/* NAME-TYPE.gguf, allocated; NULL: no memory. */
+static char *own_name(const char *input, const char *type)
 {
-    char *stem = stem_of(input), *full = NULL;
+    char *stem = stem_of(input);
     qn_text name = {0};
     if (stem) qn_text_addf(&name, "%s-%s.gguf", stem, type);
-    if (name.s && !name.failed)
-        full = directory ? qn_path_join(directory, name.s) : qn_strdup(name.s);
+    char *full = name.s && !name.failed ? qn_strdup(name.s) : NULL;
     qn_text_free(&name);
     qn_free(stem);
     return full;
 }
 
-qn_status qn_output_path(const char *input, const char *out, const char *type, char **path,
-                         qn_error *err)
+qn_status qn_output_path(const char *input, const qn_metadata *keys, const char *out,
+                         const char *type, char **path, qn_error *err)
 {
-    char *full = out ? filled_in(out, type) : own_name(input, NULL, type);
+    char *full = out ? filled_in(out, type) : own_name(input, type);
     if (out && full && is_directory(full)) {
         char *directory = full;
-        full = own_name(input, directory, type);
+        char *name = keys ? qn_gguf_file_name(keys, type) : own_name(input, type);
+        full = name ? qn_path_join(directory, name) : NULL;
+        qn_free(name);
         qn_free(directory);
     }
     if (!full) return qn_fail_memory(err, "the output's name");

@@ -16,7 +16,7 @@ typedef struct {
     qn_common common;
     bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan, keep_split;
     const char *output_type, *embedding_type;
-    const char *model_name, *family, *pre;
+    const char *model_name, *metadata, *family, *pre;
     qn_texts imatrix, include_weights, exclude_weights, tensor_types, overrides;
     const char *split_max_size;
     bool asymmetric;
@@ -84,7 +84,9 @@ static const qn_opt table[] = {
     {0, "split-max-tensors", "N", QN_OPT_COUNT, offsetof(options, split_max_tensors),
      "begin another file where one would hold more tensors"},
     {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
-     "general.name (default: from the directory's name)"},
+     "general.name (default: from the model card or the directory's name)"},
+    {0, "metadata", "FILE", QN_OPT_TEXT, offsetof(options, metadata),
+     "JSON object of general.* keys that replace what the model card and the names say"},
     {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
      "llama, gemma4 ... or generic for any tensors: names kept, no tokenizer (default: by "
      "config.json)"},
@@ -197,7 +199,7 @@ typedef struct {
 static qn_status plan_one(const arguments *a, const qn_model *m, const qn_quantize_options *rules,
                           made *out, qn_error *err)
 {
-    qn_status status = qn_output_path(m->path, a->out, rules->mix->name, &out->path, err);
+    qn_status status = qn_output_path(m->path, NULL, a->out, rules->mix->name, &out->path, err);
     if (!status) status = qn_plan_quantize(&out->plan, m, rules, err);
     return status ? status : qn_plan_split(out->plan, &a->split, err);
 }
@@ -245,7 +247,8 @@ static qn_status quantize_model(const options *o, const arguments *a, const qn_m
 static qn_exit quantize(const options *o, const arguments *a, const qn_quantize_options *given)
 {
     const double started = qn_seconds();
-    const qn_model_options how = {.family = o->family, .model_name = o->model_name, .pre = o->pre};
+    const qn_model_options how = {
+        .family = o->family, .model_name = o->model_name, .metadata = o->metadata, .pre = o->pre};
     qn_error err = {0};
     qn_model *model = NULL;
     qn_quantize_inputs inputs = {0};
@@ -314,6 +317,7 @@ static const char *only_for_gguf(const options *o)
         {o->split_max_size, "split-max-size"},
         {o->split_max_tensors, "split-max-tensors"},
         {o->model_name, "model-name"},
+        {o->metadata, "metadata"},
         {o->pre, "pre"},
     };
     for (size_t i = 0; i < QN_COUNT_OF(all); i++)

@@ -255,8 +255,13 @@ static void print_effort(const job *j, double seconds)
            qn_human_size((double)qn_memory_peak(), memory));
 }
 
-static void tell_towers(const qn_model *m, const qn_common *c)
+static void tell_left_out(const qn_model *m, const qn_common *c)
 {
+    for (const char *line = m->remarks; line && *line;) {
+        const size_t n = strcspn(line, "\n");
+        qn_remark(c, "%.*s", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
     if (m->n_towers)
         qn_remark(c, "%zu tensor%s of vision and audio left out: the text model is what is read",
                   m->n_towers, m->n_towers == 1 ? "" : "s");
@@ -328,7 +333,7 @@ qn_status qn_write_models(const qn_write_target *targets, size_t n, const qn_wri
 {
     const double started = qn_seconds();
     job j = {.options = options, .n = n};
-    tell_towers(targets->plan->model, options->common);
+    tell_left_out(targets->plan->model, options->common);
     qn_status status = prepare(&j, targets, err);
     if (!status && !options->dry_run) status = write_all(&j, err);
     if (!status) tell_results(&j, outputs, qn_seconds() - started);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the seeds in tests/fuzz/corpus/{gguf,safetensors,index,wire,imatrix}."""
+"""Makes the seeds in tests/fuzz/corpus/{gguf,safetensors,index,wire,imatrix,yaml}."""
 import json
 import os
 import struct
@@ -115,3 +115,21 @@ save("imatrix/plain.dat", dat)
 save("imatrix/with-text.dat", dat + struct.pack("<ii", 3, 5) + b"a.txt")
 save("imatrix/many-entries.dat", struct.pack("<i", 0x7FFFFFFF) + dat[4:])
 save("imatrix/not-a-number.dat", struct.pack("<i", 1) + entry(b"w", 1, [float("nan")]))
+
+save("yaml/card.yaml", b"""language: [en, no]
+license: &l apache-2.0
+license_name: *l
+base_model:
+- org/Base-7B-v0.1
+- https://huggingface.co/org/other
+datasets: {name: d, url: ~}
+description: >-
+  folded
+  words
+tags:
+- "a\\tb"
+- 'it''s'
+""")
+save("yaml/laughs.yaml", b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\ntags: *c\n")
+save("yaml/nested.yaml", b"tags: " + b"[" * 200)
+save("yaml/two-documents.yaml", b"a: b\n---\nc: d\n")
