@@ -19,6 +19,7 @@
 /* Floats between the rows of the small buffers beyond their length: rows at
  * multiples of 4096 bytes would share the sets of the first-level cache. */
 #define PAD 16
+#define LINE 16 /* floats of a line of a cache */
 
 typedef struct {
     float *panels; /* [panels of the group][k_block][QN_PANEL] */
@@ -216,6 +217,15 @@ static void multiply(const job *j, worker *s, size_t m, size_t k, const float *p
         memcpy(out + i * j->ldo, s->edge + i * QN_PANEL, rows * sizeof *out);
 }
 
+/* A share of the n rows of k floats at x, stride apart, asked for ahead of
+ * their use: part `part` of `parts`. */
+static void fetch_ahead(const float *x, size_t stride, size_t n, size_t k, size_t part,
+                        size_t parts)
+{
+    for (size_t i = n * part / parts; i < n * (part + 1) / parts; i++)
+        for (size_t p = 0; p < k; p += LINE) __builtin_prefetch(x + i * stride + p, 0, 2);
+}
+
 /* Activations i0..i1, columns k0..k0+k, against the unpacked panels p0..p1. */
 static void multiply_group(const job *j, worker *s, size_t i0, size_t i1, size_t k0, size_t k,
                            uint64_t p0, uint64_t p1)
@@ -225,9 +235,12 @@ static void multiply_group(const job *j, worker *s, size_t i0, size_t i1, size_t
         const size_t m = (i1 - i + tiles - 1) / tiles;
         for (size_t t = 0; t < m; t++)
             memcpy(s->x + t * (j->k_block + PAD), j->x + (i + t) * j->ldx + k0, k * sizeof *s->x);
+        const float *next = j->x + (i + m) * j->ldx + k0;
+        const size_t n_next = tiles > 1 ? (i1 - i - m + tiles - 2) / (tiles - 1) : 0;
         for (uint64_t p = p0; p < p1; p++) {
             const uint64_t first = p * QN_PANEL;
             const size_t rows = (size_t)qn_min_u64(QN_PANEL, j->r1 - j->r0 - first);
+            fetch_ahead(next, j->ldx, n_next, k, (size_t)(p - p0), (size_t)(p1 - p0));
             multiply(j, s, m, k, s->panels + (p - p0) * j->k_block * QN_PANEL, rows,
                      j->out + i * j->ldo + first, k0 > 0);
         }
