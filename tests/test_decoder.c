@@ -428,7 +428,8 @@ START_TEST(threads_and_instruction_sets_give_the_same_bits)
 END_TEST
 
 /* Sequences of a batch do not see each other; 30 x 75 tokens are more than go
- * through a layer at once. */
+ * through a layer at once.  Nor does it matter that keys and values are gone when
+ * no layer needs them. */
 START_TEST(a_sequence_of_a_batch_equals_the_sequence_alone)
 {
     enum { SEQUENCES = 30 };
@@ -436,17 +437,22 @@ START_TEST(a_sequence_of_a_batch_equals_the_sequence_alone)
     for (uint32_t i = 0; i < SEQUENCES; i++) cut_ids(ids[i], CUT_TOKENS, i);
     qn_model *m = qn_test_random_model(&cut_shapes[_i], 3);
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
-    qn_session *s = qn_test_session(d, SEQUENCES, CUT_TOKENS);
+    qn_session *s = qn_test_session(d, SEQUENCES, CUT_TOKENS), *whole;
+    ck_assert(!qn_session_new_whole(&whole, d, SEQUENCES, CUT_TOKENS, NULL));
     const size_t bytes = CUT_TOKENS * cut_shape->n_vocab * sizeof(float);
     float *logits = malloc(bytes);
     qn_test_run(s, ids[0], CUT_TOKENS);
+    qn_test_run(whole, ids[0], CUT_TOKENS);
     for (size_t i = 0; i < SEQUENCES; i++) {
         float *alone = qn_test_logits(d, m, ids[i], CUT_TOKENS);
         ck_assert(!qn_session_logits(s, i, 0, CUT_TOKENS, logits, NULL));
         ck_assert_msg(memcmp(alone, logits, bytes) == 0, "sequence %zu", i);
+        ck_assert(!qn_session_logits(whole, i, 0, CUT_TOKENS, logits, NULL));
+        ck_assert_msg(memcmp(alone, logits, bytes) == 0, "sequence %zu, not kept", i);
         free(alone);
     }
     free(logits);
+    qn_session_free(whole);
     qn_session_free(s);
     qn_decoder_free(d);
     qn_test_random_model_free(m);

@@ -12,6 +12,7 @@
 #include "tools/commands.h"
 #include "tools/progress.h"
 #include "tools/text_input.h"
+#include "tools/window_memory.h"
 #include "tools/write_model.h"
 
 static const qn_compare_options defaults = {
@@ -46,6 +47,7 @@ static const qn_opt table[] = {
      "write the gates' outcome as JUnit XML; FILE is replaced"},
     {0, "markdown", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, markdown),
      "write a table in Markdown, for a step's summary; FILE is replaced"},
+    QN_MAX_MEMORY_OPTION(offsetof(qn_compare_options, max_memory)),
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(qn_compare_options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
 };
@@ -200,28 +202,39 @@ static qn_compare_verdict tell(void *ctx, const qn_comparison *c, size_t chunk, 
                                                                            : QN_COMPARE_ON;
 }
 
+static qn_status fit_memory(qn_compare_job *j, qn_decoder *const *models, size_t n, qn_error *err)
+{
+    uint64_t left;
+    const qn_status status =
+        qn_window_memory(&j->o->common, j->o->max_memory, models, n, &left, err);
+    if (status || !left) return status;
+    return qn_chunks_fit(&j->chunks, left, (const qn_decoder *const *)models, n, QN_COMPARE_LOGITS,
+                         err);
+}
+
 static qn_status run_models(qn_compare_job *j, qn_error *err)
 {
-    const qn_decoder **tests = qn_alloc(j->n_models, sizeof(qn_decoder *));
+    qn_decoder **decoders = qn_alloc(j->n_models, sizeof *decoders);
     const char **names = qn_alloc(j->n_models, sizeof *names);
-    qn_status status = tests && names ? QN_OK : qn_fail_memory(err, "models");
+    qn_status status = decoders && names ? QN_OK : qn_fail_memory(err, "models");
     for (size_t m = 0; m < j->n_models && !status; m++) {
         names[m] = j->models[m].path;
-        if (m) tests[m - 1] = j->models[m].loaded.decoder;
+        decoders[m] = j->models[m].loaded.decoder;
     }
+    if (!status) status = fit_memory(j, decoders + j->has_base, j->n_models - j->has_base, err);
     if (!status) {
         teller t = {.gates = &j->gates};
         const double started = qn_seconds();
         qn_progress_start(&t.progress, &j->o->common, j->models->path, "chunks");
         const qn_compare_reference reference = {j->models->loaded.decoder,
                                                 j->has_base ? &j->base : NULL};
-        status = qn_compare_run(&j->seen, &reference, tests, j->n_models - 1, names, &j->chunks,
-                                tell, &t, err);
+        status = qn_compare_run(&j->seen, &reference, (const qn_decoder *const *)(decoders + 1),
+                                j->n_models - 1, names, &j->chunks, tell, &t, err);
         qn_progress_end(&t.progress);
         j->seconds = qn_seconds() - started;
     }
     qn_free(names);
-    qn_free(tests);
+    qn_free(decoders);
     return status;
 }
 

@@ -12,7 +12,8 @@
 
 static atomic_ullong peak;
 
-uint64_t qn_memory_now(void)
+/* A line of /proc/self/status, in bytes. */
+static uint64_t status_line(const char *name)
 {
     char text[4096]; /* the line stands within the first 1.5 kB */
     const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
@@ -21,8 +22,18 @@ uint64_t qn_memory_now(void)
     close(fd);
     if (n <= 0) return 0;
     text[n] = 0;
-    const char *line = strstr(text, "\nRssAnon:");
-    return line ? 1024 * strtoull(line + 9, NULL, 10) : 0;
+    const char *line = strstr(text, name);
+    return line ? 1024 * strtoull(line + strlen(name), NULL, 10) : 0;
+}
+
+uint64_t qn_memory_now(void)
+{
+    return status_line("\nRssAnon:");
+}
+
+uint64_t qn_memory_resident(void)
+{
+    return status_line("\nVmRSS:");
 }
 
 uint64_t qn_memory_peak(void)

@@ -9,6 +9,10 @@
 /* Now; 0 where the system does not tell. */
 uint64_t qn_memory_now(void);
 
+/* All that is resident, pages of mapped files too (VmRSS): what --max-memory limits
+ * where models are run. */
+uint64_t qn_memory_resident(void);
+
 /* Starts a thread that looks every few milliseconds.  Without one (no memory
  * for it) the peak is of the moments of qn_memory_peak() calls. */
 void qn_memory_watch(void);

@@ -15,6 +15,7 @@
 #include "tools/report.h"
 #include "tools/tasks.h"
 #include "tools/text_input.h"
+#include "tools/window_memory.h"
 #include "validate/kld_base.h"
 #include "validate/weights.h"
 
@@ -23,7 +24,7 @@ typedef struct {
     const char *model, *pre;
     qn_texts files, texts;
     const char *base;
-    uint64_t n_ctx, chunks;
+    uint64_t n_ctx, chunks, max_memory;
     bool force;
     qn_task_options tasks;
 } options;
@@ -57,6 +58,7 @@ static const qn_opt table[] = {
     {0, "multiple-choice-tasks", "N", QN_OPT_COUNT, offsetof(options, tasks.multiple_choice_tasks),
      "at most N of them (default all)"},
     {0, "binary-file", "FILE", QN_OPT_TEXTS, offsetof(options, texts), "the same as --file"},
+    QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
 };
@@ -153,7 +155,7 @@ static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored
     const qn_encode_options how = {.add_special = true};
     saver save = {.path = o->base, .force = o->force};
     const qn_logits_sink sink = {&save, save_head, save_rows};
-    const qn_perplexity_options settings = {
+    qn_perplexity_options settings = {
         .n_ctx = (size_t)o->n_ctx, .chunks = o->chunks, .sink = o->base ? &sink : NULL};
     const qn_common *c = &o->common;
     uint32_t *ids = NULL;
@@ -161,6 +163,11 @@ static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored
     qn_status status = qn_encode_text(l, text, how, &ids, &n, err);
     if (status) return status;
     qn_remark(c, "%s: %zu tokens", s->file, n);
+    status = qn_window_memory(c, o->max_memory, &l->decoder, 1, &settings.memory, err);
+    if (status) {
+        qn_free(ids);
+        return status;
+    }
     teller t = {.listing = !c->json && !c->quiet && !isatty(STDOUT_FILENO)};
     qn_progress_start(&t.progress, c, s->file, "chunks");
     const double started = qn_seconds();
@@ -265,6 +272,7 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (!qn_task_options_agree(&o->common, &o->tasks)) return QN_EXIT_USAGE;
     if (qn_tasks_wanted(&o->tasks)) {
         if (n > 1) return qn_usage(&o->common, "tasks of one file, not of %zu", n);
+        if (o->max_memory) return qn_usage(&o->common, "--max-memory is for texts, not for tasks");
         const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
         return qn_tasks_run(&o->common, &o->tasks, model, o->pre, file);
     }

@@ -29,8 +29,10 @@ typedef struct {
     size_t group;        /* query heads of a KV head */
     size_t value_groups; /* of QN_PANEL elements, the last one filled up with zeros */
     float scale;
-    float *keys;   /* [sequence][kv head][panel][head_dim][QN_PANEL] */
-    float *values; /* [sequence][kv head][value group][position][QN_PANEL] */
+    size_t slots;  /* sequence s is in slot s % slots */
+    float *keys;   /* [slot][kv head][panel][head_dim][QN_PANEL] */
+    float *values; /* [slot][kv head][value group][position][QN_PANEL] */
+    bool own;      /* else they are an earlier layer's, or the passing layers' */
 } cache;
 
 struct qn_attention {
@@ -43,6 +45,7 @@ struct qn_attention {
     float cap;     /* of scores; 0: none */
     cache *caches; /* [layer] */
     size_t n_layers;
+    float *passing_keys, *passing_values; /* of layers that keep nothing, in turn */
     float *scratch;
     worker *workers;
 };
@@ -72,46 +75,105 @@ static cache cache_of(const qn_hparams *h, uint64_t layer)
     };
 }
 
-/* One for each layer, those that share pointing to their donor's. */
+static size_t key_floats(const qn_attention *a, const cache *c)
+{
+    const uint64_t factors[] = {c->slots, c->n_kv_heads, a->positions, c->head_dim};
+    return product(factors, 4);
+}
+
+static size_t value_floats(const qn_attention *a, const cache *c)
+{
+    const uint64_t factors[] = {c->slots, c->n_kv_heads, a->positions, c->value_groups, QN_PANEL};
+    return product(factors, 5);
+}
+
+static bool is_donor(const qn_hparams *h, uint64_t layer)
+{
+    for (uint64_t i = layer + 1; i < h->n_layers; i++)
+        if (qn_hparams_kv_layer(h, i) == layer) return true;
+    return false;
+}
+
+/* What there is room for, without the room. */
+static qn_attention *plan(const qn_hparams *h, int threads, const qn_attention_size *size)
+{
+    qn_attention *a = size->n_ctx < UINT32_MAX ? qn_alloc(1, sizeof *a) : NULL;
+    if (!a || !(a->caches = qn_alloc((size_t)h->n_layers, sizeof *a->caches))) {
+        qn_free(a);
+        return NULL;
+    }
+    a->threads = threads;
+    a->n_layers = (size_t)h->n_layers;
+    a->n_heads = (size_t)h->n_heads;
+    a->positions = (size->n_ctx + QN_PANEL - 1) / QN_PANEL * QN_PANEL;
+    a->score_stride = a->positions + PAD;
+    a->sequences = size->sequences;
+    a->cap = (float)h->attention_cap;
+    for (size_t i = 0; i < a->n_layers; i++) {
+        cache *c = &a->caches[i];
+        *c = cache_of(h, i);
+        c->own = qn_hparams_kv_layer(h, i) == i && (!size->block || is_donor(h, i));
+        /* a block's sequences follow each other; the first and the last may be cut */
+        c->slots = c->own ? size->sequences
+                          : (size_t)qn_min_u64(size->sequences, size->block / size->n_ctx + 2);
+    }
+    return a;
+}
+
+/* Floats for the layers that keep nothing. */
+static void passing_floats(const qn_attention *a, const qn_hparams *h, size_t *keys, size_t *values)
+{
+    *keys = *values = 0;
+    for (size_t i = 0; i < a->n_layers; i++) {
+        const cache *c = &a->caches[i];
+        if (c->own || qn_hparams_kv_layer(h, i) != i) continue;
+        if (key_floats(a, c) > *keys) *keys = key_floats(a, c);
+        if (value_floats(a, c) > *values) *values = value_floats(a, c);
+    }
+}
+
 static bool allocate_caches(qn_attention *a, const qn_hparams *h)
 {
-    a->caches = qn_alloc((size_t)h->n_layers, sizeof *a->caches);
-    if (!a->caches) return false;
-    for (; a->n_layers < h->n_layers; a->n_layers++) {
-        const uint64_t layer = a->n_layers, donor = qn_hparams_kv_layer(h, layer);
-        cache c = cache_of(h, layer);
-        if (donor != layer) {
-            c.keys = a->caches[donor].keys;
-            c.values = a->caches[donor].values;
-            a->caches[layer] = c;
-            continue;
-        }
-        const uint64_t heads[] = {a->sequences, c.n_kv_heads, a->positions};
-        const uint64_t all_heads = product(heads, 3);
-        const uint64_t keys[] = {all_heads, c.head_dim};
-        const uint64_t values[] = {all_heads, c.value_groups, QN_PANEL};
-        c.keys = qn_alloc(product(keys, 2), sizeof *c.keys);
-        c.values = qn_alloc(product(values, 3), sizeof *c.values);
-        a->caches[layer] = c;
-        if (!c.keys || !c.values) {
-            qn_free(c.keys);
-            qn_free(c.values);
-            return false;
+    size_t keys, values;
+    passing_floats(a, h, &keys, &values);
+    if (keys && (!(a->passing_keys = qn_alloc(keys, sizeof(float))) ||
+                 !(a->passing_values = qn_alloc(values, sizeof(float)))))
+        return false;
+    for (size_t i = 0; i < a->n_layers; i++) {
+        cache *c = &a->caches[i];
+        const uint64_t from = qn_hparams_kv_layer(h, i);
+        if (c->own) {
+            c->keys = qn_alloc(key_floats(a, c), sizeof *c->keys);
+            c->values = qn_alloc(value_floats(a, c), sizeof *c->values);
+            if (!c->keys || !c->values) return false;
+        } else if (from != i) {
+            c->slots = a->caches[from].slots;
+            c->keys = a->caches[from].keys;
+            c->values = a->caches[from].values;
+        } else {
+            c->keys = a->passing_keys;
+            c->values = a->passing_values;
         }
     }
     return true;
 }
 
-static bool allocate_workers(qn_attention *a)
+static void worker_floats(const qn_attention *a, size_t *queries, size_t *scores, size_t *sums)
 {
     size_t head_dim = 0, groups = 0;
     for (size_t i = 0; i < a->n_layers; i++) {
         if (a->caches[i].head_dim > head_dim) head_dim = a->caches[i].head_dim;
         if (a->caches[i].value_groups > groups) groups = a->caches[i].value_groups;
     }
-    const size_t queries = QN_TILE_MAX * (head_dim + PAD);
-    const size_t scores = QN_TILE_MAX * a->score_stride;
-    const size_t sums = QN_TILE_MAX * QN_PANEL * groups;
+    *queries = QN_TILE_MAX * (head_dim + PAD);
+    *scores = QN_TILE_MAX * a->score_stride;
+    *sums = QN_TILE_MAX * QN_PANEL * groups;
+}
+
+static bool allocate_workers(qn_attention *a)
+{
+    size_t queries, scores, sums;
+    worker_floats(a, &queries, &scores, &sums);
     const size_t each = queries + scores + sums;
     a->scratch = qn_alloc((size_t)a->threads * each, sizeof *a->scratch);
     a->workers = qn_alloc((size_t)a->threads, sizeof *a->workers);
@@ -126,42 +188,46 @@ static bool allocate_workers(qn_attention *a)
 }
 
 qn_status qn_attention_new(qn_attention **out, const qn_hparams *h, const qn_kernels *k,
-                           int threads, size_t sequences, size_t n_ctx, qn_error *err)
+                           int threads, const qn_attention_size *size, qn_error *err)
 {
-    qn_attention *a = n_ctx < UINT32_MAX ? qn_alloc(1, sizeof *a) : NULL;
+    qn_attention *a = plan(h, threads, size);
     if (!a) return qn_fail_memory(err, "the cache of keys and values");
     a->k = k;
-    a->threads = threads;
-    a->n_heads = (size_t)h->n_heads;
-    a->positions = (n_ctx + QN_PANEL - 1) / QN_PANEL * QN_PANEL;
-    a->score_stride = a->positions + PAD;
-    a->sequences = sequences;
-    a->cap = (float)h->attention_cap;
     if (!allocate_caches(a, h) || !allocate_workers(a)) {
         qn_attention_free(a);
         return qn_fail(err, QN_ERR_MEMORY, "no memory for a cache of %zu x %zu positions",
-                       sequences, n_ctx);
+                       size->sequences, size->n_ctx);
     }
     *out = a;
     return QN_OK;
 }
 
-/* A cache that shares has its donor before it. */
-static bool shares(const qn_attention *a, size_t layer)
+uint64_t qn_attention_bytes(const qn_hparams *h, int threads, const qn_attention_size *size)
 {
-    for (size_t i = 0; i < layer; i++)
-        if (a->caches[i].keys == a->caches[layer].keys) return true;
-    return false;
+    size_t keys, values, queries, scores, sums;
+    qn_attention *a = plan(h, threads, size);
+    if (!a) return UINT64_MAX;
+    passing_floats(a, h, &keys, &values);
+    worker_floats(a, &queries, &scores, &sums);
+    double floats =
+        (double)keys + (double)values + (double)threads * (double)(queries + scores + sums);
+    for (size_t i = 0; i < a->n_layers; i++)
+        if (a->caches[i].own)
+            floats += (double)key_floats(a, &a->caches[i]) + (double)value_floats(a, &a->caches[i]);
+    qn_attention_free(a);
+    return floats < 0x1p60 ? sizeof(float) * (uint64_t)floats : UINT64_MAX;
 }
 
 void qn_attention_free(qn_attention *a)
 {
     if (!a) return;
-    for (size_t i = a->n_layers; i-- > 0;) {
-        if (shares(a, i)) continue;
+    for (size_t i = 0; i < a->n_layers; i++) {
+        if (!a->caches[i].own) continue;
         qn_free(a->caches[i].keys);
         qn_free(a->caches[i].values);
     }
+    qn_free(a->passing_keys);
+    qn_free(a->passing_values);
     qn_free(a->caches);
     qn_free(a->workers);
     qn_free(a->scratch);
@@ -170,13 +236,13 @@ void qn_attention_free(qn_attention *a)
 
 static float *keys_of(const qn_attention *a, const cache *c, size_t sequence, size_t head)
 {
-    return c->keys + (sequence * c->n_kv_heads + head) * a->positions * c->head_dim;
+    return c->keys + (sequence % c->slots * c->n_kv_heads + head) * a->positions * c->head_dim;
 }
 
 static float *values_of(const qn_attention *a, const cache *c, size_t sequence, size_t head)
 {
     return c->values +
-           (sequence * c->n_kv_heads + head) * a->positions * c->value_groups * QN_PANEL;
+           (sequence % c->slots * c->n_kv_heads + head) * a->positions * c->value_groups * QN_PANEL;
 }
 
 static void store_key(const cache *c, float *panels, size_t position, const float *key)
@@ -217,7 +283,7 @@ void qn_attention_branch(qn_attention *a, const qn_attention *from, const size_t
     const size_t panels = (n + QN_PANEL - 1) / QN_PANEL;
     for (size_t layer = 0; layer < a->n_layers; layer++) {
         const cache *c = &a->caches[layer], *f = &from->caches[layer];
-        if (shares(a, layer)) continue;
+        if (!c->own) continue;
 #pragma omp parallel for num_threads(a->threads)
         for (size_t i = 0; i < a->sequences * c->n_kv_heads; i++) {
             const size_t sequence = i / c->n_kv_heads, head = i % c->n_kv_heads;

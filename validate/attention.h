@@ -30,8 +30,17 @@ typedef struct {
     size_t sequence, row, first, n;
 } qn_span;
 
+/* block: layers are run over all tokens one after the other, so many at a time, and
+ * sequences once and whole: a layer keeps keys and values only until its blocks
+ * are through, or the layers that share them are.  0: all are kept. */
+typedef struct {
+    size_t sequences, n_ctx, block;
+} qn_attention_size;
+
 qn_status qn_attention_new(qn_attention **out, const qn_hparams *h, const qn_kernels *k,
-                           int threads, size_t sequences, size_t n_ctx, qn_error *err);
+                           int threads, const qn_attention_size *size, qn_error *err);
+/* What that allocates. */
+uint64_t qn_attention_bytes(const qn_hparams *h, int threads, const qn_attention_size *size);
 void qn_attention_free(qn_attention *a); /* NULL is fine */
 
 /* Keys [row][n_kv_heads][head_dim] and values [row][n_kv_heads][value_dim] of a

@@ -43,6 +43,43 @@ size_t qn_chunks_logit_rows(const qn_chunks *c, size_t n_vocab)
     return (size_t)qn_min_u64(rows, c->scored);
 }
 
+/* Of a batch; UINT64_MAX: more than can be said. */
+static uint64_t bytes_of(const qn_chunks *c, size_t batch, const qn_decoder *const *models,
+                         size_t n_models, size_t logits)
+{
+    const size_t n_vocab = (size_t)models[0]->hparams->n_vocab;
+    uint64_t pages = 0;
+    double all = (double)logits * (double)n_vocab * sizeof(float);
+    all *= (double)qn_chunks_logit_rows(c, n_vocab);
+    for (size_t m = 0; m < n_models; m++) {
+        all += (double)qn_session_whole_bytes(models[m], batch, c->n_ctx);
+        all += (double)batch * (double)c->n_ctx * sizeof *c->ids;
+        if (models[m]->gives_back) pages = qn_max_u64(pages, qn_decoder_page_bytes(models[m]));
+    }
+    all += (double)pages;
+    return all < 0x1p60 ? (uint64_t)all : UINT64_MAX;
+}
+
+qn_status qn_chunks_fit(qn_chunks *c, uint64_t bytes, const qn_decoder *const *models,
+                        size_t n_models, size_t logits, qn_error *err)
+{
+    const uint64_t least = bytes_of(c, 1, models, n_models, logits);
+    if (least > bytes)
+        return qn_fail(err, QN_ERR_MEMORY,
+                       "one window of %zu tokens takes %.1f MiB of memory, %.1f MiB are left",
+                       c->n_ctx, (double)least / 0x1p20, (double)bytes / 0x1p20);
+    size_t fits = 1, too_many = c->chunks + 1;
+    while (too_many - fits > 1) {
+        const size_t middle = fits + (too_many - fits) / 2;
+        if (bytes_of(c, middle, models, n_models, logits) <= bytes)
+            fits = middle;
+        else
+            too_many = middle;
+    }
+    c->batch = fits;
+    return QN_OK;
+}
+
 qn_status qn_chunk_runner_new(qn_chunk_runner *r, const qn_chunks *c, const qn_decoder *d,
                               qn_error *err)
 {
@@ -64,14 +101,26 @@ qn_status qn_chunk_runner_run(qn_chunk_runner *r, size_t at, size_t n, qn_error 
     if (n != r->sequences) {
         qn_session_free(r->session);
         r->session = NULL;
-        const qn_status status = qn_session_new(&r->session, r->d, n, c->n_ctx, err);
+        const qn_status status = qn_session_new_whole(&r->session, r->d, n, c->n_ctx, err);
         if (status) return status;
         r->sequences = n;
     }
     memcpy(r->ids, qn_chunk_ids(c, at), n * c->n_ctx * sizeof *r->ids);
     for (size_t s = 0; s < n && c->replace_first; s++) r->ids[s * c->n_ctx] = c->bos;
     qn_session_reset(r->session);
-    return qn_session_run(r->session, r->ids, c->n_ctx, NULL, NULL, err);
+    qn_error why = {0};
+    const qn_status status = qn_session_run(r->session, r->ids, c->n_ctx, NULL, NULL, &why);
+    if (!status) return QN_OK;
+    return qn_fail(err, status, "chunks %zu to %zu: %s", at + 1, at + n, why.message);
+}
+
+qn_status qn_chunk_runner_logits(qn_chunk_runner *r, size_t sequence, size_t chunk, size_t row,
+                                 size_t rows, float *out, qn_error *err)
+{
+    qn_error why = {0};
+    const qn_status status =
+        qn_session_logits(r->session, sequence, r->chunks->first + row, rows, out, &why);
+    return status ? qn_fail(err, status, "chunk %zu: %s", chunk + 1, why.message) : QN_OK;
 }
 
 double qn_log_sum_exp(const qn_kernels *k, const float *logits, size_t n, float *weights)

@@ -39,6 +39,12 @@ static inline const uint32_t *qn_chunk_ids(const qn_chunks *c, size_t chunk)
 /* Rows of logits that are held at a time: 64 MiB of them, or 16 of any vocabulary. */
 size_t qn_chunks_logit_rows(const qn_chunks *c, size_t n_vocab);
 
+/* Makes the batch as large as so many bytes allow that hold models' sessions (all at
+ * once), `logits` buffers of logits and, where pages are given back, those of a
+ * layer.  Too few for one chunk: QN_ERR_MEMORY. */
+qn_status qn_chunks_fit(qn_chunks *c, uint64_t bytes, const qn_decoder *const *models,
+                        size_t n_models, size_t logits, qn_error *err);
+
 /* One model at work on them. */
 typedef struct {
     const qn_chunks *chunks;
@@ -54,6 +60,11 @@ void qn_chunk_runner_free(qn_chunk_runner *r); /* {0} is fine */
 
 /* Runs chunks at .. at + n - 1 (n up to c->batch) as sequences 0 .. n - 1 of r->session. */
 qn_status qn_chunk_runner_run(qn_chunk_runner *r, size_t at, size_t n, qn_error *err);
+
+/* Logits of rows row .. row + rows - 1 of those scored in a sequence of the last run,
+ * which is that chunk.  One that is not finite is QN_ERR_DATA. */
+qn_status qn_chunk_runner_logits(qn_chunk_runner *r, size_t sequence, size_t chunk, size_t row,
+                                 size_t rows, float *out, qn_error *err);
 
 /* log(sum over the vocabulary of e^logit), the exponentials in float32
  * (kernels.h, exp_sum), 512 at a time, everything else in double (reals.h): the

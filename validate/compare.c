@@ -96,21 +96,6 @@ static void see_test(const job *j, const qn_compared *t, size_t row, size_t at, 
 
 /* ---- a batch ------------------------------------------------------------------------- */
 
-static qn_status logits_of(const job *j, size_t model, size_t sequence, size_t chunk, size_t row,
-                           size_t rows, float *out, qn_error *err)
-{
-    const size_t position = j->chunks->first + row;
-    const qn_status status =
-        qn_session_logits(j->runners[model].session, sequence, position, rows, out, err);
-    if (status) return status;
-    for (size_t i = 0; i < rows; i++)
-        if (!j->k->finite(out + i * j->n_vocab, j->n_vocab))
-            return qn_fail(err, QN_ERR_DATA,
-                           "%s: a logit is not a finite number at position %zu of chunk %zu",
-                           j->names[model], position + i, chunk + 1);
-    return QN_OK;
-}
-
 /* Rows row .. row + rows - 1 of one chunk, all models. */
 static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t row, size_t rows,
                           qn_error *err)
@@ -118,7 +103,8 @@ static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t ro
     const size_t at = chunk * j->chunks->scored + row;
     const uint32_t *next = qn_chunk_ids(j->chunks, chunk) + j->chunks->first + row + 1;
     qn_status status =
-        j->base ? QN_OK : logits_of(j, 0, sequence, chunk, row, rows, j->logits, err);
+        j->base ? QN_OK
+                : qn_chunk_runner_logits(j->runners, sequence, chunk, row, rows, j->logits, err);
     if (status) return status;
 #pragma omp parallel for num_threads(j->threads)
     for (size_t i = 0; i < rows; i++) {
@@ -130,7 +116,8 @@ static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t ro
         }
     }
     for (size_t t = 1; t < j->n_models; t++) {
-        if ((status = logits_of(j, t, sequence, chunk, row, rows, j->test, err))) return status;
+        status = qn_chunk_runner_logits(&j->runners[t], sequence, chunk, row, rows, j->test, err);
+        if (status) return status;
 #pragma omp parallel for num_threads(j->threads)
         for (size_t i = 0; i < rows; i++) see_test(j, &j->out->tests[t - 1], i, at + i, next[i]);
     }

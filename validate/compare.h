@@ -46,6 +46,9 @@ typedef struct {
     const qn_kld_base *base;
 } qn_compare_reference;
 
+/* Buffers of logits that a run holds (qn_chunks_fit). */
+#define QN_COMPARE_LOGITS 3
+
 /* The models have vocabularies of one size (else QN_ERR_DATA).  A logit that
  * is no number is QN_ERR_DATA, with its model's place and position; names: of
  * the reference and of the tests, for that.  *out is to be freed also after a

@@ -30,10 +30,23 @@ qn_status qn_decoder_new(qn_decoder **out, const qn_model *m, const qn_kernels *
                          qn_error *err);
 void qn_decoder_free(qn_decoder *d);
 
+/* From now on runs give back the pages of mapped weights: a layer's when all
+ * tokens are through it, the embedding's and the head's in pieces.  So each
+ * weight is read once a run, and at most qn_decoder_page_bytes of them are
+ * resident at a time. */
+void qn_decoder_give_back(qn_decoder *d);
+uint64_t qn_decoder_page_bytes(const qn_decoder *d);
+
 /* Room for `sequences` independent sequences of up to n_ctx positions each.  d
  * outlives the session.  Dynamic rope scaling beyond the trained length is QN_ERR_UNSUPPORTED. */
 qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
                          qn_error *err);
+/* The same for sequences that are run once and whole, n_ctx tokens each: keys and
+ * values are held while a layer needs them, so memory hardly grows with layers. */
+qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t sequences,
+                               size_t n_ctx, qn_error *err);
+/* The bytes that one takes, its runs included; UINT64_MAX: more than can be said. */
+uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx);
 void qn_session_free(qn_session *s);
 void qn_session_reset(qn_session *s); /* forget everything cached */
 
@@ -46,7 +59,8 @@ typedef void (*qn_hidden_fn)(void *ctx, int layer, const float *x, size_t n_toke
 /* Runs n more ids of each sequence (ids[sequence][n]) at the positions that
  * follow what is cached, and leaves the final-normed residual
  * [sequences][n][hidden] inside the session.  An id outside the vocabulary is
- * QN_ERR_DATA, more positions than n_ctx QN_ERR_ARGUMENT.  hidden may be NULL.
+ * QN_ERR_DATA, and so is a layer's first value that is not finite; more positions
+ * than n_ctx are QN_ERR_ARGUMENT.  hidden may be NULL.
  * After a failure nothing more is cached than before.  Scratch is that residual
  * plus the widest activations of 2048 tokens. */
 qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden_fn hidden,

@@ -94,6 +94,20 @@ void qn_gemm_free(qn_gemm *g)
     qn_free(g);
 }
 
+uint64_t qn_gemm_bytes(int threads, uint64_t columns)
+{
+    /* a block may be half as long again as wanted (even_blocks) */
+    const uint64_t few = K_BLOCK_FEW * 3 / 2, many = K_BLOCK * 3 / 2;
+    const uint64_t panels = qn_max_u64(few, GROUP_PANELS * many) * QN_PANEL;
+    const uint64_t x = QN_TILE_MAX * (few + PAD), edge = QN_TILE_MAX * QN_PANEL;
+    uint64_t bytes;
+    if (!qn_mul_u64(columns + PAD, QN_PANEL * sizeof(float), &bytes) ||
+        !qn_add_u64(bytes, (panels + x + edge) * sizeof(float), &bytes) ||
+        !qn_mul_u64(bytes, (uint64_t)threads, &bytes))
+        return UINT64_MAX;
+    return bytes;
+}
+
 static bool decodes_by_blocks(const qn_kernels *k, const qn_rows *w)
 {
     return w->raw && w->rows && w->raw(w, 0) && k->decode[w->dtype] &&

@@ -17,6 +17,8 @@ typedef struct qn_gemm qn_gemm;
 /* threads 0: OpenMP's default. */
 qn_status qn_gemm_new(qn_gemm **out, const qn_kernels *k, int threads, qn_error *err);
 void qn_gemm_free(qn_gemm *g);
+/* What one takes at most for matrices of so many columns. */
+uint64_t qn_gemm_bytes(int threads, uint64_t columns);
 
 /* x: m rows of w->columns floats, ldx apart; out: m rows of (r1 - r0) floats,
  * ldo apart, for weight rows r0..r1.  Fails only for memory, or a weight that

@@ -11,7 +11,9 @@ static qn_status look_up(const qn_session *s, uint32_t id, float *out, qn_error 
 {
     const qn_decoder *d = s->d;
     const uint64_t row = id < d->input_table->rows ? id : 0;
-    return d->input_table->decode(d->input_table, d->k, row, row + 1, out, err);
+    const qn_status status = d->input_table->decode(d->input_table, d->k, row, row + 1, out, err);
+    if (d->gives_back) d->input_table->done(d->input_table, row, row + 1);
+    return status;
 }
 
 /* inputs holds the projection of one token, row its table's row. */

@@ -29,6 +29,14 @@ void qn_moe_free(qn_moe_scratch *m)
     qn_free(m);
 }
 
+uint64_t qn_moe_bytes(const qn_hparams *h, size_t rows)
+{
+    const double each =
+        (double)h->n_experts + 2.0 * (double)h->n_experts_used + 2.0 + (double)h->hidden;
+    const double bytes = 4.0 * each * (double)rows;
+    return bytes < 0x1p60 ? sizeof(qn_moe_scratch) + (uint64_t)bytes : UINT64_MAX;
+}
+
 static qn_status make_room(qn_session *s, size_t rows, qn_error *err)
 {
     const qn_hparams *h = s->d->hparams;

@@ -19,6 +19,7 @@
 
 /* The scratch of a session's moe; NULL is fine. */
 void qn_moe_free(qn_moe_scratch *m);
+uint64_t qn_moe_bytes(const qn_hparams *h, size_t rows); /* what that takes */
 
 /* x and out [rows][hidden], not the same.  residual: what a router with a scale
  * of its own reads instead of x.  Uses s->gate and s->up. */

@@ -26,8 +26,8 @@ static qn_status score(job *j, size_t sequence, size_t number, qn_error *err)
     const size_t n_vocab = (size_t)d->hparams->n_vocab;
     for (size_t r = 0; r < j->chunks.scored; r += j->logit_rows) {
         const size_t rows = (size_t)qn_min_u64(j->logit_rows, j->chunks.scored - r);
-        qn_status status = qn_session_logits(j->runner.session, sequence, j->chunks.first + r, rows,
-                                             j->logits, err);
+        qn_status status =
+            qn_chunk_runner_logits(&j->runner, sequence, number, r, rows, j->logits, err);
         if (!status && j->sink)
             status = j->sink->rows(j->sink->ctx, number, r, rows, j->logits, err);
         if (status) return status;
@@ -107,6 +107,8 @@ qn_status qn_perplexity_run(const qn_decoder *d, const uint32_t *ids, size_t n_i
     job j = {.sink = options->sink};
     const qn_chunk_options how = {options->n_ctx, options->chunks, options->batch};
     qn_status status = qn_chunks_cut(&j.chunks, ids, n_ids, bos, replace_first, &how, err);
+    if (!status && options->memory)
+        status = qn_chunks_fit(&j.chunks, options->memory, &d, 1, j.sink ? 2 : 1, err);
     if (!status && j.sink) status = j.sink->begin(j.sink->ctx, d, &j.chunks, err);
     if (!status) status = start(&j, d, err);
     if (!status) status = run_all(&j, progress, ctx, err);

@@ -20,6 +20,7 @@ typedef struct {
     size_t n_ctx; /* as in qn_chunk_options */
     uint64_t chunks;
     size_t batch;
+    uint64_t memory; /* bytes that it may take (qn_chunks_fit, instead of batch); 0: no limit */
     const qn_logits_sink *sink; /* NULL: nobody */
 } qn_perplexity_options;
 

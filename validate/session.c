@@ -1,3 +1,6 @@
+#include "validate/session.h"
+
+#include <stdio.h>
 #include <string.h>
 
 #include "formats/base/sizes.h"
@@ -5,15 +8,22 @@
 #include "validate/layer_inputs.h"
 #include "validate/moe.h"
 #include "validate/rope.h"
-#include "validate/session.h"
 
 /* Tokens that go through a layer together.  Enough that unpacking the weights
  * is a small part of the work; scratch grows with it. */
 #define BLOCK_TOKENS 2048
 
-qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
-                         qn_error *err)
+static void choose_ropes(qn_session *s)
 {
+    const qn_decoder *d = s->d;
+    for (size_t i = 0; i < 2; i++)
+        s->rope[i] = d->long_rope.dims && s->n_ctx > d->long_from ? &d->long_rope : &d->rope[i];
+}
+
+static qn_status new_session(qn_session **out, const qn_decoder *d, const qn_attention_size *size,
+                             qn_error *err)
+{
+    const size_t sequences = size->sequences, n_ctx = size->n_ctx;
     const qn_hparams *hp = d->hparams;
     if (hp->rope_scaling == QN_ROPE_DYNAMIC && n_ctx > hp->n_ctx_train)
         return qn_fail(err, QN_ERR_UNSUPPORTED,
@@ -29,16 +39,27 @@ qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences
     s->d = d;
     s->sequences = sequences;
     s->n_ctx = n_ctx;
-    for (size_t i = 0; i < 2; i++)
-        s->rope[i] = d->long_rope.dims && n_ctx > d->long_from ? &d->long_rope : &d->rope[i];
+    s->whole = size->block > 0;
+    choose_ropes(s);
     if ((status = qn_gemm_new(&s->gemm, d->k, d->threads, err))) goto out;
-    if ((status = qn_attention_new(&s->attention, hp, d->k, d->threads, sequences, n_ctx, err)))
-        goto out;
+    if ((status = qn_attention_new(&s->attention, hp, d->k, d->threads, size, err))) goto out;
     *out = s;
     s = NULL;
 out:
     qn_session_free(s);
     return status;
+}
+
+qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
+                         qn_error *err)
+{
+    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, 0}, err);
+}
+
+qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t sequences,
+                               size_t n_ctx, qn_error *err)
+{
+    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, BLOCK_TOKENS}, err);
 }
 
 void qn_session_free(qn_session *s)
@@ -98,49 +119,115 @@ static widths widest(const qn_hparams *h)
     return w;
 }
 
-static bool grow_streams(qn_session *s, uint64_t tokens);
+typedef struct {
+    float **at;
+    uint64_t rows, columns;
+} room;
+
+enum { MOST_ROOMS = 5 + QN_N_STREAMS, MOST_BLOCK_ROOMS = 10 };
+
+/* What is needed of all tokens of a run. */
+static size_t list_rooms(qn_session *s, uint64_t tokens, room rooms[MOST_ROOMS])
+{
+    const qn_hparams *h = s->d->hparams;
+    const uint64_t inputs = h->layer_input * h->n_layers;
+    size_t n = 0;
+    rooms[n++] = (room){&s->x, tokens, h->hidden};
+    rooms[n++] = (room){&s->turns[0], tokens, s->rope[0]->dims};
+    rooms[n++] = (room){&s->turns[1], tokens, s->rope[1]->dims};
+    for (size_t j = 0; h->n_streams && j + 1 < QN_N_STREAMS; j++)
+        rooms[n++] = (room){&s->streams[j], tokens, h->hidden};
+    if (!inputs) return n;
+    rooms[n++] = (room){&s->inputs, tokens, inputs};
+    rooms[n++] = (room){&s->input_row, 1, inputs};
+    return n;
+}
+
+/* And of the tokens that go through a layer together. */
+static size_t list_block_rooms(qn_session *s, uint64_t block, room rooms[MOST_BLOCK_ROOMS])
+{
+    const qn_hparams *h = s->d->hparams;
+    const widths w = widest(h);
+    size_t n = 0;
+    rooms[n++] = (room){&s->h, block, h->hidden};
+    rooms[n++] = (room){&s->query, block, w.query};
+    rooms[n++] = (room){&s->key, block, w.key};
+    rooms[n++] = (room){&s->value, block, w.value};
+    rooms[n++] = (room){&s->mixed, block, w.mixed};
+    rooms[n++] = (room){&s->gate, block, w.feed_forward};
+    rooms[n++] = (room){&s->up, block, w.feed_forward};
+    if (h->n_experts) rooms[n++] = (room){&s->mixture, block, h->hidden};
+    if (h->n_streams) rooms[n++] = (room){&s->predicted, block, h->hidden};
+    if (h->laurel_rank) rooms[n++] = (room){&s->laurel, block, h->hidden};
+    return n;
+}
+
+static bool grow_all(const room *rooms, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!grow(rooms[i].at, rooms[i].rows, rooms[i].columns)) return false;
+    return true;
+}
 
 static qn_status make_room(qn_session *s, size_t n, qn_error *err)
 {
-    const qn_hparams *h = s->d->hparams;
     const uint64_t tokens = (uint64_t)s->sequences * n; /* both within n_ctx's cache */
     const uint64_t block = qn_min_u64(tokens, BLOCK_TOKENS);
-    const uint64_t inputs = h->layer_input * h->n_layers;
+    room rooms[MOST_ROOMS], block_rooms[MOST_BLOCK_ROOMS];
     if (tokens > s->tokens) {
-        if (!grow(&s->x, tokens, h->hidden) || !grow(&s->turns[0], tokens, s->rope[0]->dims) ||
-            !grow(&s->turns[1], tokens, s->rope[1]->dims) || !grow_streams(s, tokens) ||
-            (inputs && (!grow(&s->inputs, tokens, inputs) || !grow(&s->input_row, 1, inputs))))
+        if (!grow_all(rooms, list_rooms(s, tokens, rooms)))
             return qn_fail_memory(err, "activations");
         s->tokens = (size_t)tokens;
     }
     if (block > s->block) {
-        const widths w = widest(h);
-        if (!grow(&s->h, block, h->hidden) || !grow(&s->query, block, w.query) ||
-            !grow(&s->key, block, w.key) || !grow(&s->value, block, w.value) ||
-            !grow(&s->mixed, block, w.mixed) || !grow(&s->gate, block, w.feed_forward) ||
-            !grow(&s->up, block, w.feed_forward) ||
-            (h->n_experts && !grow(&s->mixture, block, h->hidden)) ||
-            (h->n_streams && !grow(&s->predicted, block, h->hidden)) ||
-            (h->laurel_rank && !grow(&s->laurel, block, h->hidden)))
+        if (!grow_all(block_rooms, list_block_rooms(s, block, block_rooms)))
             return qn_fail_memory(err, "activations");
         s->block = (size_t)block;
     }
     return QN_OK;
 }
 
+static uint64_t bytes_of(const room *rooms, size_t n)
+{
+    double floats = 0;
+    for (size_t i = 0; i < n; i++) floats += (double)rooms[i].rows * (double)rooms[i].columns;
+    return floats < 0x1p60 ? sizeof(float) * (uint64_t)floats : UINT64_MAX;
+}
+
+static uint64_t sum_of(const uint64_t *parts, size_t n)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!qn_add_u64(sum, parts[i], &sum)) return UINT64_MAX;
+    return sum;
+}
+
+uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx)
+{
+    const qn_hparams *h = d->hparams;
+    qn_session s = {.d = d, .sequences = sequences, .n_ctx = n_ctx};
+    const qn_attention_size size = {sequences, n_ctx, BLOCK_TOKENS};
+    const widths w = widest(h);
+    room rooms[MOST_ROOMS], block_rooms[MOST_BLOCK_ROOMS];
+    uint64_t tokens;
+    choose_ropes(&s);
+    if (!qn_mul_u64(sequences, n_ctx, &tokens)) return UINT64_MAX;
+    const uint64_t block = qn_min_u64(tokens, BLOCK_TOKENS);
+    const uint64_t parts[] = {
+        sizeof s + sequences * sizeof *s.spans,
+        bytes_of(rooms, list_rooms(&s, tokens, rooms)),
+        bytes_of(block_rooms, list_block_rooms(&s, block, block_rooms)),
+        qn_attention_bytes(h, d->threads, &size),
+        qn_gemm_bytes(d->threads, qn_max_u64(qn_max_u64(h->hidden, w.mixed), w.feed_forward)),
+        h->n_experts ? qn_moe_bytes(h, (size_t)block) : 0,
+    };
+    return sum_of(parts, sizeof parts / sizeof *parts);
+}
+
 static void scale_row(float *x, double scale, size_t n)
 {
     if (scale == 0.0) return;
     for (size_t i = 0; i < n; i++) x[i] *= (float)scale;
-}
-
-/* What alternating updates and the augmented residual need more. */
-static bool grow_streams(qn_session *s, uint64_t tokens)
-{
-    const uint64_t hidden = s->d->hparams->hidden;
-    for (size_t j = 0; s->d->hparams->n_streams && j + 1 < QN_N_STREAMS; j++)
-        if (!grow(&s->streams[j], tokens, hidden)) return false;
-    return true;
 }
 
 static qn_status embed(qn_session *s, const uint32_t *ids, size_t tokens, qn_error *err)
@@ -154,13 +241,29 @@ static qn_status embed(qn_session *s, const uint32_t *ids, size_t tokens, qn_err
         const qn_status status =
             d->embedding->decode(d->embedding, d->k, ids[t], ids[t] + 1ULL, s->x + t * hidden, err);
         if (status) return status;
+        if (d->gives_back) d->embedding->done(d->embedding, ids[t], ids[t] + 1ULL);
         scale_row(s->x + t * hidden, d->hparams->embedding_scale, hidden);
     }
     return QN_OK;
 }
 
+/* Rows of n floats, each of a token from t0 on. */
+static qn_status check_finite(const qn_session *s, const char *what, const float *x, size_t rows,
+                              size_t n, size_t t0, size_t per_sequence, qn_error *err)
+{
+    size_t first = rows;
+#pragma omp parallel for num_threads(s->d->threads) reduction(min : first)
+    for (size_t i = 0; i < rows; i++)
+        if (!s->d->k->finite(x + i * n, n) && i < first) first = i;
+    if (first == rows) return QN_OK;
+    return qn_fail(
+        err, QN_ERR_DATA, "%s: %s a number that is not finite at position %zu of sequence %zu",
+        s->d->model->path, what, (t0 + first) % per_sequence, (t0 + first) / per_sequence);
+}
+
 static qn_status run_layer(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
 {
+    char what[64];
     const qn_layer *l = &s->d->layers[layer];
     qn_status status;
     if (l->altup.norm) qn_altup_predict(s, layer, b);
@@ -172,7 +275,9 @@ static qn_status run_layer(qn_session *s, size_t layer, const qn_block *b, qn_er
     if (l->altup.norm) qn_altup_correct(s, layer, b);
     if ((status = qn_layer_inputs_add(s, layer, b, err))) return status;
     qn_scale_rows(s, l->output_scale, b->t1 - b->t0, b->x);
-    return QN_OK;
+    snprintf(what, sizeof what, "layer %zu gives", layer);
+    return check_finite(s, what, b->x, b->t1 - b->t0, (size_t)s->d->hparams->hidden, b->t0, b->n,
+                        err);
 }
 
 /* The residual stream, or several side by side. */
@@ -201,6 +306,9 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "%zu tokens after %zu are more than the context of %zu", n, s->cached,
                        s->n_ctx);
+    if (s->whole && n != s->n_ctx)
+        return qn_fail(err, QN_ERR_ARGUMENT, "%zu tokens in a session for %zu at once", n,
+                       s->n_ctx);
     qn_status status = make_room(s, n, err);
     if (status) return status;
     const size_t tokens = s->sequences * n;
@@ -213,6 +321,8 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
         (hp->n_streams && (status = qn_altup_begin(s, tokens, err))) ||
         (status = show(s, -1, tokens, hidden, ctx, err)))
         return status;
+    qn_give_back(d, &d->input_projection);
+    qn_give_back(d, &d->streams_in);
     for (size_t layer = 0; layer < hp->n_layers; layer++) {
         for (size_t t0 = 0; t0 < tokens; t0 += s->block) {
             const qn_block b = {.n = n,
@@ -221,9 +331,11 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
                                 .x = s->x + t0 * (size_t)hp->hidden};
             if ((status = run_layer(s, layer, &b, err))) return status;
         }
+        qn_give_back_layer(d, layer);
         if ((status = show(s, (int)layer, tokens, hidden, ctx, err))) return status;
     }
     if (hp->n_streams && (status = qn_altup_end(s, tokens, err))) return status;
+    qn_give_back(d, &d->streams_out);
     qn_norm_rows(s, s->x, d->final_norm, tokens, s->x);
     if (hidden) hidden(ctx, (int)hp->n_layers, s->x, tokens, (size_t)hp->hidden);
     if ((status = qn_show_input(s, &d->head, 0, s->x, tokens, err))) return status;
@@ -238,14 +350,21 @@ static void divide(const qn_session *s, float divisor, size_t n, float *x)
     for (size_t i = 0; i < n; i++) x[i] /= divisor;
 }
 
-/* Logits of count rows of the normed residual. */
+/* Logits of count rows of the normed residual; of a part of the vocabulary at a
+ * time where pages are given back. */
 static qn_status logits_of(qn_session *s, const float *x, size_t count, float *out, qn_error *err)
 {
     const qn_hparams *hp = s->d->hparams;
-    const size_t n = (size_t)hp->n_vocab;
-    const qn_status status =
-        qn_gemm_run(s->gemm, x, (size_t)hp->hidden, count, s->d->head.rows, 0, n, out, n, err);
-    if (status) return status;
+    const qn_rows *head = s->d->head.rows;
+    const size_t n = (size_t)hp->n_vocab, hidden = (size_t)hp->hidden;
+    const size_t step = s->d->gives_back ? QN_HEAD_ROWS : n;
+    for (size_t v = 0; v < n; v += step) {
+        const size_t end = (size_t)qn_min_u64(n, v + step);
+        const qn_status status =
+            qn_gemm_run(s->gemm, x, hidden, count, head, v, end, out + v, n, err);
+        if (status) return status;
+        if (s->d->gives_back) head->done(head, v, end);
+    }
     if (hp->logit_divisor != 0.0) divide(s, (float)hp->logit_divisor, count * n, out);
     if (hp->final_cap == 0.0) return QN_OK;
 #pragma omp parallel for num_threads(s->d->threads)
@@ -261,8 +380,11 @@ qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "logits of %zu positions from %zu of sequence %zu: the last run had %zu",
                        count, first, sequence, s->last_n);
-    return logits_of(s, s->x + (sequence * s->last_n + first) * (size_t)hp->hidden, count, out,
-                     err);
+    const size_t token = sequence * s->last_n + first;
+    const qn_status status = logits_of(s, s->x + token * (size_t)hp->hidden, count, out, err);
+    if (status) return status;
+    return check_finite(s, "the head gives", out, count, (size_t)hp->n_vocab, token, s->last_n,
+                        err);
 }
 
 qn_status qn_session_logits_at(qn_session *s, const size_t *tokens, size_t count, float *out,

@@ -12,6 +12,7 @@ struct qn_session {
     qn_gemm *gemm;
     qn_attention *attention;
     size_t sequences, n_ctx;
+    bool whole;    /* runs are of n_ctx tokens, nothing is kept for another one */
     size_t cached; /* positions of each sequence */
     size_t last_n; /* tokens of each sequence in the last run */
 

@@ -71,6 +71,7 @@ struct qn_decoder {
     const qn_hparams *hparams;
     const qn_kernels *k;
     int threads;
+    bool gives_back;          /* pages, when they were used */
     const qn_rows *embedding; /* [n_vocab][hidden] */
     qn_linear head;           /* the embedding itself when tied */
     const float *final_norm;
@@ -84,5 +85,12 @@ struct qn_decoder {
     qn_rope rope[2]; /* of layers that do not slide, and that do */
     qn_arena *arena; /* layers and vectors */
 };
+
+/* Rows of the head that are multiplied before their pages are given back. */
+#define QN_HEAD_ROWS 4096
+
+/* weight_pages.c: where the decoder gives back, else they do nothing. */
+void qn_give_back(const qn_decoder *d, const qn_linear *l);
+void qn_give_back_layer(const qn_decoder *d, size_t layer);
 
 #endif
