@@ -18,6 +18,7 @@
 static const qn_compare_options defaults = {
     .n_ctx = 512,
     .worst = 5,
+    .budget = 65536,
     .limits = {NAN, NAN, NAN, NAN, NAN, .confidence = 0.99},
 };
 
@@ -31,6 +32,11 @@ static const qn_opt table[] = {
      "at most N chunks of each text (default all)"},
     {0, "worst", "N", QN_OPT_COUNT, offsetof(qn_compare_options, worst),
      "show the N tokens that changed most, in their context (default 5)"},
+    {0, "by", "WHAT", QN_OPT_TEXT, offsetof(qn_compare_options, by),
+     "layer: also the relative error behind each layer; tensor: and what putting single tensors "
+     "of REF back would gain"},
+    {0, "budget", "N", QN_OPT_COUNT, offsetof(qn_compare_options, budget),
+     "tokens of forward passes that --by tensor may take for each TEST (default 65536)"},
     {0, "max-kld", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.max_kld),
      "gate: the mean KL divergence is at most X"},
     {0, "max-p99-kld", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.max_p99_kld),
@@ -285,6 +291,18 @@ static qn_status write_files(const qn_compare_job *j, qn_error *err)
     return status;
 }
 
+static qn_status find_damage(qn_compare_job *j, qn_error *err)
+{
+    qn_status status = QN_OK;
+    if (!j->wanted.layers) return QN_OK;
+    j->damage = qn_alloc(j->n_models - 1, sizeof *j->damage);
+    if (!j->damage) return qn_fail_memory(err, "layers");
+    for (size_t t = 0; t + 1 < j->n_models && !status; t++)
+        status = qn_damage_measure(&j->damage[t], &j->o->common, &j->wanted, &j->models->loaded,
+                                   &j->models[t + 1].loaded, &j->chunks, err);
+    return status;
+}
+
 static qn_exit compare(qn_compare_job *j, char **paths)
 {
     qn_error err = {0};
@@ -292,6 +310,7 @@ static qn_exit compare(qn_compare_job *j, char **paths)
     if (!status) status = read_texts(j, &err);
     if (!status && j->gates.n_tests && !j->has_base) shuffle(j);
     if (!status) status = run_models(j, &err);
+    if (!status) status = find_damage(j, &err);
     if (!status && !j->o->common.json) status = qn_compare_print(j, &err);
     if (status) return qn_complain(&j->o->common, &err);
     const qn_exit exit = j->o->common.json ? qn_compare_report(j) : QN_EXIT_FINE;
@@ -313,7 +332,13 @@ static qn_exit run(const void *given, char **args, size_t n)
         !qn_gates_given(&o->limits))
         return qn_usage(&o->common, "--junit and --confidence are of gates; give one, as "
                                     "--max-kld 0.02");
-    qn_compare_job j = {.o = o, .n_models = n, .n_texts = n_texts, .has_base = has_base};
+    qn_damage_wanted wanted = {.budget = o->budget};
+    if (!qn_damage_by(&o->common, o->by, &wanted)) return QN_EXIT_USAGE;
+    if (has_base && wanted.layers)
+        return qn_usage(&o->common, "--by %s wants a model as REF; %s has only its logits", o->by,
+                        args[0]);
+    qn_compare_job j = {
+        .o = o, .wanted = wanted, .n_models = n, .n_texts = n_texts, .has_base = has_base};
     j.models = qn_alloc(n, sizeof *j.models);
     j.texts = qn_alloc(n_texts, sizeof *j.texts);
     qn_exit exit = QN_EXIT_FINE;
@@ -321,6 +346,8 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (!exit && (!j.models || !j.texts)) exit = QN_EXIT_SYSTEM;
     for (size_t i = 0; i < o->files.n && !exit; i++) j.texts[i].file = o->files.at[i];
     if (!exit) exit = compare(&j, args);
+    for (size_t t = 0; j.damage && t + 1 < n; t++) qn_damage_free(&j.damage[t]);
+    qn_free(j.damage);
     for (size_t m = 0; j.models && m < n; m++) qn_unload(&j.models[m].loaded);
     qn_kld_base_close(&j.base);
     qn_comparison_free(&j.seen);
@@ -350,11 +377,17 @@ const qn_command qn_command_compare = {
         "ends as soon as the answer is certain: status 0 when all gates pass, 1 when one fails, 5 "
         "when the text ran out first. The answer may be looked for after every window and is still "
         "wrong with at most 1 - --confidence (bets of Waudby-Smith and Ramdas, 2024); a window "
-        "counts for at most 4 times the limit.",
+        "counts for at most 4 times the limit.\n\n"
+        "--by layer shows how the error grows: |x' - x| / |x| of the residual stream behind each "
+        "layer. --by tensor finds where it comes from: the relative error of each matrix's output "
+        "on REF's inputs, and for those with the largest, as many as --budget allows, the KL "
+        "divergence that is gained when REF's tensor replaces TEST's; with it goes what to give "
+        "quantize as --tensor-type.",
     .examples = "  quern compare checkpoint/ model-Q8_0.gguf model-Q4_K_M.gguf -f wiki.test.raw\n"
                 "  quern compare f16.gguf q4.gguf -f prose.txt -f code.txt -c 256 --json\n"
                 "  quern compare f16.gguf q4.gguf -f wiki.test.raw --chunks 40 --worst 20\n"
-                "  quern compare f16.gguf q4.gguf -f wiki.test.raw --max-kld 0.02 --junit q4.xml\n",
+                "  quern compare f16.gguf q4.gguf -f wiki.test.raw --max-kld 0.02 --junit q4.xml\n"
+                "  quern compare checkpoint/ q4.gguf -f wiki.test.raw --chunks 20 --by tensor\n",
     .options = table,
     .n_options = QN_COUNT_OF(table),
     .defaults = &defaults,

@@ -2,6 +2,7 @@
 #ifndef QN_TOOLS_COMPARE_H
 #define QN_TOOLS_COMPARE_H
 
+#include "tools/compare_damage.h"
 #include "tools/compare_gates.h"
 #include "tools/loaded.h"
 #include "validate/kl_statistics.h"
@@ -13,6 +14,8 @@ typedef struct {
     uint64_t n_ctx, chunks, worst, max_memory;
     qn_gate_limits limits;
     const char *junit, *markdown;
+    const char *by;
+    uint64_t budget;
 } qn_compare_options;
 
 typedef struct {
@@ -40,6 +43,8 @@ typedef struct {
     qn_chunks chunks;
     qn_comparison seen;
     qn_compare_gates gates; /* {0}: no limits were given */
+    qn_damage_wanted wanted;
+    qn_damage *damage; /* [tests], with --by */
     double seconds;
 } qn_compare_job;
 

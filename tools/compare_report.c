@@ -192,6 +192,8 @@ qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
         qn_free(at);
     }
     if (!status) print_gates(j);
+    for (size_t t = 0; j->damage && t + 1 < j->n_models && !status; t++)
+        qn_damage_print(&j->damage[t]);
     return status;
 }
 
@@ -327,6 +329,7 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
     if (j->gates.n_tests) json_object_set_new(o, "gates", qn_gates_json(&j->gates, test));
     json_object_set_new(o, "window_mean_kld", windows_json(j, test));
     json_object_set_new(o, "worst", worst_json(j, test));
+    if (j->damage) qn_damage_json(&j->damage[test], o);
     return o;
 }
 
