@@ -18,6 +18,8 @@
     "{" BYTE_LEVEL ",\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges "}}"
 #define ADDED(token) "{" BYTE_LEVEL "," MODEL ",\"added_tokens\":[" token "]}"
 
+#define UNIGRAM(vocab, more) "{\"model\":{\"type\":\"Unigram\",\"vocab\":" vocab more "}}"
+
 typedef struct {
     const char *json;
     qn_status status;
@@ -28,7 +30,20 @@ static const refusal json_refusals[] = {
     {"[]", QN_ERR_DATA, "'{' expected"},
     {"{", QN_ERR_DATA, "at byte 1"},
     {"{}", QN_ERR_DATA, "'model'"},
-    {"{\"model\":{\"type\":\"Unigram\"}}", QN_ERR_UNSUPPORTED, "'Unigram'"},
+    {"{\"model\":{\"type\":\"WordPiece\"}}", QN_ERR_UNSUPPORTED, "'WordPiece'"},
+    {UNIGRAM("{\"a\":0}", ""), QN_ERR_DATA, "list 'vocab' of pieces with scores"},
+    {UNIGRAM("[]", ""), QN_ERR_DATA, "the vocabulary is empty"},
+    {UNIGRAM("[[\"a\"]]", ""), QN_ERR_DATA, "entry 0 of the vocabulary"},
+    {UNIGRAM("[[\"a\",0],[0,\"a\"]]", ""), QN_ERR_DATA, "entry 1 of the vocabulary"},
+    {UNIGRAM("[[\"a\",0,1]]", ""), QN_ERR_DATA, "entry 0 of the vocabulary"},
+    {UNIGRAM("[[\"a\",0],[\"a\",1]]", ""), QN_ERR_DATA, "piece 'a' is there twice"},
+    {UNIGRAM("[[\"a\",0]]", ",\"unk_id\":1"), QN_ERR_DATA, "unk_id is 1"},
+    {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"},\"model\":{"
+     "\"type\":\"Unigram\",\"vocab\":[[\"a\",0]]}}",
+     QN_ERR_DATA, "no base64"},
+    {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"CAAAAA==\"},\"model\":{"
+     "\"type\":\"Unigram\",\"vocab\":[[\"a\",0]]}}",
+     QN_ERR_DATA, "a trie of 8 bytes in 4"},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}}", QN_ERR_DATA, "'vocab'"},
     {"{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{},\"merges\":[]}}",
      QN_ERR_UNSUPPORTED, "dropout"},
@@ -171,20 +186,15 @@ START_TEST(a_truncated_tokenizer_model_is_read_as_far_as_it_goes_or_refused)
 }
 END_TEST
 
-START_TEST(a_unigram_model_is_refused_by_its_type)
+/* WORD, which splits at spaces and looks whole words up. */
+START_TEST(a_word_model_is_refused_by_its_type)
 {
     qn_error err = {0};
     qn_vocab *v = NULL;
-    char *bytes;
-    size_t n;
-    const char *path = qn_test_data("tokenizers/spm/test_model.model");
-    if (!path) return;
-    ck_assert(!qn_read_file(path, 1 << 24, &bytes, &n, &err));
-    qn_test_subdirectory("unigram");
-    qn_test_file("unigram/tokenizer.model", bytes, n);
-    const qn_status status = qn_vocab_from_directory(&v, qn_test_path("unigram"), 0, NULL, &err);
-    check_refusal(status, &err, &(refusal){NULL, QN_ERR_UNSUPPORTED, "model type 1"});
-    qn_free(bytes);
+    qn_test_subdirectory("word");
+    qn_test_file("word/tokenizer.model", "\x0a\x05\x0a\x01x\x18\x01\x12\x02\x18\x03", 11);
+    const qn_status status = qn_vocab_from_directory(&v, qn_test_path("word"), 0, NULL, &err);
+    check_refusal(status, &err, &(refusal){NULL, QN_ERR_UNSUPPORTED, "model type 3"});
 }
 END_TEST
 
@@ -297,7 +307,8 @@ static qn_status load_and_run(const char *dir, qn_error *err)
 }
 
 static const char *const tokenizers[] = {"models/golden/tokenizers/smollm",
-                                         "models/golden/tokenizers/spm"};
+                                         "models/golden/tokenizers/spm",
+                                         "tokenizers/made/sentencepiece-user"};
 
 /* Pieces are thousands of like allocations: every one of the first few
  * hundred fails, then some. */
@@ -331,10 +342,10 @@ int main(void)
     tcase_add_test(refused, an_unknown_name_for_a_pre_tokenizer_is_refused);
     tcase_add_test(refused, a_directory_without_a_tokenizer_is_refused);
     tcase_add_test(refused, a_truncated_tokenizer_model_is_read_as_far_as_it_goes_or_refused);
-    tcase_add_test(refused, a_unigram_model_is_refused_by_its_type);
+    tcase_add_test(refused, a_word_model_is_refused_by_its_type);
     tcase_add_test(refused, bad_keys_are_refused_by_name);
     tcase_add_test(refused, an_id_outside_the_vocabulary_does_not_decode);
-    tcase_add_loop_test(refused, a_failed_allocation_is_told_and_leaks_nothing, 0, 2);
+    tcase_add_loop_test(refused, a_failed_allocation_is_told_and_leaks_nothing, 0, 3);
     Suite *suite = suite_create("tokenizer refusals");
     suite_add_tcase(suite, refused);
     SRunner *runner = srunner_create(suite);

@@ -1,5 +1,7 @@
 #include "formats/tokenizer/added.h"
 
+#include <string.h>
+
 #include "formats/tokenizer/normalize.h"
 
 typedef struct {
@@ -58,21 +60,26 @@ static qn_status add_token(qn_added_set *s, qn_str text, uint32_t token, qn_erro
     return QN_OK;
 }
 
-static qn_status fill(qn_added_set *s, const qn_vocab *v, bool normalized, qn_error *err)
+/* In a normalized text U+2581 stands for every space. */
+static bool is_unreachable(const qn_vocab *v, const qn_added *token, bool as_written)
+{
+    return token->found == QN_FOUND_OF_MODEL && !as_written && v->marks_spaces &&
+           memchr(token->text.s, ' ', token->text.n);
+}
+
+static qn_status fill(qn_added_set *s, const qn_vocab *v, qn_found found, bool as_written,
+                      qn_error *err)
 {
     qn_text text = {0};
     qn_status status = QN_OK;
     s->tokens = v->added;
     for (uint32_t i = 0; !status && i < v->added_count; i++) {
         const qn_added *token = &v->added[i];
-        if (token->normalized != normalized) continue;
+        if (token->found != found || is_unreachable(v, token, as_written)) continue;
         text.n = 0;
-        if (normalized && v->nfc)
-            qn_normalize_nfc(token->text, &text);
-        else
-            qn_text_add(&text, token->text.s, token->text.n);
+        qn_normalize(as_written ? QN_FORM_NONE : v->form, token->text, &text);
         if (text.failed) status = qn_fail_memory(err, "the added tokens");
-        if (!status && normalized && v->marks_spaces)
+        if (!status && !as_written && v->marks_spaces)
             text.n = qn_mark_to_space(text.s, text.s, text.n);
         if (!status) status = add_token(s, qn_str_of(text.s, text.n), i, err);
     }
@@ -80,10 +87,11 @@ static qn_status fill(qn_added_set *s, const qn_vocab *v, bool normalized, qn_er
     return status;
 }
 
-qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, bool normalized, qn_error *err)
+qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, qn_found found, bool as_written,
+                           qn_error *err)
 {
     size_t count = 0;
-    for (size_t i = 0; i < v->added_count; i++) count += v->added[i].normalized == normalized;
+    for (size_t i = 0; i < v->added_count; i++) count += v->added[i].found == found;
     *out = NULL;
     if (!count) return QN_OK;
     qn_added_set *s = qn_alloc(1, sizeof *s);
@@ -91,7 +99,7 @@ qn_status qn_added_set_new(qn_added_set **out, const qn_vocab *v, bool normalize
     uint32_t root;
     qn_status status = add_child(s, 0, 0, &root, err);
     s->first[0] = 0;
-    if (!status) status = fill(s, v, normalized, err);
+    if (!status) status = fill(s, v, found, as_written, err);
     if (status) {
         qn_added_set_free(s);
         return status;
@@ -121,6 +129,18 @@ static const qn_added *longest_at(const qn_added_set *s, qn_str text, size_t fro
         *end = i + 1;
     }
     return best;
+}
+
+size_t qn_added_longest(const qn_added_set *s, qn_str text)
+{
+    size_t n = 0;
+    if (s && text.n) longest_at(s, text, 0, &n);
+    return n;
+}
+
+bool qn_added_begins(const qn_added_set *s, unsigned char byte)
+{
+    return s && s->first[byte];
 }
 
 /* The start of the character that ends before at. */

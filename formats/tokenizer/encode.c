@@ -70,44 +70,16 @@ static qn_status encode_words(encoder *e, qn_str text, qn_error *err)
 
 /* ---- normalizing ---------------------------------------------------------------------- */
 
-static void add_nfc(qn_text *out, qn_str text)
+static void add_in_form(qn_form form, qn_text *out, qn_str text)
 {
     while (text.n && !out->failed) {
         const size_t valid = valid_prefix(text);
-        qn_normalize_nfc(qn_str_of(text.s, valid), out);
+        qn_normalize(form, qn_str_of(text.s, valid), out);
         text = qn_str_of(text.s + valid, text.n - valid);
         const size_t invalid = invalid_prefix(text);
         qn_text_add(out, text.s, invalid);
         text = qn_str_of(text.s + invalid, text.n - invalid);
     }
-}
-
-/* SentencePiece's remove_extra_whitespaces (normalizer.cc): U+0020 only. */
-static void add_trimmed(qn_text *out, qn_str text)
-{
-    bool gap = false, any = false;
-    for (size_t i = 0, n; i < text.n; i += n) {
-        const bool space = text.s[i] == ' ';
-        for (n = 1; i + n < text.n && (text.s[i + n] == ' ') == space;) n++;
-        if (!space && gap) qn_text_add(out, " ", 1);
-        if (!space) qn_text_add(out, text.s + i, n);
-        any |= !space;
-        gap = space && any;
-    }
-}
-
-/* text with spaces for U+2581, behind the space of SentencePiece's normalizer. */
-static void add_marked(const qn_vocab *v, qn_text *out, qn_str text)
-{
-    if (v->prefix == QN_PREFIX_ALWAYS) qn_text_add(out, " ", 1);
-    const size_t from = out->n;
-    if (v->trims_spaces)
-        add_trimmed(out, text);
-    else
-        qn_text_add(out, text.s, text.n);
-    if (out->failed) return;
-    out->n =
-        out->n == from ? 0 : from + qn_mark_to_space(out->s + from, out->s + from, out->n - from);
 }
 
 static qn_status fail_text(qn_text *text, qn_error *err)
@@ -122,12 +94,13 @@ static qn_status normalize(qn_tokenizer *t, qn_str text, qn_str *out, qn_error *
 {
     qn_text *to = &t->normalized;
     *out = text;
-    if (!t->v->nfc && !t->v->marks_spaces) return QN_OK;
+    const bool sentence = t->v->kind != QN_VOCAB_BYTE_BPE;
+    if (!sentence && t->v->form == QN_FORM_NONE) return QN_OK;
     to->n = 0;
-    if (t->v->nfc)
-        add_nfc(to, text);
+    if (sentence)
+        qn_sentence_normalize(t, text, to);
     else
-        add_marked(t->v, to, text);
+        add_in_form(t->v->form, to, text);
     if (to->failed) return fail_text(to, err);
     *out = qn_str_of(to->s, to->n);
     return QN_OK;
@@ -155,18 +128,33 @@ static qn_status partition(encoder *e, const qn_added_set *set, qn_str text, boo
     return plain(e, qn_str_of(text.s + from, text.n - from), first && from == 0, err);
 }
 
+/* SentencePiece's BPE takes the model's user-defined pieces whole; unigram
+ * models score them. */
+static qn_status encode_pieces(encoder *e, qn_str text, bool first, qn_error *err)
+{
+    (void)first;
+    return encode_words(e, text, err);
+}
+
+static qn_status encode_of_model(encoder *e, qn_str text, qn_error *err)
+{
+    const bool cut = e->t->v->kind != QN_VOCAB_UNIGRAM;
+    return partition(e, cut ? e->t->added[QN_FOUND_OF_MODEL] : NULL, text, false, encode_pieces,
+                     err);
+}
+
 /* Metaspace puts its space here, between all added tokens. */
 static qn_status encode_normalized(encoder *e, qn_str text, bool first, qn_error *err)
 {
     const qn_prefix prefix = e->t->v->prefix;
     const bool wanted = prefix == QN_PREFIX_UNLESS_SPACE || (prefix == QN_PREFIX_FIRST && first);
-    if (!wanted || text.s[0] == ' ') return encode_words(e, text, err);
+    if (!wanted || text.s[0] == ' ') return encode_of_model(e, text, err);
     qn_text *to = &e->t->prefixed;
     to->n = 0;
     qn_text_add(to, " ", 1);
     qn_text_add(to, text.s, text.n);
     if (to->failed) return fail_text(to, err);
-    return encode_words(e, qn_str_of(to->s, to->n), err);
+    return encode_of_model(e, qn_str_of(to->s, to->n), err);
 }
 
 static qn_status encode_raw(encoder *e, qn_str text, bool first, qn_error *err)
@@ -177,7 +165,8 @@ static qn_status encode_raw(encoder *e, qn_str text, bool first, qn_error *err)
                        text.n, UINT32_MAX / 2);
     const qn_status status = normalize(e->t, text, &normalized, err);
     if (status) return status;
-    return partition(e, e->t->added_normalized, normalized, first, encode_normalized, err);
+    return partition(e, e->t->added[QN_FOUND_NORMALIZED], normalized, first, encode_normalized,
+                     err);
 }
 
 qn_status qn_tokenizer_encode(qn_tokenizer *t, qn_str text, qn_encode_options options,
@@ -188,7 +177,8 @@ qn_status qn_tokenizer_encode(qn_tokenizer *t, qn_str text, qn_encode_options op
     qn_status status = QN_OK;
     if (options.add_special && qn_vocab_adds_bos(t->v))
         status = qn_ids_push(&e.out, qn_vocab_bos(t->v), err);
-    if (!status && text.n) status = partition(&e, t->added_raw, text, true, encode_raw, err);
+    if (!status && text.n)
+        status = partition(&e, t->added[QN_FOUND_RAW], text, true, encode_raw, err);
     if (!status && options.add_special && qn_vocab_adds_eos(t->v))
         status = qn_ids_push(&e.out, qn_vocab_eos(t->v), err);
     if (status) *n = before;

@@ -8,8 +8,6 @@
 #include "formats/base/json.h"
 #include "formats/tokenizer/pipeline.h"
 
-static const float unscored = -1000.0F; /* the reference converter's */
-
 typedef struct {
     qn_vocab *v;
     const char *dir;
@@ -37,7 +35,8 @@ qn_status qn_vocab_take_added(qn_vocab *v, const json_t *token, uint32_t id, qn_
         .text = text,
         .special = flag(token, "special"),
         /* A special token is never hidden by what normalizing does to it. */
-        .normalized = flag(token, "normalized") && !flag(token, "special"),
+        .found = flag(token, "normalized") && !flag(token, "special") ? QN_FOUND_NORMALIZED
+                                                                      : QN_FOUND_RAW,
         .lstrip = flag(token, "lstrip"),
         .rstrip = flag(token, "rstrip"),
         .single_word = flag(token, "single_word"),
@@ -70,7 +69,7 @@ static qn_status from_added_json(joining *j, const json_t *tokens, qn_error *err
             return bad_token(j, "added_tokens.json", text.s, err);
         if ((uint64_t)json_integer_value(id) >= j->v->n) continue;
         const uint32_t i = (uint32_t)json_integer_value(id);
-        qn_status status = qn_vocab_set(j->v, i, text, QN_PIECE_USER, unscored, err);
+        qn_status status = qn_vocab_set(j->v, i, text, QN_PIECE_USER, QN_UNSCORED, err);
         json_t *token = status ? NULL : json_stringn(text.s, text.n);
         if (!status && !token) status = qn_fail_memory(err, "the added tokens");
         if (!status) status = look_for(j, token, i, err);
@@ -87,7 +86,8 @@ static qn_status set_decoded(joining *j, const json_t *token, uint32_t id, qn_er
     const bool control = flag(token, "special") || (!phi3 && qn_vocab_looks_special(text));
     if (!control && !phi3) text = qn_vocab_spaces(j->v, text);
     if (!text.s) return qn_fail_memory(err, "the added tokens");
-    return qn_vocab_set(j->v, id, text, control ? QN_PIECE_CONTROL : QN_PIECE_USER, unscored, err);
+    return qn_vocab_set(j->v, id, text, control ? QN_PIECE_CONTROL : QN_PIECE_USER, QN_UNSCORED,
+                        err);
 }
 
 static qn_status from_decoder(joining *j, const json_t *tokens, qn_error *err)
@@ -108,12 +108,24 @@ static qn_status from_decoder(joining *j, const json_t *tokens, qn_error *err)
     return QN_OK;
 }
 
+/* Only what tokenizer.json names is looked for; to it the model's user-defined
+ * pieces are as others. */
+static void forget_added(joining *j)
+{
+    qn_vocab *v = j->v;
+    for (size_t i = 0; i < v->added_count; i++) {
+        const qn_added *a = &v->added[i];
+        j->place[a->id] = 0;
+        if (a->found == QN_FOUND_OF_MODEL) v->types[a->id] = QN_PIECE_NORMAL;
+    }
+    v->added_count = 0;
+}
+
 static qn_status from_tokenizer(joining *j, const json_t *tokens, qn_error *err)
 {
     size_t i;
     json_t *token;
-    /* Only what this file names is looked for. */
-    while (j->v->added_count > 0) j->place[j->v->added[--j->v->added_count].id] = 0;
+    forget_added(j);
     json_array_foreach(tokens, i, token)
     {
         const json_t *id = json_object_get(token, "id");
@@ -137,15 +149,12 @@ static qn_status join_pipeline(qn_vocab *v, const char *dir, const json_t *root,
     char *where = qn_path_join(dir, "tokenizer.json");
     if (!where) return qn_fail_memory(err, "a vocabulary");
     qn_status status = qn_json_pipeline_read(&p, root, where, err);
-    if (!status && (p.byte_level || !p.marks_spaces || p.nfc))
+    if (!status && (p.byte_level || !p.marks_spaces))
         status = qn_fail(err, QN_ERR_UNSUPPORTED,
                          "%s: does another thing than the tokenizer.model beside it", where);
+    if (!status) status = qn_json_pipeline_apply(&p, v, where, err);
     qn_free(where);
-    if (status) return status;
-    v->prefix = p.prefix;
-    v->strip = p.strip;
-    v->trims_spaces = false; /* tokenizer.json has no such step */
-    return QN_OK;
+    return status;
 }
 
 qn_status qn_vocab_join_added(qn_vocab *v, const qn_vocab_files *files, const json_t *added,

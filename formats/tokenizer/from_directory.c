@@ -93,6 +93,10 @@ static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
                              qn_error *err)
 {
     char *path = qn_path_join(files->dir, "tokenizer.model");
+    if (path && !qn_path_exists(path)) { /* T5's name for it */
+        qn_free(path);
+        path = qn_path_join(files->dir, "spiece.model");
+    }
     if (!path) return qn_fail_memory(err, "a vocabulary");
     qn_status status;
     if (qn_path_exists(path))

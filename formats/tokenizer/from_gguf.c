@@ -59,6 +59,16 @@ static qn_status read_scores(reader *r, qn_error *err)
     return status;
 }
 
+/* A user-defined piece of a SentencePiece model has the model's score; what was
+ * added to one beside it has none. */
+static qn_found found_of(const qn_vocab *v, uint32_t id)
+{
+    const bool scored = v->kind == QN_VOCAB_SPM || v->kind == QN_VOCAB_UNIGRAM;
+    return scored && v->types[id] == QN_PIECE_USER && v->scores[id] != QN_UNSCORED
+               ? QN_FOUND_OF_MODEL
+               : QN_FOUND_RAW;
+}
+
 static qn_status read_pieces(reader *r, const qn_meta_value *tokens, qn_error *err)
 {
     qn_vocab *v = r->v;
@@ -76,11 +86,13 @@ static qn_status read_pieces(reader *r, const qn_meta_value *tokens, qn_error *e
         if (text.n == 0)
             text = qn_str_of(empty, (size_t)snprintf(empty, sizeof empty, "[EMPTY_%u]", i));
         const qn_piece_type type = type_at(types, i);
-        status = qn_vocab_set(v, i, text, type, 0.0F, err);
+        status = qn_vocab_set(v, i, text, type, v->scores[i], err);
         if (!status &&
             (type == QN_PIECE_CONTROL || type == QN_PIECE_UNKNOWN || type == QN_PIECE_USER))
-            v->added[v->added_count++] =
-                (qn_added){.id = i, .text = v->pieces[i], .special = type != QN_PIECE_USER};
+            v->added[v->added_count++] = (qn_added){.id = i,
+                                                    .text = v->pieces[i],
+                                                    .found = found_of(v, i),
+                                                    .special = type != QN_PIECE_USER};
     }
     return status;
 }
@@ -197,9 +209,10 @@ static qn_status find_ends(qn_vocab *v, qn_error *err)
 static qn_status read_flags(const reader *r, qn_error *err)
 {
     qn_vocab *v = r->v;
-    const bool spm = v->kind == QN_VOCAB_SPM;
+    const bool spm = v->kind == QN_VOCAB_SPM, unigram = v->kind == QN_VOCAB_UNIGRAM;
     bool prefix = spm;
     v->adds_bos = spm || (v->pre && v->pre->adds_bos);
+    v->adds_eos = unigram;
     qn_status status =
         qn_metadata_bool(r->m, "tokenizer.ggml.add_bos_token", &v->adds_bos, &(bool){0}, err);
     if (!status)
@@ -208,11 +221,13 @@ static qn_status read_flags(const reader *r, qn_error *err)
     if (!status)
         status =
             qn_metadata_bool(r->m, "tokenizer.ggml.add_space_prefix", &prefix, &(bool){0}, err);
-    if (!status && spm)
+    if (!status && (spm || unigram))
         status = qn_metadata_bool(r->m, "tokenizer.ggml.remove_extra_whitespaces", &v->trims_spaces,
                                   &(bool){0}, err);
-    v->prefix = spm && prefix ? QN_PREFIX_ALWAYS : QN_PREFIX_NONE;
-    v->strip = v->prefix == QN_PREFIX_NONE ? QN_STRIP_NONE : QN_STRIP_ONE;
+    v->prefix = (spm || unigram) && prefix ? QN_PREFIX_ALWAYS : QN_PREFIX_NONE;
+    v->strip = v->trims_spaces               ? QN_STRIP_EACH
+               : v->prefix == QN_PREFIX_NONE ? QN_STRIP_NONE
+                                             : QN_STRIP_ONE;
     return status;
 }
 
@@ -236,6 +251,8 @@ static qn_status read_kind(const reader *r, qn_vocab_kind *out, qn_error *err)
     if (status) return status;
     if (qn_str_is(model, "llama"))
         *out = QN_VOCAB_SPM;
+    else if (qn_str_is(model, "t5"))
+        *out = QN_VOCAB_UNIGRAM;
     else if (qn_str_is(model, "gpt2"))
         *out = QN_VOCAB_BYTE_BPE;
     else if (qn_str_is(model, "gemma4"))
@@ -246,26 +263,47 @@ static qn_status read_kind(const reader *r, qn_vocab_kind *out, qn_error *err)
     return QN_OK;
 }
 
+/* For the model "llama" quern writes the key, too; runtimes pass over it. */
+static qn_status read_charsmap(const reader *r, qn_error *err)
+{
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+    const qn_meta_value *value = qn_metadata_find(r->m, key);
+    if (!value) return QN_OK;
+    if (value->type != QN_META_ARRAY ||
+        (value->element != QN_META_U8 && value->element != QN_META_I8))
+        return qn_fail(err, QN_ERR_DATA, "%s: %s is no array of u8", r->where, key);
+    return qn_vocab_keep_charsmap(r->v, value->bytes, r->where, err);
+}
+
+/* Where no key says otherwise. */
+static void set_default_ids(qn_vocab *v)
+{
+    static const qn_special_kind spm[] = {QN_SPECIAL_UNK, QN_SPECIAL_BOS, QN_SPECIAL_EOS};
+    static const qn_special_kind unigram[] = {QN_SPECIAL_PAD, QN_SPECIAL_EOS, QN_SPECIAL_UNK};
+    for (uint32_t i = 0; i < 3 && i < v->n; i++) {
+        if (v->kind == QN_VOCAB_SPM) v->special[spm[i]] = i;
+        if (v->kind == QN_VOCAB_UNIGRAM) v->special[unigram[i]] = i;
+    }
+}
+
 static qn_status fill(reader *r, const qn_meta_value *tokens, qn_error *err)
 {
     qn_vocab *v = r->v;
-    qn_status status = read_pieces(r, tokens, err);
-    if (!status) status = read_scores(r, err);
-    if (!status && v->kind != QN_VOCAB_SPM) status = read_merges(r, err);
+    const bool ranked = v->kind == QN_VOCAB_CHAR_BPE || v->kind == QN_VOCAB_BYTE_BPE;
+    qn_status status = read_scores(r, err);
+    if (!status) status = read_pieces(r, tokens, err);
+    if (!status && ranked) status = read_merges(r, err);
     if (!status && v->kind == QN_VOCAB_BYTE_BPE) status = read_pre(r, &v->pre, err);
+    if (!status && !ranked) status = read_charsmap(r, err);
     if (status) return status;
     if (v->pre) {
         v->ignore_merges = v->pre->ignore_merges;
-        v->nfc = v->pre->nfc;
+        v->form = v->pre->nfc ? QN_FORM_NFC : QN_FORM_NONE;
     } else {
         v->marks_spaces = true;
         v->fuse_unknown = true;
     }
-    if (v->kind == QN_VOCAB_SPM) { /* where no key says otherwise */
-        v->special[QN_SPECIAL_UNK] = 0;
-        if (v->n > 1) v->special[QN_SPECIAL_BOS] = 1;
-        if (v->n > 2) v->special[QN_SPECIAL_EOS] = 2;
-    }
+    set_default_ids(v);
     status = read_ids(r, err);
     v->unknown = v->special[QN_SPECIAL_UNK];
     if (!status) status = read_flags(r, err);

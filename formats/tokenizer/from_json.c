@@ -8,6 +8,7 @@
 typedef struct {
     const char *where;
     const json_t *model, *added; /* less the two lists */
+    bool unigram, scored;
     const qn_json_piece *pieces;
     const qn_json_merge *merges;
     size_t n_pieces, n_merges;
@@ -15,8 +16,6 @@ typedef struct {
     qn_vocab *v;
     qn_names *ids; /* piece -> id, of the model's vocabulary */
 } reader;
-
-static const float unscored = -1000.0F; /* the reference converter's, for special pieces */
 
 static qn_str string_of(const json_t *s)
 {
@@ -46,16 +45,22 @@ static bool is_set(const json_t *o, const char *key)
 static qn_status check_model(const reader *r, qn_error *err)
 {
     const char *type = json_string_value(json_object_get(r->model, "type"));
-    if (type && strcmp(type, "BPE") != 0)
-        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: model '%s' is not supported, only BPE",
-                       r->where, type);
+    if (type && strcmp(type, "BPE") != 0 && !r->unigram)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: model '%s' is not supported, only BPE and Unigram", r->where, type);
     static const char *const foreign[] = {"dropout", "continuing_subword_prefix",
                                           "end_of_word_suffix"};
     for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
         if (is_set(r->model, foreign[i]))
             return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: model with %s is not supported", r->where,
                            foreign[i]);
-    if (!r->pieces || !r->merges)
+    if (r->unigram && r->pipeline.byte_level)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: ByteLevel before Unigram is not supported",
+                       r->where);
+    if (r->unigram && (!r->pieces || !r->scored))
+        return qn_fail(err, QN_ERR_DATA, "%s: model needs a list 'vocab' of pieces with scores",
+                       r->where);
+    if (!r->unigram && (!r->pieces || r->scored || !r->merges))
         return qn_fail(err, QN_ERR_DATA, "%s: model needs an object 'vocab' and a list 'merges'",
                        r->where);
     return QN_OK;
@@ -96,8 +101,8 @@ static qn_status read_pieces(reader *r, qn_error *err)
                            r->where, shown(r->v->pieces[id]), r->v->pieces[id].s, shown(text),
                            text.s, id);
         const bool byte = byte_fallback && qn_vocab_byte_of(text) >= 0;
-        const qn_status status =
-            qn_vocab_set(r->v, id, text, byte ? QN_PIECE_BYTE : QN_PIECE_NORMAL, 0.0F, err);
+        const qn_status status = qn_vocab_set(
+            r->v, id, text, byte ? QN_PIECE_BYTE : QN_PIECE_NORMAL, (float)r->pieces[i].score, err);
         if (status) return status;
         if (qn_names_add(r->ids, r->v->pieces[id], id, &present))
             return qn_fail_memory(err, "a vocabulary");
@@ -142,6 +147,14 @@ static qn_status read_merges(reader *r, qn_error *err)
 
 /* ---- added tokens --------------------------------------------------------------------- */
 
+static qn_piece_type added_type(const qn_vocab *v, const json_t *token, uint32_t id)
+{
+    if (v->kind == QN_VOCAB_UNIGRAM && id == v->unknown) return QN_PIECE_UNKNOWN;
+    const qn_str text = string_of(json_object_get(token, "content"));
+    return flag(token, "special") || qn_vocab_looks_special(text) ? QN_PIECE_CONTROL
+                                                                  : QN_PIECE_USER;
+}
+
 static qn_status read_added(reader *r, qn_error *err)
 {
     qn_vocab *v = r->v;
@@ -161,9 +174,7 @@ static qn_status read_added(reader *r, qn_error *err)
                            r->where, shown(text), text.s, id, shown(there), there.s);
         if (text.n == 0)
             return qn_fail(err, QN_ERR_DATA, "%s: added token %u is empty", r->where, id);
-        const bool control = flag(token, "special") || qn_vocab_looks_special(text);
-        qn_status status =
-            qn_vocab_set(v, id, text, control ? QN_PIECE_CONTROL : QN_PIECE_USER, unscored, err);
+        qn_status status = qn_vocab_set(v, id, text, added_type(v, token, id), QN_UNSCORED, err);
         if (!status) status = qn_vocab_take_added(v, token, id, &v->added[v->added_count++], err);
         if (status) return status;
     }
@@ -194,8 +205,23 @@ static qn_status choose_pre(reader *r, const char *pre, qn_error *err)
                    r->where, (int)qn_min_u64(first.n, 300), first.s);
 }
 
+static qn_status read_unknown_id(reader *r, qn_error *err)
+{
+    uint64_t id = 0;
+    bool found = false;
+    const qn_status status = qn_json_u64(r->model, "unk_id", r->where, &id, &found, err);
+    if (status || !found) return status;
+    if (id >= r->n_pieces)
+        return qn_fail(err, QN_ERR_DATA, "%s: unk_id is %llu, the vocabulary has %zu pieces",
+                       r->where, (unsigned long long)id, r->n_pieces);
+    r->v->unknown = (uint32_t)id;
+    r->v->types[id] = QN_PIECE_UNKNOWN;
+    return QN_OK;
+}
+
 static qn_status read_unknown(reader *r, qn_error *err)
 {
+    if (r->unigram) return read_unknown_id(r, err);
     const json_t *unknown = json_object_get(r->model, "unk_token");
     if (!json_is_string(unknown)) return QN_OK;
     const uint32_t id = qn_names_find(r->ids, string_of(unknown));
@@ -214,17 +240,16 @@ static qn_status build(reader *r, uint64_t size, const char *pre, qn_error *err)
     if (size && ids > size)
         return qn_fail(err, QN_ERR_DATA, "%s: ids up to %llu, but vocab_size is %llu", r->where,
                        (unsigned long long)(ids - 1), (unsigned long long)size);
-    const qn_vocab_kind kind = r->pipeline.byte_level ? QN_VOCAB_BYTE_BPE : QN_VOCAB_CHAR_BPE;
+    const qn_vocab_kind kind = r->unigram               ? QN_VOCAB_UNIGRAM
+                               : r->pipeline.byte_level ? QN_VOCAB_BYTE_BPE
+                                                        : QN_VOCAB_CHAR_BPE;
     status = qn_vocab_new(&r->v, kind, size ? size : ids, r->where, err);
     if (status) return status;
     r->v->ignore_merges = flag(r->model, "ignore_merges");
-    r->v->fuse_unknown = flag(r->model, "fuse_unk");
-    r->v->nfc = r->pipeline.nfc;
-    r->v->prefix = r->pipeline.prefix;
-    r->v->strip = r->pipeline.strip;
-    r->v->marks_spaces = r->pipeline.marks_spaces;
-    if ((status = choose_pre(r, pre, err)) || (status = read_pieces(r, err)) ||
-        (status = read_merges(r, err)) || (status = read_unknown(r, err)) ||
+    r->v->fuse_unknown = r->unigram || flag(r->model, "fuse_unk");
+    if ((status = qn_json_pipeline_apply(&r->pipeline, r->v, r->where, err)) ||
+        (status = choose_pre(r, pre, err)) || (status = read_pieces(r, err)) ||
+        (r->merges && (status = read_merges(r, err))) || (status = read_unknown(r, err)) ||
         (status = read_added(r, err)))
         return status;
     return qn_vocab_finish(r->v, r->where, err);
@@ -235,11 +260,14 @@ static qn_status begin(reader *r, const qn_tokenizer_json *file, const char *whe
     const json_t *root = qn_tokenizer_json_rest(file);
     r->where = where;
     r->pieces = qn_tokenizer_json_pieces(file, &r->n_pieces);
+    r->scored = qn_tokenizer_json_has_scores(file);
     r->merges = qn_tokenizer_json_merges(file, &r->n_merges);
     r->model = json_object_get(root, "model");
     r->added = json_object_get(root, "added_tokens");
     if (!json_is_object(r->model))
         return qn_fail(err, QN_ERR_DATA, "%s: there is no object 'model'", where);
+    const char *type = json_string_value(json_object_get(r->model, "type"));
+    r->unigram = type && strcmp(type, "Unigram") == 0;
     return qn_json_pipeline_read(&r->pipeline, root, where, err);
 }
 

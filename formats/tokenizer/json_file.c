@@ -7,7 +7,8 @@
 struct qn_tokenizer_json {
     const char *where;
     json_t *rest;
-    qn_json_piece *pieces; /* NULL: no object */
+    qn_json_piece *pieces; /* NULL: there are none */
+    bool scored;           /* pieces come with scores */
     qn_json_merge *merges; /* NULL: no list */
     size_t n_pieces, pieces_capacity, n_merges, merges_capacity;
     qn_arena *arena; /* of strings that do not stand in the text as they are */
@@ -55,6 +56,7 @@ static qn_json_piece *new_piece(qn_tokenizer_json *t)
         t->pieces = grown;
         t->pieces_capacity = capacity;
     }
+    t->pieces[t->n_pieces] = (qn_json_piece){0};
     return &t->pieces[t->n_pieces];
 }
 
@@ -69,6 +71,58 @@ static qn_status read_pieces(qn_tokenizer_json *t, qn_json_walk *w, qn_error *er
         if ((status = take_string(t, w, &piece->text, err)) ||
             (status = qn_json_walk_colon(w, err)) || (status = take_id(t, w, piece, err)))
             break;
+    }
+    return status;
+}
+
+static qn_status no_score(const qn_tokenizer_json *t, qn_error *err)
+{
+    return qn_fail(err, QN_ERR_DATA, "%s: entry %zu of the vocabulary is no piece with a score",
+                   t->where, t->n_pieces);
+}
+
+static qn_status take_score(const qn_tokenizer_json *t, qn_json_walk *w, double *out, qn_error *err)
+{
+    json_t *value;
+    bool more = false;
+    qn_status status = qn_json_walk_item(w, &more, err);
+    if (status) return status;
+    if (!more) return no_score(t, err);
+    status = qn_json_walk_value(w, SIZE_MAX, &value, err);
+    if (status) return status;
+    const bool number = json_is_number(value);
+    *out = json_number_value(value);
+    json_decref(value);
+    return number ? QN_OK : no_score(t, err);
+}
+
+/* ["piece", score] */
+static qn_status take_scored(qn_tokenizer_json *t, qn_json_walk *w, qn_json_piece *piece,
+                             qn_error *err)
+{
+    bool more = false;
+    if (qn_json_walk_kind(w) != '[') return no_score(t, err);
+    qn_status status = qn_json_walk_enter_list(w, err);
+    if (!status) status = qn_json_walk_item(w, &more, err);
+    if (status) return status;
+    if (!more || qn_json_walk_kind(w) != '"') return no_score(t, err);
+    piece->id = (int64_t)t->n_pieces;
+    status = take_string(t, w, &piece->text, err);
+    if (!status) status = take_score(t, w, &piece->score, err);
+    if (!status) status = qn_json_walk_item(w, &more, err);
+    return status ? status : more ? no_score(t, err) : QN_OK;
+}
+
+static qn_status read_scored(qn_tokenizer_json *t, qn_json_walk *w, qn_error *err)
+{
+    bool more = false;
+    qn_status status = qn_json_walk_enter_list(w, err);
+    t->scored = true;
+    for (; !status; t->n_pieces++) {
+        qn_json_piece *piece = new_piece(t);
+        if (!piece) return no_memory(err);
+        if ((status = qn_json_walk_item(w, &more, err)) || !more) break;
+        status = take_scored(t, w, piece, err);
     }
     return status;
 }
@@ -171,8 +225,10 @@ static qn_status read_model(qn_tokenizer_json *t, qn_json_walk *w, json_t *model
     qn_status status = qn_json_walk_enter(w, err);
     while (!status && !(status = qn_json_walk_key(w, key, &more, err)) && more) {
         const char kind = qn_json_walk_kind(w);
-        if (kind == '{' && !strcmp(key->s, "vocab"))
-            status = t->pieces ? fail_twice(t, key->s, err) : read_pieces(t, w, err);
+        if ((kind == '{' || kind == '[') && !strcmp(key->s, "vocab"))
+            status = t->pieces     ? fail_twice(t, key->s, err)
+                     : kind == '{' ? read_pieces(t, w, err)
+                                   : read_scored(t, w, err);
         else if (kind == '[' && !strcmp(key->s, "merges"))
             status = t->merges ? fail_twice(t, key->s, err) : read_merges(t, w, err);
         else
@@ -239,6 +295,11 @@ const qn_json_piece *qn_tokenizer_json_pieces(const qn_tokenizer_json *t, size_t
 {
     *n = t->n_pieces;
     return t->pieces;
+}
+
+bool qn_tokenizer_json_has_scores(const qn_tokenizer_json *t)
+{
+    return t->scored;
 }
 
 const qn_json_merge *qn_tokenizer_json_merges(const qn_tokenizer_json *t, size_t *n)

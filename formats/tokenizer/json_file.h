@@ -9,6 +9,7 @@
 typedef struct {
     qn_str text;
     int64_t id;
+    double score; /* of a list of [piece, score] pairs, whose ids are places; else 0 */
 } qn_json_piece;
 
 typedef struct {
@@ -23,12 +24,13 @@ qn_status qn_tokenizer_json_read(qn_tokenizer_json **out, const char *text, size
                                  const char *where, qn_error *err);
 void qn_tokenizer_json_free(qn_tokenizer_json *t); /* NULL is fine */
 
-/* Everything else; model.vocab and model.merges are in it where they are not an
- * object and a list. */
+/* Everything else; model.vocab and model.merges are in it where they are neither
+ * an object nor a list. */
 const json_t *qn_tokenizer_json_rest(const qn_tokenizer_json *t);
 
-/* In the file's order; NULL, with *n 0, where there is no such object or list. */
+/* In the file's order; NULL, with *n 0, where there is none. */
 const qn_json_piece *qn_tokenizer_json_pieces(const qn_tokenizer_json *t, size_t *n);
+bool qn_tokenizer_json_has_scores(const qn_tokenizer_json *t); /* a list of pairs */
 const qn_json_merge *qn_tokenizer_json_merges(const qn_tokenizer_json *t, size_t *n);
 
 #endif

@@ -132,7 +132,7 @@ static qn_status join_all(qn_tokenizer *t, const char *word, qn_error *err)
 
 /* ---- a word ------------------------------------------------------------------------ */
 
-static size_t character(const qn_tokenizer *t, const char *word, size_t n)
+size_t qn_character(const qn_tokenizer *t, const char *word, size_t n)
 {
     unsigned code_point;
     if (t->v->kind == QN_VOCAB_BYTE_BPE) return 1;
@@ -173,7 +173,7 @@ static qn_status start(qn_tokenizer *t, qn_str word, qn_error *err)
     uint32_t previous = QN_NO_ID;
     t->first = QN_NO_ID;
     for (size_t i = 0, n; i < word.n; i += n) {
-        n = character(t, word.s + i, word.n - i);
+        n = qn_character(t, word.s + i, word.n - i);
         const uint32_t id = t->v->kind == QN_VOCAB_BYTE_BPE
                                 ? t->bytes[(unsigned char)word.s[i]]
                                 : qn_names_find(t->names, qn_str_of(word.s + i, n));
@@ -204,10 +204,8 @@ qn_status qn_ids_push(const qn_ids_out *out, uint32_t id, qn_error *err)
     return QN_OK;
 }
 
-/* A symbol no piece spells: its bytes, where the vocabulary has all of them,
- * else the unknown piece, once for neighbours. */
-static qn_status push_unknown(const qn_tokenizer *t, qn_str text, bool *in_unknown,
-                              const qn_ids_out *out, qn_error *err)
+qn_status qn_push_unknown(const qn_tokenizer *t, qn_str text, bool *in_unknown,
+                          const qn_ids_out *out, qn_error *err)
 {
     const qn_str bytes = bytes_of(t, text);
     if (has_bytes(t, bytes)) {
@@ -232,7 +230,8 @@ static qn_status finish(const qn_tokenizer *t, qn_str word, const qn_ids_out *ou
             in_unknown = false;
             status = qn_ids_push(out, symbol->id, err);
         } else {
-            status = push_unknown(t, qn_str_of(word.s + i, symbol->length), &in_unknown, out, err);
+            status =
+                qn_push_unknown(t, qn_str_of(word.s + i, symbol->length), &in_unknown, out, err);
         }
         if (status) return status;
     }
@@ -245,6 +244,7 @@ static qn_status encode_uncached(qn_tokenizer *t, qn_str word, const qn_ids_out 
         const uint32_t whole = qn_names_find(t->names, word);
         if (whole != QN_NO_ID) return qn_ids_push(out, whole, err);
     }
+    if (t->v->kind == QN_VOCAB_UNIGRAM) return qn_unigram_encode(t, word, out, err);
     if (start(t, word, err) || join_all(t, word.s, err)) return QN_ERR_MEMORY;
     return finish(t, word, out, err);
 }
@@ -295,6 +295,11 @@ qn_status qn_crossings_build(qn_tokenizer *t, qn_error *err)
 
 size_t qn_marked_word(const qn_tokenizer *t, qn_str text)
 {
+    if (t->v->splits_spaces) {
+        const char *space = text.n > 1 ? memchr(text.s + 1, ' ', text.n - 1) : NULL;
+        return space ? (size_t)(space - text.s) : text.n;
+    }
+    if (t->v->kind == QN_VOCAB_UNIGRAM) return text.n;
     for (size_t i = 1; i < text.n; i++) {
         if (text.s[i] != ' ' || text.s[i - 1] == ' ') continue;
         const unsigned a = (unsigned char)text.s[i - 1];

@@ -8,38 +8,42 @@ static bool is_ascii(char c)
     return (unsigned char)c < 0x80;
 }
 
-/* Characters below U+0300 (lead bytes below 0xCC) are in NFC as long as none
- * from above stands among them (Unicode Standard Annex 15, quick check). */
-static bool may_change(char c)
-{
-    return (unsigned char)c >= 0xcc;
-}
+/* Characters below these lead bytes are as they should be, as long as none from
+ * above stands among them: below U+0300 in NFC (Annex 15, quick check), below
+ * U+00A0 in the other forms. */
+static const unsigned char first_lead[] = {
+    [QN_FORM_NFC] = 0xcc, [QN_FORM_NFD] = 0xc2, [QN_FORM_NFKC] = 0xc2, [QN_FORM_NFKD] = 0xc2};
 
-static void add_composed(qn_str text, qn_text *out)
+static const utf8proc_option_t options[] = {
+    [QN_FORM_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
+    [QN_FORM_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
+    [QN_FORM_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
+    [QN_FORM_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT};
+
+static void add_mapped(qn_form form, qn_str text, qn_text *out)
 {
-    utf8proc_uint8_t *composed = NULL;
-    const utf8proc_ssize_t n =
-        utf8proc_map((const utf8proc_uint8_t *)text.s, (utf8proc_ssize_t)text.n, &composed,
-                     UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_uint8_t *mapped = NULL;
+    const utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text.s,
+                                            (utf8proc_ssize_t)text.n, &mapped, options[form]);
     if (n >= 0)
-        qn_text_add(out, (const char *)composed, (size_t)n);
+        qn_text_add(out, (const char *)mapped, (size_t)n);
     else
         out->failed = true;
-    free(composed); /* utf8proc's own allocation */
+    free(mapped); /* utf8proc's own allocation */
 }
 
 /* An ASCII character never joins what stands before it, so the text falls
  * apart in front of each; only pieces with something to change are mapped. */
-void qn_normalize_nfc(qn_str text, qn_text *out)
+void qn_normalize(qn_form form, qn_str text, qn_text *out)
 {
     size_t done = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        if (!may_change(text.s[i])) continue;
+    for (size_t i = 0; form != QN_FORM_NONE && i < text.n; i++) {
+        if ((unsigned char)text.s[i] < first_lead[form]) continue;
         size_t start = i, end = i;
         while (start > done && (start == i || !is_ascii(text.s[start]))) start--;
         while (end < text.n && !is_ascii(text.s[end])) end++;
         qn_text_add(out, text.s + done, start - done);
-        add_composed(qn_str_of(text.s + start, end - start), out);
+        add_mapped(form, qn_str_of(text.s + start, end - start), out);
         done = end;
         i = end - 1;
     }

@@ -10,8 +10,13 @@
 
 typedef struct {
     bool byte_level;
-    bool nfc;
-    bool marks_spaces; /* U+2581 stands for a space */
+    qn_form form;
+    qn_str charsmap;                              /* base64, a view into the file; empty: none */
+    bool marks_spaces;                            /* U+2581 stands for a space */
+    bool strips_left, strips_right, joins_spaces; /* spaces at the ends go, runs become one */
+    bool white_spaces;                            /* white space is spaces (WhitespaceSplit) */
+    bool doubles_mark;                            /* a literal U+2581 does not spare the prefix */
+    bool splits_spaces;                           /* a word begins in front of every space */
     qn_prefix prefix;
     qn_strip strip;
     qn_str patterns[QN_PRE_STEPS]; /* views into the file */
@@ -20,5 +25,9 @@ typedef struct {
 
 qn_status qn_json_pipeline_read(qn_json_pipeline *out, const json_t *root, const char *where,
                                 qn_error *err);
+
+/* Sets what v normalizes, and takes off again when it decodes. */
+qn_status qn_json_pipeline_apply(const qn_json_pipeline *p, qn_vocab *v, const char *where,
+                                 qn_error *err);
 
 #endif

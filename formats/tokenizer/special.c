@@ -238,6 +238,17 @@ static void set_gemma4_types(qn_vocab *v, const json_t *config)
     }
 }
 
+/* The model's own ids, where no file named others: unigram models have them
+ * at different places, so nobody can guess them. */
+static void name_ids(qn_vocab *v)
+{
+    static const qn_special_kind kinds[] = {QN_SPECIAL_BOS, QN_SPECIAL_EOS, QN_SPECIAL_UNK,
+                                            QN_SPECIAL_PAD};
+    if (v->special[QN_SPECIAL_UNK] == QN_NO_ID) v->special[QN_SPECIAL_UNK] = v->unknown;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        set_special(v, kinds[i], v->special[kinds[i]]);
+}
+
 qn_status qn_vocab_read_specials(qn_vocab *v, const qn_vocab_files *files, qn_error *err)
 {
     gathering g = {.v = v, .where = files->dir, .configured = files->tokenizer_config != NULL};
@@ -255,7 +266,10 @@ qn_status qn_vocab_read_specials(qn_vocab *v, const qn_vocab_files *files, qn_er
     if (files->tokenizer_config) read_tokenizer_config(&g, files->tokenizer_config);
     if (files->config) read_config(&g, files->config);
     v->adds_bos = v->add[QN_ADD_BOS] < 0 ? v->kind == QN_VOCAB_SPM : v->add[QN_ADD_BOS];
-    v->adds_eos = v->add[QN_ADD_EOS] > 0;
+    if (v->kind == QN_VOCAB_UNIGRAM) name_ids(v);
+    /* Unset means yes for GGUF's unigram models, and no to a tokenizer.json. */
+    if (v->kind == QN_VOCAB_UNIGRAM && files->tokenizer) set_add(v, QN_ADD_EOS, false, true);
+    v->adds_eos = v->add[QN_ADD_EOS] < 0 ? v->kind == QN_VOCAB_UNIGRAM : v->add[QN_ADD_EOS];
     if (qn_vocab_is_gemma4(v)) { /* whatever the files say; so do runtimes */
         v->adds_bos = true;
         set_gemma4_types(v, files->tokenizer_config);

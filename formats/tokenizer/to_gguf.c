@@ -29,12 +29,12 @@ static bool has_llama_rules(const qn_vocab *v)
 
 /* ---- lists ------------------------------------------------------------------------- */
 
-/* "Pre-normalized", as the loader wants user-defined pieces. */
+/* "Pre-normalized", as the loader wants added tokens. */
 static qn_status stored_text(const qn_vocab *v, uint32_t id, qn_arena *scratch, qn_str *out,
                              qn_error *err)
 {
     *out = v->pieces[id];
-    if (v->types[id] != QN_PIECE_USER) return QN_OK;
+    if (v->types[id] != QN_PIECE_USER || v->scores[id] != QN_UNSCORED) return QN_OK;
     char *copy = qn_arena_strndup(scratch, out->s, out->n);
     if (!copy) return qn_fail_memory(err, "the vocabulary's keys");
     *out = qn_str_of(copy, qn_mark_to_space(copy, copy, out->n));
@@ -61,22 +61,22 @@ static qn_status write_pieces(const qn_vocab *v, qn_arena *scratch, qn_metadata 
     return status ? status : qn_metadata_set_strs(m, "tokenizer.ggml.tokens", texts, v->n, err);
 }
 
-/* What the converter gives a piece that has no score. */
-#define NO_SCORE (-1000.0F)
-
 static qn_status write_scores(const qn_vocab *v, qn_arena *scratch, qn_metadata *m, qn_error *err)
 {
     if (v->kind == QN_VOCAB_BYTE_BPE) return QN_OK;
-    if (v->kind == QN_VOCAB_SPM)
+    if (v->kind != QN_VOCAB_CHAR_BPE)
         return qn_metadata_set_f32s(m, "tokenizer.ggml.scores", v->scores, v->n, err);
     float *scores = qn_arena_alloc(scratch, v->n, sizeof *scores);
     if (!scores) return qn_fail_memory(err, "the vocabulary's keys");
     memcpy(scores, v->scores, v->n * sizeof *scores);
     if (qn_vocab_is_gemma4(v)) {
-        for (size_t i = 0; i < v->n; i++) scores[i] = NO_SCORE;
+        for (size_t i = 0; i < v->n; i++) scores[i] = QN_UNSCORED;
         return qn_metadata_set_f32s(m, "tokenizer.ggml.scores", scores, v->n, err);
     }
-    for (size_t rank = v->merge_count; rank-- > 0;) scores[v->merges[rank].result] = -(float)rank;
+    for (size_t rank = v->merge_count; rank-- > 0;) {
+        const uint32_t id = v->merges[rank].result;
+        if (v->types[id] == QN_PIECE_NORMAL) scores[id] = -(float)rank;
+    }
     return qn_metadata_set_f32s(m, "tokenizer.ggml.scores", scores, v->n, err);
 }
 
@@ -185,6 +185,36 @@ static qn_status write_templates(const qn_vocab *v, qn_arena *scratch, qn_metada
     return status;
 }
 
+static const char remove_key[] = "tokenizer.ggml.remove_extra_whitespaces";
+
+static qn_status write_charsmap(const qn_vocab *v, qn_metadata *m, qn_error *err)
+{
+    if (!v->charsmap.n) return QN_OK;
+    return qn_metadata_set(m, "tokenizer.ggml.precompiled_charsmap", QN_META_ARRAY, QN_META_U8,
+                           v->charsmap.n, v->charsmap, err);
+}
+
+/* The normalizer of a unigram model (conversion/t5.py, T5Model.set_vocab). */
+static qn_status write_normalizer(const qn_vocab *v, qn_metadata *m, qn_error *err)
+{
+    if (v->kind != QN_VOCAB_UNIGRAM) return QN_OK;
+    const bool prefix = v->prefix != QN_PREFIX_NONE;
+    qn_status status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix", prefix, err);
+    if (!status) status = qn_metadata_set_bool(m, remove_key, v->trims_spaces, err);
+    return status ? status : write_charsmap(v, m, err);
+}
+
+/* What GGUF has no key for, and what would be another tokenizer without. */
+static qn_status check_carried(const qn_vocab *v, qn_error *err)
+{
+    const char *what = v->suffix_space ? "treat_whitespace_as_suffix"
+                       : v->kind != QN_VOCAB_BYTE_BPE && !v->marks_spaces
+                           ? "spaces that are not escaped"
+                           : NULL;
+    if (!what) return QN_OK;
+    return qn_fail(err, QN_ERR_UNSUPPORTED, "GGUF has no key for the tokenizer's %s", what);
+}
+
 /* What the converter's class of a family adds at the end.  The ids are the
  * converter's own constants. */
 static qn_status write_family(const qn_vocab *v, qn_metadata *m, qn_error *err)
@@ -198,20 +228,22 @@ static qn_status write_family(const qn_vocab *v, qn_metadata *m, qn_error *err)
         status = qn_metadata_set_bool(m, "tokenizer.ggml.add_bos_token", false, err);
     if (!status && qn_str_is(v->model_type, "gemma"))
         status = qn_metadata_set_u32(m, "tokenizer.ggml.eot_token_id", GEMMA_EOT, err);
-    if (!status && v->kind != QN_VOCAB_BYTE_BPE && v->prefix == QN_PREFIX_NONE)
+    const bool unigram = v->kind == QN_VOCAB_UNIGRAM; /* has said it all */
+    if (!status && !unigram && v->kind != QN_VOCAB_BYTE_BPE && v->prefix == QN_PREFIX_NONE)
         status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix", false, err);
     if (!status && qn_vocab_is_gemma4(v))
         status = qn_metadata_set_bool(m, "tokenizer.ggml.add_bos_token", true, err);
-    /* The converter leaves this out for the model type "llama", and llama.cpp
-     * doesn't ask for it there; without it the file would be another tokenizer. */
-    if (!status && v->trims_spaces)
-        status = qn_metadata_set_bool(m, "tokenizer.ggml.remove_extra_whitespaces", true, err);
-    return status;
+    /* The converter leaves these out for the model type "llama", and llama.cpp
+     * doesn't ask for them there; without them the file would be another tokenizer. */
+    if (!status && !unigram && v->trims_spaces)
+        status = qn_metadata_set_bool(m, remove_key, true, err);
+    return status || unigram ? status : write_charsmap(v, m, err);
 }
 
 static const char *model_of(const qn_vocab *v)
 {
     if (qn_vocab_is_gemma4(v)) return "gemma4";
+    if (v->kind == QN_VOCAB_UNIGRAM) return "t5";
     return v->kind == QN_VOCAB_BYTE_BPE ? "gpt2" : "llama";
 }
 
@@ -219,8 +251,8 @@ static qn_status write_all(const qn_vocab *v, qn_arena *scratch, qn_metadata *m,
 {
     const bool bytes = v->kind == QN_VOCAB_BYTE_BPE;
     const qn_str pre = qn_str_z(bytes ? v->pre->name : "default");
-    qn_status status = QN_OK;
-    if (has_llama_rules(v) && v->config_space_prefix >= 0)
+    qn_status status = check_carried(v, err);
+    if (!status && has_llama_rules(v) && v->kind != QN_VOCAB_UNIGRAM && v->config_space_prefix >= 0)
         status = qn_metadata_set_bool(m, "tokenizer.ggml.add_space_prefix",
                                       v->config_space_prefix > 0, err);
     if (!status)
@@ -230,6 +262,7 @@ static qn_status write_all(const qn_vocab *v, qn_arena *scratch, qn_metadata *m,
     if (!status) status = write_pieces(v, scratch, m, err);
     if (!status) status = write_scores(v, scratch, m, err);
     if (!status) status = write_types(v, scratch, m, err);
+    if (!status) status = write_normalizer(v, m, err);
     if (!status) status = write_merges(v, scratch, m, err);
     if (!status) status = write_specials(v, m, err);
     if (!status) status = write_templates(v, scratch, m, err);

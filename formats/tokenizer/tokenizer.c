@@ -28,12 +28,18 @@ static qn_status raw_of(qn_tokenizer *t, size_t id, qn_error *err)
     return QN_OK;
 }
 
+bool qn_is_reachable(const qn_tokenizer *t, uint32_t id)
+{
+    const qn_str piece = t->v->pieces[id];
+    return t->raw[id].n > 0 && !(t->v->marks_spaces && memchr(piece.s, ' ', piece.n));
+}
+
 /* Normal pieces first: where a user-defined one has the same text, it is
  * found as an added token. */
 static qn_status name_pieces(qn_tokenizer *t, qn_piece_type type, qn_error *err)
 {
     for (uint32_t id = 0; id < t->v->n; id++) {
-        if (t->v->types[id] != type || t->raw[id].n == 0) continue;
+        if (t->v->types[id] != type || !qn_is_reachable(t, id)) continue;
         if (qn_names_add(t->names, t->raw[id], id, NULL)) return qn_fail_memory(err, "a tokenizer");
     }
     return QN_OK;
@@ -70,6 +76,21 @@ static qn_status rank_scores(qn_tokenizer *t, qn_error *err)
     return QN_OK;
 }
 
+static qn_status prepare_kind(qn_tokenizer *t, qn_error *err)
+{
+    const qn_vocab *v = t->v;
+    qn_status status = QN_OK;
+    switch (v->kind) {
+    case QN_VOCAB_UNIGRAM: return qn_unigram_build(t, err);
+    case QN_VOCAB_SPM: status = rank_scores(t, err); break;
+    case QN_VOCAB_CHAR_BPE:
+    case QN_VOCAB_BYTE_BPE: status = qn_pairs_build(&t->pairs, v->merges, v->merge_count, err);
+    }
+    if (status) return status;
+    return v->kind == QN_VOCAB_BYTE_BPE ? qn_split_new(&t->split, v->pre, err)
+                                        : qn_crossings_build(t, err);
+}
+
 static qn_status fill(qn_tokenizer *t, qn_error *err)
 {
     const qn_vocab *v = t->v;
@@ -80,12 +101,13 @@ static qn_status fill(qn_tokenizer *t, qn_error *err)
     if (status) return status;
     find_bytes(t);
     for (size_t i = 0; i < v->added_count; i++) t->skipped[v->added[i].id] |= v->added[i].special;
-    status = v->kind == QN_VOCAB_SPM ? rank_scores(t, err)
-                                     : qn_pairs_build(&t->pairs, v->merges, v->merge_count, err);
-    if (!status) status = qn_added_set_new(&t->added_raw, v, false, err);
-    if (!status) status = qn_added_set_new(&t->added_normalized, v, true, err);
-    if (!status && v->kind == QN_VOCAB_BYTE_BPE) status = qn_split_new(&t->split, v->pre, err);
-    if (!status && v->kind != QN_VOCAB_BYTE_BPE) status = qn_crossings_build(t, err);
+    for (int i = 0; !status && i < QN_FOUND_COUNT; i++)
+        status = qn_added_set_new(&t->added[i], v, (qn_found)i, i == QN_FOUND_RAW, err);
+    if (!status) status = qn_added_set_new(&t->kept, v, QN_FOUND_OF_MODEL, true, err);
+    if (!status && v->charsmap.n)
+        status = qn_charsmap_new(&t->charsmap, v->charsmap, "the vocabulary", err);
+    if (!status) status = prepare_kind(t, err);
+    if (!status) qn_sentence_prepare(t);
     return status;
 }
 
@@ -119,8 +141,12 @@ void qn_tokenizer_free(qn_tokenizer *t)
     qn_free(t->cache);
     qn_free(t->crossings);
     qn_split_free(t->split);
-    qn_added_set_free(t->added_normalized);
-    qn_added_set_free(t->added_raw);
+    qn_charsmap_free(t->charsmap);
+    qn_added_set_free(t->kept);
+    for (int i = 0; i < QN_FOUND_COUNT; i++) qn_added_set_free(t->added[i]);
+    qn_free(t->places);
+    qn_free(t->scores);
+    qn_trie_free(&t->trie);
     qn_free(t->ranks);
     qn_free(t->pairs.slots);
     qn_names_free(t->names);
@@ -136,7 +162,7 @@ static void add_piece(qn_str raw, qn_strip strip, qn_text *out)
 {
     size_t from = 0;
     while (from < raw.n && raw.s[from] == ' ' &&
-           (strip == QN_STRIP_FIRST_PIECE || (strip == QN_STRIP_ONE && from == 0)))
+           (strip == QN_STRIP_FIRST_PIECE || (strip != QN_STRIP_NONE && from == 0)))
         from++;
     qn_text_add(out, raw.s + from, raw.n - from);
 }
@@ -149,11 +175,14 @@ qn_status qn_tokenizer_decode(const qn_tokenizer *t, const uint32_t *ids, size_t
             return qn_fail(err, QN_ERR_ARGUMENT, "token id %u; the vocabulary has %zu", ids[i],
                            t->v->n);
     qn_strip strip = t->v->strip;
+    const size_t before = out->n;
     for (size_t i = 0; i < n; i++) {
         if (skip_special && t->skipped[ids[i]]) continue;
         add_piece(t->raw[ids[i]], strip, out);
         /* A strip of one space is of the text, however the pieces lie in it. */
-        if (strip == QN_STRIP_FIRST_PIECE || t->raw[ids[i]].n) strip = QN_STRIP_NONE;
+        if (strip == QN_STRIP_EACH ? out->n > before
+                                   : strip == QN_STRIP_FIRST_PIECE || t->raw[ids[i]].n)
+            strip = QN_STRIP_NONE;
     }
     return out->failed ? qn_fail_memory(err, "decoding") : QN_OK;
 }

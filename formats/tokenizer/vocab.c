@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formats/base/names.h"
+#include "formats/tokenizer/charsmap.h"
 
 qn_status qn_vocab_new(qn_vocab **out, qn_vocab_kind kind, uint64_t n, const char *where,
                        qn_error *err)
@@ -61,6 +62,17 @@ qn_status qn_vocab_set(qn_vocab *v, uint32_t id, qn_str text, qn_piece_type type
     v->types[id] = (uint8_t)type;
     v->scores[id] = score;
     return QN_OK;
+}
+
+qn_status qn_vocab_keep_charsmap(qn_vocab *v, qn_str bytes, const char *where, qn_error *err)
+{
+    qn_charsmap *charsmap = NULL;
+    if (!bytes.n) return QN_OK;
+    const qn_status status = qn_charsmap_new(&charsmap, bytes, where, err);
+    qn_charsmap_free(charsmap);
+    if (status) return status;
+    v->charsmap = qn_vocab_keep(v, bytes);
+    return v->charsmap.s ? QN_OK : qn_fail_memory(err, "a normalizer");
 }
 
 /* -10000 is the reference converter's score of a piece that is not there. */

@@ -13,10 +13,14 @@
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
 #include "formats/tokenizer/json_file.h"
+#include "formats/tokenizer/normalize.h"
 #include "formats/tokenizer/pre.h"
 #include "formats/tokenizer/tokenizer.h"
 
 #define QN_NO_ID UINT32_MAX
+
+/* What the reference converter gives a piece that has no score. */
+#define QN_UNSCORED (-1000.0F)
 
 /* Four times the largest vocabulary of a language model in use (262,400); a
  * larger number is a wrong file. */
@@ -25,7 +29,8 @@
 typedef enum {
     QN_VOCAB_SPM = 1,  /* characters; the best-scored piece of two neighbours wins */
     QN_VOCAB_CHAR_BPE, /* characters; ranked merges; byte fallback */
-    QN_VOCAB_BYTE_BPE  /* bytes of split words; ranked merges */
+    QN_VOCAB_BYTE_BPE, /* bytes of split words; ranked merges */
+    QN_VOCAB_UNIGRAM   /* the way through the text with the best sum of scores */
 } qn_vocab_kind;
 
 /* The numbers are GGUF's. */
@@ -43,12 +48,21 @@ typedef struct {
     uint32_t left, right, result;
 } qn_merge;
 
+/* Where an added token is looked for. */
+typedef enum {
+    QN_FOUND_RAW,        /* in the text as it came */
+    QN_FOUND_NORMALIZED, /* in the normalized text */
+    QN_FOUND_OF_MODEL,   /* SentencePiece's user-defined pieces: the normalizer leaves them alone;
+                            BPE takes them whole, unigram models prefer them */
+    QN_FOUND_COUNT
+} qn_found;
+
 /* A piece that is looked for in the text before anything else. */
 typedef struct {
     uint32_t id;
     qn_str text;
+    qn_found found;
     bool special;     /* only when specials are parsed; left out by skip_special */
-    bool normalized;  /* looked for in the normalized text, not the raw one */
     bool lstrip;      /* takes the white space before it along */
     bool rstrip;      /* and behind it */
     bool single_word; /* not inside a word */
@@ -67,6 +81,8 @@ typedef enum {
 typedef enum {
     QN_STRIP_NONE,
     QN_STRIP_ONE,        /* one space */
+    QN_STRIP_EACH,       /* one space of every piece as long as there is no text (SentencePiece,
+                            where extra spaces are removed) */
     QN_STRIP_FIRST_PIECE /* the spaces of the first piece (Metaspace) */
 } qn_strip;
 
@@ -102,9 +118,13 @@ struct qn_vocab {
     size_t merge_count;
     const qn_pre *pre; /* byte-level only */
     bool ignore_merges;
-    bool nfc;
-    bool marks_spaces; /* U+2581 in pieces is a space */
-    bool trims_spaces; /* spaces at both ends of a text go, runs of them become one */
+    qn_form form;
+    qn_str charsmap;    /* SentencePiece's precompiled one, empty for none */
+    bool marks_spaces;  /* U+2581 in pieces is a space */
+    bool trims_spaces;  /* spaces at both ends of a text go, runs of them become one */
+    bool white_spaces;  /* and what else is white space is one */
+    bool splits_spaces; /* a word begins in front of every space */
+    bool suffix_space;  /* QN_PREFIX_ALWAYS's space goes behind the text */
     qn_prefix prefix;
     uint32_t unknown; /* for characters without piece and bytes */
     qn_strip strip;
@@ -141,6 +161,9 @@ qn_status qn_vocab_set(qn_vocab *v, uint32_t id, qn_str text, qn_piece_type type
 
 /* A copy in v's arena; s is NULL without memory. */
 qn_str qn_vocab_keep(qn_vocab *v, qn_str text);
+
+/* Checks a charsmap and keeps a copy; an empty one is none. */
+qn_status qn_vocab_keep_charsmap(qn_vocab *v, qn_str bytes, const char *where, qn_error *err);
 
 /* Names the ids without a piece [PADn], refuses duplicates and scores that are
  * no numbers. */

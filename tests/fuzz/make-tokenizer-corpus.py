@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Makes the seeds in tests/fuzz/corpus/tokenizer_{json,spm,gguf}."""
+import base64
 import json
 import os
 import struct
@@ -15,6 +16,15 @@ def save(name, data):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as f:
         f.write(data)
+
+
+def charsmap():
+    """'A' becomes "a": the root's children at 0 ^ 1, A's value at 64 ^ 2."""
+    units = [0] * 256
+    units[0] = 1 << 10
+    units[1 ^ 0x41] = 0x41 | 1 << 8 | 2 << 10
+    units[1 ^ 0x41 ^ 2] = 1 << 31
+    return struct.pack("<I256I", 1024, *units) + b"a\0"
 
 
 # ---- tokenizer.json
@@ -63,6 +73,18 @@ save("tokenizer_json/metaspace.json", tokenizer(
     pre_tokenizer=dict(type="Metaspace", replacement="\u2581", prepend_scheme="first", split=False),
     model=dict(unk_token="u")))
 
+save("tokenizer_json/unigram.json", json.dumps(dict(
+    added_tokens=[added(0, "<unk>"), added(7, "x", special=False)],
+    normalizer=dict(type="Sequence", normalizers=[
+        dict(type="Precompiled", precompiled_charsmap=base64.b64encode(charsmap()).decode()),
+        dict(type="Strip", strip_left=False, strip_right=True),
+        dict(type="Replace", pattern=dict(Regex=" {2,}"), content="\u2581")]),
+    pre_tokenizer=dict(type="Metaspace", replacement="\u2581", prepend_scheme="always", split=True),
+    decoder=dict(type="Metaspace", replacement="\u2581", prepend_scheme="always", split=True),
+    model=dict(type="Unigram", unk_id=0, byte_fallback=True, vocab=[
+        ["<unk>", 0], ["\u2581", -2], ["a", -3.5], ["ab", -3], ["b", -4], ["<0x41>", 0],
+        ["\u2581a", -3]]))).encode())
+
 # ---- tokenizer.model
 
 def varint(n):
@@ -93,6 +115,8 @@ save("tokenizer_spm/bytes.model", pieces + b"".join(piece(b, 0, 6) for b in BYTE
 save("tokenizer_spm/unknown.model", pieces + letters + piece("whole", 0, 4) + trainer() +
      field(3, field(1, b"identity") + varint(3 << 3) + varint(0)))
 save("tokenizer_spm/unigram.model", pieces + letters + trainer(1))
+save("tokenizer_spm/charsmap.model", pieces + letters + piece("whole", 0, 4) + trainer(1) +
+     field(3, field(2, charsmap()) + varint(4 << 3) + varint(1)))
 
 # ---- GGUF keys
 
@@ -129,3 +153,7 @@ save("tokenizer_gguf/gpt2.gguf", gguf(*vocabulary("gpt2", tokens, types), merges
      key("pre", 8, text("qwen2")), key("add_bos_token", 7, b"\1")))
 save("tokenizer_gguf/gemma4.gguf", gguf(*vocabulary("gemma4", tokens, types), scores, merges))
 save("tokenizer_gguf/default.gguf", gguf(*vocabulary("gpt2", tokens, types), merges))
+save("tokenizer_gguf/t5.gguf", gguf(*vocabulary("t5", tokens, types), scores,
+     key("unknown_token_id", 4, struct.pack("<I", 0)), key("add_space_prefix", 7, b"\1"),
+     key("remove_extra_whitespaces", 7, b"\1"),
+     key("precompiled_charsmap", 9, array(0, [bytes([b]) for b in charsmap()]))))
