@@ -1,5 +1,6 @@
 #include "formats/imatrix.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,13 @@ static float float_at(const void *floats, uint64_t i)
     float f;
     memcpy(&f, (const uint8_t *)floats + i * sizeof f, sizeof f);
     return f;
+}
+
+double qn_imatrix_exact(const void *doubles, uint64_t i)
+{
+    double d;
+    memcpy(&d, (const uint8_t *)doubles + i * sizeof d, sizeof d);
+    return d;
 }
 
 float qn_imatrix_value(const qn_imatrix_entry *e, uint64_t i)
@@ -101,6 +109,38 @@ static qn_status find_counts(const qn_imatrix *m, const qn_tensor *sums, qn_imat
     return QN_OK;
 }
 
+/* What an unfinished file has more of an entry: NAME.what, n doubles. */
+static qn_status find_exact(const qn_imatrix *m, const char *entry, const char *what, uint64_t n,
+                            const void **out, qn_error *err)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%s.%s", entry, what);
+    const qn_tensor *t = qn_reader_find(m->reader, name);
+    if (!t) return QN_OK;
+    if (t->dtype != QN_F64 || qn_tensor_elements(t) != n)
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: %s holds %llu values of type %s, expected %llu of F64", m->map.path,
+                       name, (ull)qn_tensor_elements(t), qn_dtype_facts(t->dtype)->name, (ull)n);
+    for (uint64_t i = 0; i < n; i++) {
+        const double v = qn_imatrix_exact(t->data, i);
+        if (!(v >= 0.0 && v <= DBL_MAX))
+            return qn_fail(err, QN_ERR_DATA, "%s: %s: value %llu is %g", m->map.path, name, (ull)i,
+                           v);
+    }
+    *out = t->data;
+    return QN_OK;
+}
+
+static qn_status find_exacts(const qn_imatrix *m, qn_imatrix_entry *e, qn_error *err)
+{
+    qn_status status = find_exact(m, e->name, "sums", e->n_values, &e->sums, err);
+    if (!status) status = find_exact(m, e->name, "rows", e->n_counts, &e->rows, err);
+    if (!status && !e->sums != !e->rows)
+        status = qn_fail(err, QN_ERR_DATA, "%s: of %s.sums and %s.rows only one is there",
+                         m->map.path, e->name, e->name);
+    return status;
+}
+
 static qn_status check_has_sums(const qn_imatrix *m, const qn_tensor *counts, qn_error *err)
 {
     char name[256];
@@ -122,6 +162,7 @@ static qn_status add_entries(qn_imatrix *m, qn_error *err)
         e.name = qn_arena_strndup(m->arena, t->name, strlen(t->name) - (sizeof sums_suffix - 1));
         if (!e.name) return qn_fail_memory(err, m->map.path);
         if (!status) status = find_counts(m, t, &e, err);
+        if (!status) status = find_exacts(m, &e, err);
         if (!status) status = qn_imatrix_add(m, &e, err);
     }
     return status;
@@ -135,6 +176,7 @@ static qn_status read_dataset(qn_imatrix *m, qn_error *err)
         return qn_fail(err, QN_ERR_DATA, "%s: %s %s", m->map.path, key,
                        v ? "is not an array of strings"
                          : "is missing: is this an importance matrix?");
+    m->datasets = v->bytes;
     qn_str cursor = v->bytes;
     qn_meta_next_string(&cursor, &m->dataset);
     return QN_OK;

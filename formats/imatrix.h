@@ -7,7 +7,9 @@
  * behind the other, and one count for each or one for all.  Two forms:
  *
  *   GGUF     tensors NAME.in_sum2 (values) and NAME.counts, all F32; keys
- *            imatrix.datasets, imatrix.chunk_count, imatrix.chunk_size
+ *            imatrix.datasets, imatrix.chunk_count, imatrix.chunk_size; in an
+ *            unfinished one (imatrix_write.h) NAME.sums and NAME.rows, F64: the
+ *            same before they were rounded
  *   legacy   (".dat") no magic: what is not GGUF is taken for it.  i32 number
  *            of entries; each i32 length, name, i32 calls, i32 number of
  *            values, F32 values = value / count * calls; then, in newer files,
@@ -21,12 +23,13 @@
 #include "formats/reader.h"
 
 typedef struct {
-    const char *name;   /* the tensor's */
-    const void *values; /* n_values float32 at any address: finite and not negative */
-    uint64_t n_values;  /* columns x matrices */
-    const void *counts; /* n_counts float32 at any address; NULL in the legacy form */
-    uint64_t n_counts;  /* divides n_values */
-    int32_t calls;      /* of the legacy form: at least 1 (a stored 0 or less means 1) */
+    const char *name;        /* the tensor's */
+    const void *values;      /* n_values float32 at any address: finite and not negative */
+    uint64_t n_values;       /* columns x matrices */
+    const void *counts;      /* n_counts float32 at any address; NULL in the legacy form */
+    uint64_t n_counts;       /* divides n_values */
+    int32_t calls;           /* of the legacy form: at least 1 (a stored 0 or less means 1) */
+    const void *sums, *rows; /* values and counts as double; both NULL but in an unfinished file */
 } qn_imatrix_entry;
 
 /* Opened and checked. */
@@ -38,6 +41,7 @@ typedef struct {
     qn_names *by_name;
     qn_arena *arena;      /* names */
     qn_str dataset;       /* the first text's name; n 0: none is given */
+    qn_str datasets;      /* of all texts, as qn_meta_next_string reads them; n 0: see dataset */
     uint64_t chunk_count; /* 0: not known */
     uint64_t chunk_size;  /* tokens; 0 in the legacy form */
 } qn_imatrix;
@@ -55,6 +59,9 @@ const qn_imatrix_entry *qn_imatrix_find(const qn_imatrix *m, const char *name); 
 /* Value number i; the count of value number i, in calls for the legacy form. */
 float qn_imatrix_value(const qn_imatrix_entry *e, uint64_t i);
 int64_t qn_imatrix_count(const qn_imatrix_entry *e, uint64_t i);
+
+/* Number i of e->sums or e->rows. */
+double qn_imatrix_exact(const void *doubles, uint64_t i);
 
 /* Fills m from m->map; for imatrix.c. */
 qn_status qn_imatrix_parse_dat(qn_imatrix *m, qn_error *err);

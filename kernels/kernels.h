@@ -71,6 +71,9 @@ typedef struct {
     void (*soft_cap)(float *x, float cap, size_t n);
     /* True when every value is finite. */
     bool (*finite)(const float *x, size_t n);
+    /* sums[j] += x[i * stride + j]^2 in double, for i < rows ascending, j < n.  A
+     * square of a float is exact there, so there is one rounding a step. */
+    void (*add_squares)(const float *x, size_t stride, size_t rows, double *sums, size_t n);
     /* For benchmarks, this level's multiply-add roof: QN_PEAK_SUMS independent
      * vectors of vector_floats each take `rounds` fused multiply-adds, so
      * 2 * rounds * QN_PEAK_SUMS * vector_floats operations.  The result only

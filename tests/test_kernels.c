@@ -82,6 +82,29 @@ START_TEST(vector_maths_is_the_same_on_every_isa)
 }
 END_TEST
 
+START_TEST(squares_are_added_the_same_on_every_isa)
+{
+    enum { MOST = 100, ROWS = 5 };
+    qn_kernels scalar, other;
+    qn_random r = {SEED};
+    if (!levels((unsigned)_i, &scalar, &other)) return;
+    for (size_t n = 1; n < MOST; n++) {
+        const size_t stride = n + n % 3;
+        float *x = random_floats(&r, (ROWS - 1) * stride + n, n);
+        double *sums = qn_guarded(n * sizeof *sums), want[MOST], got[MOST];
+        for (size_t j = 0; j < n; j++) want[j] = got[j] = sums[j] = (double)j / 3.0;
+        scalar.add_squares(x, stride, ROWS, want, n);
+        other.add_squares(x, stride, ROWS, sums, n);
+        for (size_t i = 0; i < ROWS; i++)
+            for (size_t j = 0; j < n; j++)
+                got[j] = fma((double)x[i * stride + j], (double)x[i * stride + j], got[j]);
+        ck_assert_msg(!memcmp(want, sums, n * sizeof *sums), "%s, n %zu, seed %d", other.isa, n,
+                      SEED);
+        ck_assert_msg(!memcmp(want, got, n * sizeof *sums), "by the formula, n %zu", n);
+    }
+}
+END_TEST
+
 START_TEST(one_value_that_is_not_finite_is_found_wherever_it_is)
 {
     qn_kernels scalar, k;
@@ -359,6 +382,7 @@ int main(void)
     TCase *c = tcase_create("levels");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, vector_maths_is_the_same_on_every_isa, 1, MAX_LEVELS);
+    tcase_add_loop_test(c, squares_are_added_the_same_on_every_isa, 0, MAX_LEVELS);
     tcase_add_loop_test(c, one_value_that_is_not_finite_is_found_wherever_it_is, 0, MAX_LEVELS);
     tcase_add_loop_test(c, a_tile_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, a_tile_is_a_product_of_matrices, 0, MAX_LEVELS);

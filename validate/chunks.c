@@ -103,6 +103,7 @@ qn_status qn_chunk_runner_run(qn_chunk_runner *r, size_t at, size_t n, qn_error 
         r->session = NULL;
         const qn_status status = qn_session_new_whole(&r->session, r->d, n, c->n_ctx, err);
         if (status) return status;
+        qn_session_watch_inputs(r->session, r->watch, r->watch_ctx);
         r->sequences = n;
     }
     memcpy(r->ids, qn_chunk_ids(c, at), n * c->n_ctx * sizeof *r->ids);

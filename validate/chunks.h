@@ -50,8 +50,10 @@ typedef struct {
     const qn_chunks *chunks;
     const qn_decoder *d;
     qn_session *session;
-    size_t sequences; /* of the session */
-    uint32_t *ids;    /* of the batch */
+    size_t sequences;  /* of the session */
+    uint32_t *ids;     /* of the batch */
+    qn_input_fn watch; /* of the session; NULL: nobody */
+    void *watch_ctx;
 } qn_chunk_runner;
 
 qn_status qn_chunk_runner_new(qn_chunk_runner *r, const qn_chunks *c, const qn_decoder *d,

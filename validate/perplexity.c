@@ -111,6 +111,8 @@ qn_status qn_perplexity_run(const qn_decoder *d, const uint32_t *ids, size_t n_i
         status = qn_chunks_fit(&j.chunks, options->memory, &d, 1, j.sink ? 2 : 1, err);
     if (!status && j.sink) status = j.sink->begin(j.sink->ctx, d, &j.chunks, err);
     if (!status) status = start(&j, d, err);
+    j.runner.watch = options->watch;
+    j.runner.watch_ctx = options->watch_ctx;
     if (!status) status = run_all(&j, progress, ctx, err);
     if (!status) finish(&j, out);
     qn_chunk_runner_free(&j.runner);

@@ -22,6 +22,8 @@ typedef struct {
     size_t batch;
     uint64_t memory; /* bytes that it may take (qn_chunks_fit, instead of batch); 0: no limit */
     const qn_logits_sink *sink; /* NULL: nobody */
+    qn_input_fn watch;          /* sees the inputs of all matrices; NULL: nobody */
+    void *watch_ctx;
 } qn_perplexity_options;
 
 typedef struct {

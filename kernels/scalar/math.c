@@ -121,6 +121,13 @@ static void soft_cap(float *x, float cap, size_t n)
     for (size_t i = 0; i < n; i++) x[i] = hyperbolic_tangent(x[i] / cap) * cap;
 }
 
+static void add_squares(const float *x, size_t stride, size_t rows, double *sums, size_t n)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < n; j++)
+            sums[j] += (double)x[i * stride + j] * (double)x[i * stride + j];
+}
+
 static bool all_finite(const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -149,6 +156,7 @@ void qn_use_scalar_math(qn_kernels *k)
     k->silu_mul = silu_mul;
     k->gelu_mul = gelu_mul;
     k->soft_cap = soft_cap;
+    k->add_squares = add_squares;
     k->finite = all_finite;
     k->fma_peak = fma_peak;
     k->vector_floats = 1;

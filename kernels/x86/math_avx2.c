@@ -201,6 +201,28 @@ static float largest(const float *x, size_t n)
     return most;
 }
 
+static void add_squares(const float *x, size_t stride, size_t rows, double *sums, size_t n)
+{
+    enum { DOUBLES = 4, COLUMNS = 4 * DOUBLES };
+    size_t j = 0;
+    for (; j + COLUMNS <= n; j += COLUMNS) {
+        __m256d sum[COLUMNS / DOUBLES];
+        for (size_t c = 0; c < COLUMNS / DOUBLES; c++)
+            sum[c] = _mm256_loadu_pd(sums + j + c * DOUBLES);
+        for (size_t i = 0; i < rows; i++)
+#pragma GCC unroll 4
+            for (size_t c = 0; c < COLUMNS / DOUBLES; c++) {
+                const __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(x + i * stride + j + c * DOUBLES));
+                sum[c] = _mm256_fmadd_pd(v, v, sum[c]);
+            }
+        for (size_t c = 0; c < COLUMNS / DOUBLES; c++)
+            _mm256_storeu_pd(sums + j + c * DOUBLES, sum[c]);
+    }
+    for (; j < n; j++)
+        for (size_t i = 0; i < rows; i++)
+            sums[j] += (double)x[i * stride + j] * (double)x[i * stride + j];
+}
+
 static inline bool is_finite(__m256 x)
 {
     const __m256i exponent = _mm256_set1_epi32(0x7f800000);
@@ -226,5 +248,6 @@ void qn_use_math_avx2(qn_kernels *k)
     k->dot = dot;
     k->axpy = axpy;
     k->max = largest;
+    k->add_squares = add_squares;
     k->finite = all_finite;
 }

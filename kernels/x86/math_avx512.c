@@ -156,6 +156,40 @@ static float largest(const float *x, size_t n)
     return _mm512_reduce_max_ps(most);
 }
 
+/* rows of 4 * 8 columns, or of the fewer that the masks leave. */
+static inline __attribute__((always_inline)) void add_squares_of(const float *x, size_t stride,
+                                                                 size_t rows,
+                                                                 const __mmask8 lanes[4],
+                                                                 double *sums)
+{
+    enum { DOUBLES = 8 };
+    __m512d sum[4];
+#pragma GCC unroll 4
+    for (size_t c = 0; c < 4; c++) sum[c] = _mm512_maskz_loadu_pd(lanes[c], sums + c * DOUBLES);
+    for (size_t i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (size_t c = 0; c < 4; c++) {
+            const float *at = x + i * stride + c * DOUBLES;
+            const __m512d v = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(lanes[c], at));
+            sum[c] = _mm512_fmadd_pd(v, v, sum[c]);
+        }
+#pragma GCC unroll 4
+    for (size_t c = 0; c < 4; c++) _mm512_mask_storeu_pd(sums + c * DOUBLES, lanes[c], sum[c]);
+}
+
+static void add_squares(const float *x, size_t stride, size_t rows, double *sums, size_t n)
+{
+    enum { COLUMNS = 32 };
+    static const __mmask8 all[4] = {0xff, 0xff, 0xff, 0xff};
+    size_t j = 0;
+    for (; j + COLUMNS <= n; j += COLUMNS) add_squares_of(x + j, stride, rows, all, sums + j);
+    if (j == n) return;
+    const uint32_t left = (UINT32_C(1) << (n - j)) - 1;
+    const __mmask8 lanes[4] = {(__mmask8)left, (__mmask8)(left >> 8), (__mmask8)(left >> 16),
+                               (__mmask8)(left >> 24)};
+    add_squares_of(x + j, stride, rows, lanes, sums + j);
+}
+
 static bool all_finite(const float *x, size_t n)
 {
     const __m512i exponent = _mm512_set1_epi32(0x7f800000);
@@ -176,5 +210,6 @@ void qn_use_math_avx512(qn_kernels *k)
     k->dot = dot;
     k->axpy = axpy;
     k->max = largest;
+    k->add_squares = add_squares;
     k->finite = all_finite;
 }

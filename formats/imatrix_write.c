@@ -1,0 +1,206 @@
+#include "formats/imatrix_write.h"
+
+#include <float.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/base/alloc.h"
+#include "formats/base/outfile.h"
+#include "formats/writer.h"
+
+/* One finished part of a matrix at a time. */
+typedef struct {
+    const qn_imatrix_contents *c;
+    const qn_imatrix_sums **sorted;
+    const char *path;
+    qn_writer *writer;
+    float *floats; /* of the widest entry */
+    double *doubles;
+} job;
+
+static int by_name(const void *a, const void *b)
+{
+    const qn_imatrix_sums *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static qn_status start(job *j, qn_error *err)
+{
+    uint64_t most = 1;
+    for (size_t i = 0; i < j->c->n_entries; i++) {
+        const uint64_t n = j->c->entries[i].columns * j->c->entries[i].matrices;
+        if (n > most) most = n;
+    }
+    j->sorted = qn_alloc(j->c->n_entries, sizeof *j->sorted);
+    j->floats = qn_alloc((size_t)most, sizeof *j->floats);
+    j->doubles = qn_alloc((size_t)most, sizeof *j->doubles);
+    if (!j->sorted || !j->floats || !j->doubles) return qn_fail_memory(err, j->path);
+    for (size_t i = 0; i < j->c->n_entries; i++) j->sorted[i] = &j->c->entries[i];
+    qsort(j->sorted, j->c->n_entries, sizeof *j->sorted, by_name);
+    return QN_OK;
+}
+
+static void finish(job *j)
+{
+    qn_free(j->sorted);
+    qn_free(j->floats);
+    qn_free(j->doubles);
+}
+
+static qn_status check(const job *j, const qn_imatrix_sums *e, qn_error *err)
+{
+    for (uint64_t i = 0; i < e->columns * e->matrices; i++)
+        if (!(e->sums[i] <= (double)FLT_MAX))
+            return qn_fail(err, QN_ERR_DATA, "%s: %s: the sum of squares of column %llu is %g",
+                           j->path, e->name, (unsigned long long)(i % e->columns), e->sums[i]);
+    return QN_OK;
+}
+
+/* ---- GGUF ------------------------------------------------------------------------------ */
+
+static qn_status make_keys(const qn_imatrix_contents *c, qn_metadata *m, qn_error *err)
+{
+    qn_status status;
+    if ((status = qn_metadata_set_str(m, "general.type", qn_str_z("imatrix"), err)) ||
+        (status = qn_metadata_set_strs(m, "imatrix.datasets", c->datasets, c->n_datasets, err)) ||
+        (status = qn_metadata_set_u32(m, "imatrix.chunk_count", (uint32_t)c->chunk_count, err)) ||
+        (status = qn_metadata_set_u32(m, "imatrix.chunk_size", (uint32_t)c->chunk_size, err)))
+        return status;
+    for (size_t i = 0; c->unfinished && i < qn_metadata_count(c->unfinished) && !status; i++)
+        status = qn_metadata_add_view(m, qn_metadata_at(c->unfinished, i), err);
+    return status;
+}
+
+static qn_status declare(const job *j, const qn_imatrix_sums *e, const char *what, qn_dtype dtype,
+                         uint64_t columns, qn_error *err)
+{
+    char name[256];
+    const uint64_t dims[] = {e->matrices, columns};
+    snprintf(name, sizeof name, "%s.%s", e->name, what);
+    return qn_writer_declare(j->writer, name, dtype, 2, dims, err);
+}
+
+static qn_status declare_all(const job *j, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t i = 0; i < j->c->n_entries && !status; i++) {
+        const qn_imatrix_sums *e = j->sorted[i];
+        if ((status = declare(j, e, "in_sum2", QN_F32, e->columns, err)) ||
+            (status = declare(j, e, "counts", QN_F32, 1, err)))
+            return status;
+        if (j->c->unfinished && ((status = declare(j, e, "sums", QN_F64, e->columns, err)) ||
+                                 (status = declare(j, e, "rows", QN_F64, 1, err))))
+            return status;
+    }
+    return status;
+}
+
+/* Tensors number at.. of the file are this entry's. */
+static qn_status put(const job *j, const qn_imatrix_sums *e, size_t at, qn_error *err)
+{
+    const uint64_t n = e->columns * e->matrices, m = e->matrices;
+    qn_status status = check(j, e, err);
+    if (status) return status;
+    for (uint64_t i = 0; i < n; i++) j->floats[i] = (float)e->sums[i];
+    status = qn_writer_put(j->writer, at, 0, j->floats, n * sizeof *j->floats, err);
+    if (status) return status;
+    for (uint64_t i = 0; i < m; i++) j->floats[i] = (float)e->counts[i];
+    status = qn_writer_put(j->writer, at + 1, 0, j->floats, m * sizeof *j->floats, err);
+    if (status || !j->c->unfinished) return status;
+    status = qn_writer_put(j->writer, at + 2, 0, e->sums, n * sizeof *e->sums, err);
+    if (status) return status;
+    for (uint64_t i = 0; i < m; i++) j->doubles[i] = (double)e->counts[i];
+    return qn_writer_put(j->writer, at + 3, 0, j->doubles, m * sizeof *j->doubles, err);
+}
+
+static qn_status write_gguf(job *j, bool force, qn_error *err)
+{
+    const size_t tensors = j->c->unfinished ? 4 : 2;
+    uint64_t bytes;
+    qn_metadata *keys = qn_metadata_new();
+    qn_status status = keys ? make_keys(j->c, keys, err) : qn_fail_memory(err, j->path);
+    if (!status)
+        status = qn_writer_create(&j->writer, &qn_format_gguf, j->path, force, keys, 0, err);
+    if (!status) status = declare_all(j, err);
+    if (!status) status = qn_writer_plan(j->writer, &bytes, err);
+    if (!status) status = qn_writer_begin(j->writer, err);
+    for (size_t i = 0; i < j->c->n_entries && !status; i++)
+        status = put(j, j->sorted[i], i * tensors, err);
+    if (status)
+        qn_writer_abandon(j->writer);
+    else
+        status = qn_writer_commit(j->writer, err);
+    qn_metadata_free(keys);
+    return status;
+}
+
+/* ---- legacy ---------------------------------------------------------------------------- */
+
+static uint64_t most_rows(const qn_imatrix_sums *e)
+{
+    uint64_t most = 0;
+    for (uint64_t i = 0; i < e->matrices; i++)
+        if (e->counts[i] > most) most = e->counts[i];
+    return most;
+}
+
+static void add_i32(qn_text *t, uint64_t v)
+{
+    const int32_t stored = (int32_t)v;
+    qn_text_add(t, (const char *)&stored, sizeof stored);
+}
+
+/* (sum / count) * calls in float32, as llama-imatrix does; 1 for what no row
+ * reached. */
+static void add_entry(const job *j, const qn_imatrix_sums *e, qn_text *t)
+{
+    const uint64_t n = e->columns * e->matrices;
+    const uint64_t calls = (most_rows(e) + j->c->chunk_size - 1) / j->c->chunk_size;
+    add_i32(t, strlen(e->name));
+    qn_text_adds(t, e->name);
+    add_i32(t, calls);
+    add_i32(t, n);
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t count = e->counts[i / e->columns];
+        const float mean = count ? (float)e->sums[i] / (float)count : 1.0F;
+        j->floats[i] = mean * (float)calls;
+    }
+    qn_text_add(t, (const char *)j->floats, n * sizeof *j->floats);
+}
+
+static qn_status write_legacy(const job *j, bool force, qn_error *err)
+{
+    qn_text t = {0};
+    qn_status status = QN_OK;
+    uint64_t stored = 0;
+    for (size_t i = 0; i < j->c->n_entries; i++) stored += most_rows(j->sorted[i]) > 0;
+    add_i32(&t, stored);
+    for (size_t i = 0; i < j->c->n_entries && !status; i++) {
+        const qn_imatrix_sums *e = j->sorted[i];
+        if (e->columns * e->matrices > INT32_MAX)
+            status =
+                qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %s: %llu values, the form holds %d", j->path,
+                        e->name, (unsigned long long)(e->columns * e->matrices), INT32_MAX);
+        if (!status) status = check(j, e, err);
+        if (!status && most_rows(e)) add_entry(j, e, &t);
+    }
+    const qn_str text = j->c->n_datasets ? j->c->datasets[j->c->n_datasets - 1] : qn_str_z("");
+    add_i32(&t, j->c->chunk_count);
+    add_i32(&t, text.n);
+    qn_text_add(&t, text.s, text.n);
+    if (!status && t.failed) status = qn_fail_memory(err, j->path);
+    if (!status) status = qn_outfile_whole(j->path, t.s, t.n, force, err);
+    qn_text_free(&t);
+    return status;
+}
+
+qn_status qn_imatrix_write(const qn_imatrix_contents *c, const char *path, bool legacy, bool force,
+                           qn_error *err)
+{
+    job j = {.c = c, .path = path};
+    qn_status status = start(&j, err);
+    if (!status) status = legacy ? write_legacy(&j, force, err) : write_gguf(&j, force, err);
+    finish(&j);
+    return status;
+}

@@ -1,0 +1,33 @@
+/* Writing importance matrices (imatrix.h) as llama-imatrix does: entries in the
+ * order of their names' bytes, sums rounded to float32 once. */
+#ifndef QN_FORMATS_IMATRIX_WRITE_H
+#define QN_FORMATS_IMATRIX_WRITE_H
+
+#include "formats/metadata.h"
+
+/* What is known of one tensor. */
+typedef struct {
+    const char *name;
+    uint64_t columns, matrices;
+    double *sums;     /* [matrices][columns]: of squares */
+    uint64_t *counts; /* [matrices]: rows that were added */
+} qn_imatrix_sums;
+
+typedef struct {
+    const qn_imatrix_sums *entries;
+    size_t n_entries;
+    const qn_str *datasets; /* the texts' names */
+    size_t n_datasets;
+    uint64_t chunk_count, chunk_size; /* chunk_size: tokens */
+    /* Of an unfinished one: further keys, and the sums go in unrounded as well, so
+     * that who goes on gets what he would have got without a break.  NULL: it is
+     * finished. */
+    const qn_metadata *unfinished;
+} qn_imatrix_contents;
+
+/* legacy: the ".dat" form, which has no unfinished files, drops entries without
+ * any row and names one text, the last.  A sum beyond float32 is QN_ERR_DATA. */
+qn_status qn_imatrix_write(const qn_imatrix_contents *c, const char *path, bool legacy, bool force,
+                           qn_error *err);
+
+#endif
