@@ -72,13 +72,15 @@ static qn_status make_keys(const qn_imatrix_contents *c, qn_metadata *m, qn_erro
     return status;
 }
 
+/* Of one matrix as ggml does: without the dimension of 1. */
 static qn_status declare(const job *j, const qn_imatrix_sums *e, const char *what, qn_dtype dtype,
                          uint64_t columns, qn_error *err)
 {
     char name[256];
     const uint64_t dims[] = {e->matrices, columns};
     snprintf(name, sizeof name, "%s.%s", e->name, what);
-    return qn_writer_declare(j->writer, name, dtype, 2, dims, err);
+    const unsigned rank = e->matrices > 1 ? 2 : 1;
+    return qn_writer_declare(j->writer, name, dtype, rank, dims + 2 - rank, err);
 }
 
 static qn_status declare_all(const job *j, qn_error *err)
