@@ -19,6 +19,7 @@ typedef struct {
     qn_str token[QN_SPECIAL_COUNT]; /* texts; n is 0 for none */
     bool looked_for[QN_SPECIAL_COUNT];
     bool configured; /* there is a tokenizer_config.json */
+    bool by_name;    /* texts are looked up: among the added tokens of a tokenizer.json only */
 } gathering;
 
 static void set_add(qn_vocab *v, qn_add_kind kind, bool value, bool only_if_unset)
@@ -154,7 +155,7 @@ static void read_tokenizer_config(gathering *g, const json_t *config)
         const json_t *add = with_suffix(config, "add_", names[k], "_token");
         if (k < sizeof add_kind / sizeof add_kind[0] && add_kind[k] >= 0 && json_is_boolean(add))
             set_add(v, (qn_add_kind)add_kind[k], json_is_true(add), true);
-        for (size_t i = 0; g->token[k].n && i < v->added_count; i++) {
+        for (size_t i = 0; g->by_name && g->token[k].n && i < v->added_count; i++) {
             if (!qn_str_equal(v->added[i].text, g->token[k])) continue;
             set_special(v, (qn_special_kind)k, v->added[i].id);
             break;
@@ -251,7 +252,10 @@ static void name_ids(qn_vocab *v)
 
 qn_status qn_vocab_read_specials(qn_vocab *v, const qn_vocab_files *files, qn_error *err)
 {
-    gathering g = {.v = v, .where = files->dir, .configured = files->tokenizer_config != NULL};
+    gathering g = {.v = v,
+                   .where = files->dir,
+                   .configured = files->tokenizer_config != NULL,
+                   .by_name = files->tokenizer != NULL};
     for (size_t k = 0; k <= QN_SPECIAL_MASK; k++) g.looked_for[k] = true;
     for (size_t k = 0; k < QN_SPECIAL_COUNT; k++)
         g.token[k] = text_of(with_suffix(files->tokenizer_config, "", names[k], "_token"));

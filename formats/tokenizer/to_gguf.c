@@ -155,9 +155,16 @@ static qn_status write_named_template(qn_str name, qn_str text, qn_metadata *m, 
     qn_text_adds(&key, "tokenizer.chat_template.");
     qn_text_add(&key, name.s, name.n);
     if (key.failed) return qn_fail_memory(err, "the chat templates");
-    const qn_status status = qn_metadata_set_str(m, key.s, text, err);
+    const qn_status status = text.n ? qn_metadata_set_str(m, key.s, text, err) : QN_OK;
     qn_text_free(&key);
     return status;
+}
+
+static bool is_among(qn_str name, const qn_str *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (qn_str_equal(names[i], name)) return true;
+    return false;
 }
 
 static qn_status write_templates(const qn_vocab *v, qn_arena *scratch, qn_metadata *m,
@@ -175,12 +182,13 @@ static qn_status write_templates(const qn_vocab *v, qn_arena *scratch, qn_metada
         }
         names[named] = clean_name(scratch, t->name);
         if (!names[named].s) return qn_fail_memory(err, "the chat templates");
-        const qn_status status = write_named_template(names[named++], t->text, m, err);
+        const qn_status status = write_named_template(names[named], t->text, m, err);
         if (status) return status;
+        named += !is_among(names[named], names, named); /* the last one of a name counts */
     }
     qn_status status = QN_OK;
     if (named) status = qn_metadata_set_strs(m, "tokenizer.chat_templates", names, named, err);
-    if (!status && unnamed)
+    if (!status && unnamed && unnamed->text.n)
         status = qn_metadata_set_str(m, "tokenizer.chat_template", unnamed->text, err);
     return status;
 }
