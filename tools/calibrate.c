@@ -11,6 +11,7 @@
 #include "formats/base/sizes.h"
 #include "tools/calibrate_texts.h"
 #include "tools/commands.h"
+#include "tools/imatrix_table.h"
 #include "tools/interrupt.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -26,7 +27,7 @@ typedef struct {
     const char *model, *pre, *output, *format;
     qn_texts files, in_files;
     uint64_t n_ctx, batch, chunks, from, output_frequency, save_frequency, max_memory;
-    bool process_output, no_ppl, parse_special, resume, force, layer_streamed;
+    bool process_output, no_ppl, parse_special, resume, force, layer_streamed, statistics;
 } options;
 
 static const options defaults = {.output = "imatrix.gguf", .n_ctx = 512, .output_frequency = 10};
@@ -63,6 +64,8 @@ static const qn_opt table[] = {
      "keep OUT.at_CHUNK every N chunks (default 0: never)"},
     {0, "resume", NULL, QN_OPT_FLAG, offsetof(options, resume),
      "go on where OUT, left unfinished, stopped: the result is the same to the last bit"},
+    {0, "show-statistics", NULL, QN_OPT_FLAG, offsetof(options, statistics),
+     "print what the file of --in-file says of each tensor, and do nothing else"},
     {0, "layer-streamed", NULL, QN_OPT_FLAG, offsetof(options, layer_streamed),
      "all chunks through a layer before the next: each weight is read once"},
     QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
@@ -449,6 +452,9 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     const char *model = o->model;
     if (!model && n_args) model = *args++, n_args--;
     const size_t n = n_args + o->files.n;
+    if (o->statistics && (model || n || o->in_files.n != 1))
+        return qn_usage(&o->common, "--show-statistics is of one file: --in-file imatrix.gguf");
+    if (o->statistics) return qn_imatrix_table(&o->common, o->in_files.at[0]);
     if (model ? !n : !o->in_files.n)
         return qn_usage(&o->common,
                         "a model and a text, please: quern calibrate MODEL TEXT -o imatrix.gguf");
@@ -479,7 +485,8 @@ const qn_command qn_command_calibrate = {
         "was measured in OUT. Without MODEL the files of --in-file are merged.",
     .examples = "  quern calibrate model.gguf calibration.txt -o imatrix.gguf\n"
                 "  quern calibrate checkpoint/ -f prose.txt -f code.txt --chunks 200 --no-ppl\n"
-                "  quern calibrate --in-file a.gguf --in-file b.dat -o both.gguf\n",
+                "  quern calibrate --in-file a.gguf --in-file b.dat -o both.gguf\n"
+                "  quern calibrate --show-statistics --in-file imatrix.gguf\n",
     .options = table,
     .n_options = QN_COUNT_OF(table),
     .defaults = &defaults,
