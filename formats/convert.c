@@ -4,13 +4,22 @@
 
 #include "formats/gguf_split.h"
 
+/* As it lies in the file, whatever adapters make of it. */
+static qn_dtype stored_dtype(const qn_model *m, const qn_model_tensor *t)
+{
+    const qn_tensor *source =
+        m->reader && t->source_name ? qn_reader_find(m->reader, t->source_name) : NULL;
+    return source && source->lora ? source->dtype : t->rows->dtype;
+}
+
 qn_outtype qn_convert_resolve(const qn_model *m, qn_outtype t)
 {
     if (t != QN_OUT_AUTO) return t;
     for (size_t i = 0; i < m->n_tensors; i++) {
         if (m->tensors[i].rank < 2) continue;
-        if (m->tensors[i].rows->dtype == QN_BF16) return QN_OUT_BF16;
-        if (m->tensors[i].rows->dtype == QN_F16) return QN_OUT_F16;
+        const qn_dtype dtype = stored_dtype(m, &m->tensors[i]);
+        if (dtype == QN_BF16) return QN_OUT_BF16;
+        if (dtype == QN_F16) return QN_OUT_F16;
     }
     return QN_OUT_F16;
 }

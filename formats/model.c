@@ -31,6 +31,11 @@ qn_status qn_model_open(qn_model **out, const char *path, const qn_model_options
     }
     if ((status = qn_reader_open(&m->reader, path, err))) goto out;
     m->from_gguf = m->reader->gguf_version != 0;
+    if (m->from_gguf && options->n_adapters) {
+        status = qn_fail(err, QN_ERR_UNSUPPORTED,
+                         "%s: a GGUF file; PEFT's adapters are merged into checkpoints", path);
+        goto out;
+    }
     status = m->from_gguf ? qn_model_fill_gguf(m, options, err)
                           : qn_model_fill_checkpoint(m, options, err);
     if (status) goto out;
@@ -49,6 +54,7 @@ void qn_model_close(qn_model *m)
     qn_names_free(m->by_name);
     qn_free(m->tensors);
     qn_arena_free(m->arena);
+    qn_lora_close(m->lora);
     qn_reader_close(m->reader);
     qn_free(m);
 }

@@ -10,6 +10,7 @@
 #define QN_FORMATS_MODEL_H
 
 #include "formats/hparams.h"
+#include "formats/lora/lora.h"
 #include "formats/reader.h"
 #include "formats/rows.h"
 #include "formats/tokenizer/tokenizer.h"
@@ -45,6 +46,7 @@ typedef struct {
     qn_vocab *vocab;      /* NULL: none in the source, or not asked for */
     const char *no_vocab; /* why vocab is NULL: one line for whoever wanted it */
     const char *remarks;  /* what was passed over on the way, a line each; NULL: nothing */
+    qn_lora *lora;        /* adapters that the tensors stand on; NULL: none */
     qn_arena *arena;
 } qn_model;
 
@@ -54,6 +56,8 @@ typedef struct {
     const char *metadata;   /* --metadata: the path of an override file; NULL: none */
     const char *pre;        /* --pre; NULL: recognize the split pattern */
     bool no_vocab;          /* leave the tokenizer alone (inspect, generic) */
+    const qn_lora_request *adapters; /* --lora: merged into a checkpoint's tensors, in order */
+    size_t n_adapters;
 } qn_model_options;
 
 /* path: checkpoint directory, lone .safetensors (with a config.json beside it

@@ -119,7 +119,8 @@ static bool has_place(const qn_model *m, const qn_role *role, qn_place place)
 static bool is_idle_bias(const qn_model *m, const qn_tensor *t)
 {
     const uint8_t *bytes = t->data;
-    if (!m->reader->packing || t->packed || !qn_str_ends(qn_str_z(t->name), ".bias")) return false;
+    if (!m->reader->packing || t->packed || t->lora || !qn_str_ends(qn_str_z(t->name), ".bias"))
+        return false;
     for (uint64_t i = 0; i < t->bytes; i++)
         if (bytes[i]) return false;
     return true;
@@ -306,6 +307,23 @@ static qn_status open_config(const qn_model *m, const char *dir, qn_hf_config **
                    m->path, dir == m->path ? "in it" : "beside it");
 }
 
+/* Without a family, or under --family generic, modules still have the names of the
+ * family that config.json names, if it does. */
+static qn_status merge_adapters(qn_model *m, const qn_hf_config *config,
+                                const qn_model_options *options, qn_error *err)
+{
+    const qn_family *family = m->family;
+    bool tied = m->hparams.tied;
+    if (!options->n_adapters) return QN_OK;
+    if (!family && config) {
+        (void)qn_hf_config_family(config, &family, NULL);
+        tied = json_is_true(json_object_get(config->text, "tie_word_embeddings")) ||
+               json_is_true(json_object_get(config->root, "tie_word_embeddings"));
+    }
+    return qn_lora_merge(&m->lora, m->reader, options->adapters, options->n_adapters, family, tied,
+                         err);
+}
+
 static qn_status read_vocabulary(qn_model *m, const char *dir, const qn_model_options *options,
                                  qn_error *err)
 {
@@ -337,7 +355,8 @@ qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options,
     if ((status = qn_unpack_reader(m->reader, config ? config->root : NULL,
                                    config ? config->path : m->path, err)))
         goto out;
-    if ((status = add_tensors(m, err))) goto out;
+    if ((status = merge_adapters(m, config, options, err)) || (status = add_tensors(m, err)))
+        goto out;
     const qn_general_source source = {
         .dir = dir,
         .id = qn_directory_name(m->arena, dir),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "formats/lora/merge.h"
 #include "formats/packed/packed.h"
 
 /* ---- a mapped tensor --------------------------------------------------------------- */
@@ -44,6 +45,7 @@ static void view_done(const qn_rows *s, uint64_t r0, uint64_t r1)
 
 const qn_rows *qn_rows_view(qn_arena *a, const qn_reader *reader, const qn_tensor *t)
 {
+    if (t->lora) return qn_lora_rows(a, t->lora);
     if (t->packed) return qn_packed_rows(a, t->packed);
     qn_rows *s = qn_arena_alloc(a, 1, sizeof *s);
     view *v = qn_arena_alloc(a, 1, sizeof *v);

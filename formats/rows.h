@@ -45,7 +45,8 @@ struct qn_rows {
     uint64_t number;      /* the source's own: heads, first row ... */
 };
 
-/* Rows of a mapped tensor, or of a packed one (formats/packed/).  All sources below are allocated in the arena and
+/* Rows of a mapped tensor, of a packed one (formats/packed/), or of one that
+ * adapters change (formats/lora/).  All sources below are allocated in the arena and
  * live as long as it and the reader; NULL means out of memory. */
 const qn_rows *qn_rows_view(qn_arena *a, const qn_reader *reader, const qn_tensor *t);
 

@@ -1,5 +1,5 @@
 /* A tensor as it lies in a mapped file: a checked, read-only view; or one that
- * packed tensors stand for. */
+ * packed tensors stand for, or adapters change. */
 #ifndef QN_FORMATS_TENSOR_H
 #define QN_FORMATS_TENSOR_H
 
@@ -11,6 +11,7 @@
 #define QN_MAX_RANK 8
 
 struct qn_packed;
+struct qn_lora_merge;
 
 /* Never owns.  The reader that made it keeps name and data alive. */
 typedef struct {
@@ -26,6 +27,8 @@ typedef struct {
      * become F32 (dtype) of this shape (formats/packed/); data, bytes, offset and
      * file are those of the codes. */
     const struct qn_packed *packed;
+    /* NULL: these are its values.  Else what adapters make of them (formats/lora/). */
+    const struct qn_lora_merge *lora;
 } qn_tensor;
 
 /* A row is the innermost dimension (a scalar is one row of one element). */

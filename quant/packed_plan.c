@@ -274,10 +274,10 @@ static bool is_blocks(qn_dtype t)
 static qn_dtype float_dtype(const qn_packed_plan *p, const qn_model_tensor *t)
 {
     const qn_dtype own = t->rows->dtype;
-    const bool unpacked = p->options.source->packing && !t->rows->raw && t->rows->rows;
+    const bool computed = !t->rows->raw && t->rows->rows && t->rows->columns;
     if (!qn_dtype_facts(own)->is_float) return own;
     if (p->model->from_gguf) return qn_convert_dtype(t, qn_convert_resolve(p->model, QN_OUT_AUTO));
-    return unpacked ? p->options.dtype : own;
+    return computed ? p->options.dtype : own;
 }
 
 static qn_dtype scale_dtype(const qn_packed_plan *p, const qn_model_tensor *t)

@@ -22,7 +22,7 @@ typedef struct {
     qn_patterns *ignore, *include; /* found in tensors' names; ignore is stronger */
     bool allow_requantize;         /* sources that are quantized already */
     bool tied;                     /* config.json: the head is the embedding */
-    qn_dtype dtype;                /* config.json: of what is unpacked from a packed source */
+    qn_dtype dtype;                /* config.json: of what is computed: unpacked, merged */
     const qn_reader *source;       /* of the tensors' source_name: shards are like its files */
 } qn_packed_options;
 

@@ -24,6 +24,7 @@ static const char text_key[] = "quern.calibrate.text_sha256";
 
 typedef struct {
     qn_common common;
+    qn_texts lora;
     const char *model, *pre, *output, *format;
     qn_texts files, in_files;
     uint64_t n_ctx, batch, chunks, from, output_frequency, save_frequency, max_memory;
@@ -72,6 +73,7 @@ static const qn_opt table[] = {
     {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace OUT if it exists"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_LORA_OPTIONS(options, lora),
 };
 
 typedef struct {
@@ -409,7 +411,7 @@ static qn_status work(job *j, const char *model, const char *const *files, size_
     if (!o->force && !o->resume && qn_path_exists(o->output))
         return qn_fail(err, QN_ERR_ARGUMENT, "%s exists (--force replaces it)", o->output);
     if (model) {
-        status = qn_load_model(&j->l, &o->common, model, o->pre, true, err);
+        status = qn_load_model(&j->l, &o->common, model, o->pre, &o->lora, true, err);
         if (!status)
             status = qn_calibrate_texts_read(&j->texts, &j->l, files, n, (size_t)o->n_ctx, o->from,
                                              o->chunks, o->parse_special, err);

@@ -56,6 +56,7 @@ static const qn_opt table[] = {
     QN_MAX_MEMORY_OPTION(offsetof(qn_compare_options, max_memory)),
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(qn_compare_options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_LORA_OPTIONS(qn_compare_options, lora),
 };
 
 /* ---- texts ---------------------------------------------------------------------------- */
@@ -244,8 +245,10 @@ static qn_status run_models(qn_compare_job *j, qn_error *err)
     return status;
 }
 
+/* Adapters are REF's: what was made of it with them is a test. */
 static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
 {
+    static const qn_texts none;
     qn_status status = QN_OK;
     for (size_t m = 0; m < j->n_models && !status; m++) {
         qn_compare_model *model = &j->models[m];
@@ -255,7 +258,8 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
             model->bytes = j->base.map.size;
             continue;
         }
-        status = qn_load_model(&model->loaded, &j->o->common, paths[m], j->o->pre, true, err);
+        status = qn_load_model(&model->loaded, &j->o->common, paths[m], j->o->pre,
+                               m ? &none : &j->o->lora, true, err);
         if (!status) model->bytes = qn_source_bytes(model->loaded.model);
     }
     return status;

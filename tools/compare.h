@@ -10,7 +10,7 @@
 typedef struct {
     qn_common common;
     const char *pre;
-    qn_texts files;
+    qn_texts files, lora;
     uint64_t n_ctx, chunks, worst, max_memory;
     qn_gate_limits limits;
     const char *junit, *markdown;

@@ -10,6 +10,7 @@
 #include "formats/base/alloc.h"
 #include "formats/export.h"
 #include "tools/commands.h"
+#include "tools/lora_options.h"
 #include "tools/memory.h"
 #include "tools/output_name.h"
 #include "tools/progress.h"
@@ -21,6 +22,7 @@ typedef struct {
     bool dry_run, force, allow_nan;
     const char *outtype, *outfile, *format;
     const char *model_name, *metadata, *family, *pre;
+    qn_texts lora;
     const char *split_max_size;
     uint64_t max_memory, align, split_max_tensors;
     qn_split_options split; /* from those two */
@@ -56,6 +58,7 @@ static const qn_opt table[] = {
      "config.json)"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_LORA_OPTIONS(options, lora),
 };
 
 /* ---- what was asked for -------------------------------------------------------------- */
@@ -197,8 +200,7 @@ static qn_exit run(const void *given, char **args, size_t n)
     const options *o = &mine;
     const double started = qn_seconds();
     const char *out = n > 1 ? args[1] : o->outfile;
-    const qn_model_options how = {
-        .family = o->family, .model_name = o->model_name, .metadata = o->metadata, .pre = o->pre};
+    qn_loras loras = {0};
     qn_outtype outtype = QN_OUT_AUTO;
     qn_error err = {0};
     qn_model *model = NULL;
@@ -206,8 +208,15 @@ static qn_exit run(const void *given, char **args, size_t n)
     qn_exit exit = check_words(o, out, &outtype);
     if (!exit)
         exit = qn_split_limits(&o->common, o->split_max_size, o->split_max_tensors, &mine.split);
+    if (!exit && qn_loras_read(&o->lora, &loras, &err)) exit = qn_complain(&o->common, &err);
     if (exit) return exit;
 
+    const qn_model_options how = {.family = o->family,
+                                  .model_name = o->model_name,
+                                  .metadata = o->metadata,
+                                  .pre = o->pre,
+                                  .adapters = loras.of,
+                                  .n_adapters = loras.n};
     json_t *outputs = json_array();
     qn_memory_watch();
     qn_status status = qn_model_open(&model, args[0], &how, &err);
@@ -228,6 +237,7 @@ static qn_exit run(const void *given, char **args, size_t n)
                                                            o->dry_run, started));
     json_decref(outputs);
     qn_model_close(model);
+    qn_loras_free(&loras);
     return exit;
 }
 

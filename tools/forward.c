@@ -15,6 +15,7 @@ typedef struct {
     qn_common common;
     qn_prompt prompt;
     const char *model, *output, *pre;
+    qn_texts lora;
     uint64_t top;
     bool hidden, force;
 } options;
@@ -40,6 +41,7 @@ static const qn_opt table[] = {
      "text that spells a control token becomes that token"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_LORA_OPTIONS(options, lora),
 };
 
 /* Logits of so many positions are held at a time. */
@@ -209,8 +211,8 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (!qn_prompt_is_one(&o->common, &o->prompt)) return QN_EXIT_USAGE;
     if (o->hidden && !o->output)
         return qn_usage(&o->common, "--hidden wants a file to write to: -o OUT.safetensors");
-    qn_status status =
-        qn_load_model(&l, &o->common, o->model ? o->model : args[0], o->pre, !o->prompt.ids, &err);
+    qn_status status = qn_load_model(&l, &o->common, o->model ? o->model : args[0], o->pre,
+                                     &o->lora, !o->prompt.ids, &err);
     if (!status) status = qn_prompt_ids(&o->prompt, &l, &j.ids, &j.n, &err);
     if (!status && o->top > l.model->hparams.n_vocab)
         status = qn_fail(&err, QN_ERR_ARGUMENT, "--top %" PRIu64 " of a vocabulary of %" PRIu64,

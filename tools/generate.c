@@ -15,6 +15,7 @@ typedef struct {
     qn_common common;
     qn_prompt prompt;
     const char *model, *pre;
+    qn_texts lora;
     uint64_t n_predict, top_k, seed;
     double temperature, top_p;
     bool ignore_eos, no_display_prompt;
@@ -49,6 +50,7 @@ static const qn_opt table[] = {
      "text that spells a control token becomes that token"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_LORA_OPTIONS(options, lora),
 };
 
 typedef struct {
@@ -204,8 +206,8 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (o->n_predict > INT32_MAX)
         return qn_usage(&o->common, "--predict %" PRIu64 " is too many", o->n_predict);
 
-    qn_status status =
-        qn_load_model(&l, &o->common, o->model ? o->model : args[0], o->pre, !o->prompt.ids, &err);
+    qn_status status = qn_load_model(&l, &o->common, o->model ? o->model : args[0], o->pre,
+                                     &o->lora, !o->prompt.ids, &err);
     if (!status) status = qn_prompt_ids(&o->prompt, &l, &g.ids, &g.n, &err);
     g.n_prompt = g.n;
     if (!status) status = hide_prompt(&g, &err);

@@ -38,10 +38,14 @@ qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const char *pre, qn_
 }
 
 qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path, const char *pre,
-                        bool needs_text, qn_error *err)
+                        const qn_texts *lora, bool needs_text, qn_error *err)
 {
-    const qn_model_options how = {.pre = pre};
-    qn_status status = qn_model_open(&l->model, path, &how, err);
+    qn_loras loras;
+    qn_status status = qn_loras_read(lora, &loras, err);
+    if (status) return status;
+    const qn_model_options how = {.pre = pre, .adapters = loras.of, .n_adapters = loras.n};
+    status = qn_model_open(&l->model, path, &how, err);
+    qn_loras_free(&loras);
     if (status) return status;
     l->vocab = l->model->vocab;
     if (l->vocab)

@@ -3,6 +3,7 @@
 #define QN_TOOLS_LOADED_H
 
 #include "tools/cli.h"
+#include "tools/lora_options.h"
 #include "validate/decoder.h"
 
 typedef struct {
@@ -18,10 +19,10 @@ typedef struct {
  * for this), or the directory of a .safetensors file. */
 qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const char *pre, qn_error *err);
 
-/* A model ready to run.  needs_text: without a tokenizer that is an error, else
+/* A model ready to run, with the adapters of --lora.  needs_text: without a tokenizer that is an error, else
  * l->tokenizer is NULL then. */
 qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path, const char *pre,
-                        bool needs_text, qn_error *err);
+                        const qn_texts *lora, bool needs_text, qn_error *err);
 
 void qn_unload(qn_loaded *l); /* {0} is fine */
 

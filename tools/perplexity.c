@@ -22,7 +22,7 @@
 typedef struct {
     qn_common common;
     const char *model, *pre;
-    qn_texts files, texts;
+    qn_texts files, texts, lora;
     const char *base;
     uint64_t n_ctx, chunks, max_memory;
     bool force;
@@ -61,6 +61,7 @@ static const qn_opt table[] = {
     QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_LORA_OPTIONS(options, lora),
 };
 
 /* One text's outcome. */
@@ -245,7 +246,7 @@ static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
 {
     qn_error err = {0};
     qn_loaded l = {0};
-    qn_status status = qn_load_model(&l, &o->common, model, o->pre, true, &err);
+    qn_status status = qn_load_model(&l, &o->common, model, o->pre, &o->lora, true, &err);
     for (size_t i = 0; i < n && !status; i++) {
         status = score_file(o, &l, &s[i], &err);
         if (!status && !o->common.json) print_result(&s[i], n == 1);
@@ -274,7 +275,7 @@ static qn_exit run(const void *given, char **args, size_t n_args)
         if (n > 1) return qn_usage(&o->common, "tasks of one file, not of %zu", n);
         if (o->max_memory) return qn_usage(&o->common, "--max-memory is for texts, not for tasks");
         const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
-        return qn_tasks_run(&o->common, &o->tasks, model, o->pre, file);
+        return qn_tasks_run(&o->common, &o->tasks, model, o->pre, &o->lora, file);
     }
     scored *s = qn_alloc(n, sizeof *s);
     if (!s) return qn_usage(&o->common, "no memory for %zu texts", n);

@@ -4,6 +4,7 @@
 
 #include "formats/base/alloc.h"
 #include "tools/commands.h"
+#include "tools/lora_options.h"
 #include "tools/memory.h"
 #include "tools/output_name.h"
 #include "tools/progress.h"
@@ -17,6 +18,7 @@ typedef struct {
     bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan, keep_split;
     const char *output_type, *embedding_type;
     const char *model_name, *metadata, *family, *pre;
+    qn_texts lora;
     qn_texts imatrix, include_weights, exclude_weights, tensor_types, overrides;
     const char *split_max_size;
     bool asymmetric;
@@ -92,6 +94,7 @@ static const qn_opt table[] = {
      "config.json)"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_LORA_OPTIONS(options, lora),
 };
 
 /* ---- arguments ------------------------------------------------------------------- */
@@ -244,11 +247,16 @@ static qn_status quantize_model(const options *o, const arguments *a, const qn_m
     return status;
 }
 
-static qn_exit quantize(const options *o, const arguments *a, const qn_quantize_options *given)
+static qn_exit quantize(const options *o, const arguments *a, const qn_quantize_options *given,
+                        const qn_loras *loras)
 {
     const double started = qn_seconds();
-    const qn_model_options how = {
-        .family = o->family, .model_name = o->model_name, .metadata = o->metadata, .pre = o->pre};
+    const qn_model_options how = {.family = o->family,
+                                  .model_name = o->model_name,
+                                  .metadata = o->metadata,
+                                  .pre = o->pre,
+                                  .adapters = loras->of,
+                                  .n_adapters = loras->n};
     qn_error err = {0};
     qn_model *model = NULL;
     qn_quantize_inputs inputs = {0};
@@ -343,7 +351,8 @@ static size_t packed_type(char **args, size_t n)
     return 0;
 }
 
-static qn_exit run_packed(const options *o, char **args, size_t n, size_t type)
+static qn_exit run_packed(const options *o, char **args, size_t n, size_t type,
+                          const qn_loras *loras)
 {
     const char *other = only_for_gguf(o);
     if (type > 2 || n > type + 1)
@@ -367,15 +376,13 @@ static qn_exit run_packed(const options *o, char **args, size_t n, size_t type)
         .ignore = o->ignore,
         .include = o->include,
         .max_memory = o->max_memory,
+        .loras = loras,
     };
     return qn_quantize_packed(&request);
 }
 
-static qn_exit run(const void *given, char **args, size_t n)
+static qn_exit run_blocks(const options *o, char **args, size_t n, const qn_loras *loras)
 {
-    const options *o = given;
-    const size_t integers = packed_type(args, n);
-    if (integers) return run_packed(o, args, n, integers);
     if (only_for_integers(o))
         return qn_usage(&o->common, "--%s is for int4 and int8", only_for_integers(o));
     arguments a;
@@ -397,8 +404,21 @@ static qn_exit run(const void *given, char **args, size_t n)
                             &rules.embedding_type);
     if (!exit) exit = check_weights(o);
     if (!exit) exit = split_options(o, &a.split);
-    if (!exit) exit = quantize(o, &a, &rules);
+    if (!exit) exit = quantize(o, &a, &rules, loras);
     qn_free(a.mixes);
+    return exit;
+}
+
+static qn_exit run(const void *given, char **args, size_t n)
+{
+    const options *o = given;
+    const size_t integers = packed_type(args, n);
+    qn_loras loras;
+    qn_error err = {0};
+    if (qn_loras_read(&o->lora, &loras, &err)) return qn_complain(&o->common, &err);
+    const qn_exit exit =
+        integers ? run_packed(o, args, n, integers, &loras) : run_blocks(o, args, n, &loras);
+    qn_loras_free(&loras);
     return exit;
 }
 

@@ -104,7 +104,9 @@ static qn_status is_gguf(const char *path, bool *out, qn_error *err)
 static qn_status open_model(job *j, qn_error *err)
 {
     bool gguf = false;
-    qn_model_options how = {.family = j->request->family};
+    const qn_loras *loras = j->request->loras;
+    qn_model_options how = {
+        .family = j->request->family, .adapters = loras->of, .n_adapters = loras->n};
     qn_status status = is_gguf(j->request->in, &gguf, err);
     if (status) return status;
     if (!gguf && !how.family) how.family = "generic";

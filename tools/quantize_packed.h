@@ -3,6 +3,7 @@
 #define QN_TOOLS_QUANTIZE_PACKED_H
 
 #include "tools/cli.h"
+#include "tools/lora_options.h"
 
 /* As on the command line; NULL or false: not given. */
 typedef struct {
@@ -12,6 +13,7 @@ typedef struct {
     bool asymmetric, allow_requantize, dry_run, force;
     qn_texts ignore, include;
     uint64_t max_memory;
+    const qn_loras *loras;
 } qn_packed_request;
 
 /* Whether a word is a type of these: int4, int8 in any case. */

@@ -18,8 +18,8 @@ static inline bool qn_tasks_wanted(const qn_task_options *o)
     return o->hellaswag || o->winogrande || o->multiple_choice;
 }
 
-/* Scores the tasks of file, and tells. */
+/* Scores the tasks of file with the model and the adapters of --lora, and tells. */
 qn_exit qn_tasks_run(const qn_common *c, const qn_task_options *o, const char *model,
-                     const char *pre, const char *file);
+                     const char *pre, const qn_texts *lora, const char *file);
 
 #endif

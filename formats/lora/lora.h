@@ -1,0 +1,38 @@
+/* LoRA adapters, as PEFT saves them, merged into a checkpoint's tensors:
+ *
+ *     W' = W + s B A      A [rank, in], B [out, rank], s = alpha / rank,
+ *                         or alpha / sqrt(rank) with use_rslora
+ *
+ * (Hu et al., 2021; Kalajdzievski, 2023).  Nothing is computed here: the reader's
+ * tensors get what their rows will add when somebody reads them
+ * (formats/lora/merge.h), under the checkpoint's names and before the family's
+ * transforms.  docs/formats/lora.md says what of an adapter is taken. */
+#ifndef QN_FORMATS_LORA_LORA_H
+#define QN_FORMATS_LORA_LORA_H
+
+#include "formats/families/family.h"
+#include "formats/reader.h"
+
+/* One adapter that is asked for. */
+typedef struct {
+    const char *directory; /* with adapter_config.json and adapter_model.safetensors or .bin */
+    double scale;          /* of s; 1: as trained */
+} qn_lora_request;
+
+/* Opened adapters: what the tensors of a reader that they were merged into stand on. */
+typedef struct qn_lora qn_lora;
+
+/* All of the n adapters in their order into r's tensors, every tensor of them
+ * checked and used.  family: whose names are known besides r's own; NULL: r's own
+ * alone.  tied: the head is the embedding (config.json), which then takes what is
+ * meant for either.
+ *
+ * QN_ERR_UNSUPPORTED names the field or tensor that is more than LoRA;
+ * QN_ERR_DATA one that has no place, another shape or rank, or values that are
+ * not finite.  r must not be read any more after a failure, nor after *out is
+ * closed. */
+qn_status qn_lora_merge(qn_lora **out, qn_reader *r, const qn_lora_request *adapters, size_t n,
+                        const qn_family *family, bool tied, qn_error *err);
+void qn_lora_close(qn_lora *l); /* NULL is fine */
+
+#endif

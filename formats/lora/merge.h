@@ -1,0 +1,46 @@
+/* What adapters make of one tensor, and the rows of the result. */
+#ifndef QN_FORMATS_LORA_MERGE_H
+#define QN_FORMATS_LORA_MERGE_H
+
+#include "formats/rows.h"
+
+/* A matrix of an adapter, whichever way it lies: element (i, k), k counting
+ * ranks, is first + i * step + k * rank_step of the tensor, which is F32, F16 or
+ * BF16.  tensor NULL: every element is 1. */
+typedef struct {
+    const qn_tensor *tensor;
+    uint64_t first, step, rank_step;
+} qn_lora_factor;
+
+/* Of rows first_row .. first_row + n_rows of the tensor:
+ *
+ *     w[first_row + i][j] += scale * sum over k < rank of left(i, k) * right(j, k)
+ *
+ * or, with tokens, of those rows alone: w[token][j] = right(j, row). */
+typedef struct {
+    uint64_t token, row;
+} qn_lora_token;
+
+typedef struct qn_lora_change qn_lora_change;
+struct qn_lora_change {
+    qn_lora_change *next; /* comes after it */
+    uint64_t first_row, n_rows, rank;
+    double scale;
+    qn_lora_factor left, right;
+    const qn_lora_token *tokens; /* n_tokens of them, by token; NULL: a sum */
+    uint64_t n_tokens;
+};
+
+struct qn_lora_merge {
+    const qn_reader *reader; /* of base */
+    qn_tensor base;          /* the checkpoint's, or what an adapter has in its place */
+    qn_lora_change *changes; /* in their order; NULL: none */
+};
+
+/* Rows of base with the changes: each weight is summed in double, in the order
+ * of the changes and of k, and rounded to float32 once.  (Products of two floats
+ * are exact in double, so fused or not makes no difference.)  In the arena;
+ * NULL: no memory. */
+const qn_rows *qn_lora_rows(qn_arena *a, const struct qn_lora_merge *m);
+
+#endif

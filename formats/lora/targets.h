@@ -1,0 +1,32 @@
+/* Which tensor of a checkpoint an adapter's module means.  Adapters have the names
+ * that modules had in transformers when they were trained; checkpoints may have
+ * others: another prefix in a multimodal class, experts one by one. */
+#ifndef QN_FORMATS_LORA_TARGETS_H
+#define QN_FORMATS_LORA_TARGETS_H
+
+#include "formats/families/family.h"
+#include "formats/reader.h"
+
+typedef struct {
+    qn_reader *reader;
+    const qn_family *family; /* NULL: the reader's own names alone */
+    bool tied;               /* the head is the embedding */
+    qn_names *by_role;       /* a family's tensors by GGUF's name and "#expert" */
+    qn_arena *arena;
+} qn_lora_targets;
+
+/* On failure there is nothing to close. */
+qn_status qn_lora_targets_open(qn_lora_targets *t, qn_reader *r, const qn_family *family, bool tied,
+                               qn_error *err);
+void qn_lora_targets_close(qn_lora_targets *t); /* {0} is fine */
+
+/* "model.layers.0.self_attn.q_proj" and "weight"; NULL: there is no such tensor. */
+qn_tensor *qn_lora_target(const qn_lora_targets *t, qn_str module, const char *parameter);
+
+/* The weight of an expert of "model.layers.0.mlp.experts" that a checkpoint has
+ * one by one; NULL: there is none. */
+typedef enum { QN_EXPERT_GATE, QN_EXPERT_UP, QN_EXPERT_DOWN } qn_lora_expert_part;
+qn_tensor *qn_lora_expert_target(const qn_lora_targets *t, qn_str module, uint64_t expert,
+                                 qn_lora_expert_part part);
+
+#endif

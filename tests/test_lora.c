@@ -1,0 +1,361 @@
+/* LoRA adapters merged into a checkpoint: the weights and logits of PEFT's
+ * formula in double (models/lora), what becomes of them on the way to a file, and
+ * what is refused. */
+#include <check.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/base/digest.h"
+#include "formats/export.h"
+#include "kernels/half.h"
+#include "tests/support/data.h"
+#include "tests/support/files.h"
+#include "tests/support/run.h"
+#include "tests/support/write_model.h"
+#include "validate/decoder.h"
+
+static const char *const names[] = {"models/lora/r4-all", "models/lora/r8-rslora",
+                                    "models/lora/r4-embed-head"};
+
+static const char *base_path(void)
+{
+    return qn_test_data("models/golden/llama");
+}
+
+static qn_status try_open(qn_model **m, const char *base, const qn_lora_request *adapters, size_t n,
+                          qn_error *err)
+{
+    const qn_model_options how = {.no_vocab = true, .adapters = adapters, .n_adapters = n};
+    return qn_model_open(m, base, &how, err);
+}
+
+static qn_model *open_merged(const char *base, const char *adapter, double scale)
+{
+    const qn_lora_request one = {adapter, scale};
+    qn_error err = {0};
+    qn_model *m = NULL;
+    ck_assert_msg(!try_open(&m, base, &one, 1, &err), "%s", err.message);
+    return m;
+}
+
+static json_t *golden_of(const char *directory)
+{
+    char *path = qn_path_join(directory, "golden.json");
+    json_t *root = json_load_file(path, 0, NULL);
+    qn_free(path);
+    ck_assert_ptr_nonnull(root);
+    return root;
+}
+
+/* All of a tensor's rows; to be freed. */
+static float *values_of(const qn_model_tensor *t)
+{
+    qn_error err = {0};
+    float *values = qn_alloc((size_t)(t->rows->rows * t->rows->columns), sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    ck_assert(!t->rows->decode(t->rows, qn_kernels_best(), 0, t->rows->rows, values, &err));
+    return values;
+}
+
+/* ---- right ------------------------------------------------------------------------------ */
+
+static void check_digest(const char *name, const float *values, size_t n, const char *expected)
+{
+    char hex[65];
+    qn_sha256_hex(values, n * sizeof *values, hex);
+    ck_assert_msg(!strcmp(hex, expected), "%s: sha256 %s, golden %s", name, hex, expected);
+}
+
+START_TEST(merged_weights_are_the_double_merge_rounded_once)
+{
+    const char *base = base_path(), *adapter = qn_test_data(names[_i]);
+    if (!base || !adapter) return;
+    qn_model *m = open_merged(base, adapter, 1), *e = NULL;
+    json_t *golden = golden_of(adapter);
+    const char *name;
+    json_t *tensor;
+    ck_assert(!qn_export_open(&e, m, NULL));
+    json_object_foreach(json_object_get(golden, "merged_tensors"), name, tensor)
+    {
+        const qn_model_tensor *t = qn_model_find(e, name);
+        ck_assert_msg(t, "%s", name);
+        float *values = values_of(t);
+        check_digest(name, values, (size_t)(t->rows->rows * t->rows->columns),
+                     json_string_value(json_object_get(tensor, "sha256_f32")));
+        qn_free(values);
+    }
+    json_decref(golden);
+    qn_model_close(e);
+    qn_model_close(m);
+}
+END_TEST
+
+START_TEST(rows_are_the_same_alone_and_together)
+{
+    const char *base = base_path(), *adapter = qn_test_data(names[0]);
+    if (!base || !adapter) return;
+    qn_model *m = open_merged(base, adapter, 1);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const qn_rows *rows = m->tensors[i].rows;
+        float *all = values_of(&m->tensors[i]), *one = qn_alloc(rows->columns, sizeof *one);
+        for (uint64_t r = 0; r < rows->rows; r += 7) {
+            ck_assert(!rows->decode(rows, qn_kernels_best(), r, r + 1, one, NULL));
+            ck_assert_mem_eq(one, all + r * rows->columns, rows->columns * sizeof *one);
+        }
+        qn_free(one);
+        qn_free(all);
+    }
+    qn_model_close(m);
+}
+END_TEST
+
+START_TEST(a_scale_of_zero_leaves_the_base_and_two_adapters_add_up)
+{
+    const char *base = base_path(), *adapter = qn_test_data(names[0]);
+    if (!base || !adapter) return;
+    qn_error err = {0};
+    const qn_lora_request twice[] = {{adapter, 0.5}, {adapter, 0.5}};
+    qn_model *none = open_merged(base, adapter, 0), *whole = open_merged(base, adapter, 1);
+    qn_model *halves = NULL, *plain = NULL;
+    ck_assert_msg(!try_open(&halves, base, twice, 2, &err), "%s", err.message);
+    ck_assert(!try_open(&plain, base, NULL, 0, &err));
+    for (size_t i = 0; i < plain->n_tensors; i++) {
+        const size_t n = (size_t)(plain->tensors[i].rows->rows * plain->tensors[i].rows->columns);
+        float *p = values_of(&plain->tensors[i]), *z = values_of(&none->tensors[i]);
+        float *w = values_of(&whole->tensors[i]), *h = values_of(&halves->tensors[i]);
+        for (size_t j = 0; j < n; j++) {
+            ck_assert_float_eq(p[j], z[j]);
+            ck_assert_float_eq_tol(w[j], h[j], 1e-7F);
+        }
+        qn_free(p);
+        qn_free(z);
+        qn_free(w);
+        qn_free(h);
+    }
+    qn_model_close(none);
+    qn_model_close(whole);
+    qn_model_close(halves);
+    qn_model_close(plain);
+}
+END_TEST
+
+START_TEST(logits_are_those_of_the_merged_model)
+{
+    const char *base = base_path(), *adapter = qn_test_data(names[_i]);
+    if (!base || !adapter) return;
+    qn_error err = {0};
+    qn_model *m = open_merged(base, adapter, 1);
+    json_t *golden = golden_of(adapter), *list = json_object_get(golden, "ids");
+    const size_t n = json_array_size(list), n_vocab = (size_t)m->hparams.n_vocab;
+    uint32_t ids[64];
+    for (size_t i = 0; i < n; i++) ids[i] = (uint32_t)json_integer_value(json_array_get(list, i));
+    char *path = qn_path_join(adapter, "golden.safetensors");
+    qn_reader *expected = NULL;
+    ck_assert(!qn_reader_open(&expected, path, &err));
+    const float *want = qn_reader_find(expected, "logits.merged")->data;
+    qn_decoder *d = NULL;
+    qn_session *s = NULL;
+    float *logits = qn_alloc(n * n_vocab, sizeof *logits);
+    ck_assert(!qn_decoder_new(&d, m, qn_kernels_best(), 2, &err));
+    ck_assert(!qn_session_new(&s, d, 1, n, &err));
+    ck_assert(!qn_session_run(s, ids, n, NULL, NULL, &err));
+    ck_assert(!qn_session_logits(s, 0, 0, n, logits, &err));
+    for (size_t i = 0; i < n * n_vocab; i++) ck_assert_float_eq_tol(logits[i], want[i], 1.3e-4F);
+    qn_free(logits);
+    qn_session_free(s);
+    qn_decoder_free(d);
+    qn_reader_close(expected);
+    qn_free(path);
+    json_decref(golden);
+    qn_model_close(m);
+}
+END_TEST
+
+/* ---- refused ------------------------------------------------------------------------------ */
+
+static const char config[] = "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8%s}";
+
+/* An adapter directory with this configuration and these tensors, opened on the
+ * base: refused in a line with these words. */
+static void refused(const char *json, const char *header, const void *data, size_t n,
+                    qn_status expected, const char *words)
+{
+    const char *base = base_path();
+    qn_error err = {0};
+    qn_model *m = NULL;
+    if (!base) return;
+    qn_test_subdirectory("adapter");
+    qn_test_file("adapter/adapter_config.json", json, strlen(json));
+    if (header) {
+        const uint64_t length = strlen(header);
+        qn_text bytes = {0};
+        qn_text_add(&bytes, (const char *)&length, sizeof length);
+        qn_text_adds(&bytes, header);
+        qn_text_add(&bytes, data, n);
+        qn_test_file("adapter/adapter_model.safetensors", bytes.s, bytes.n);
+        qn_text_free(&bytes);
+    }
+    const qn_lora_request one = {qn_test_path("adapter"), 1};
+    ck_assert_int_eq(try_open(&m, base, &one, 1, &err), expected);
+    ck_assert_msg(strstr(err.message, words), "%s", err.message);
+    ck_assert_ptr_null(strchr(err.message, '\n'));
+}
+
+static const struct {
+    const char *json, *words;
+    qn_status status;
+} configs[] = {
+    {"{\"peft_type\": \"IA3\", \"r\": 4, \"lora_alpha\": 8}", "peft_type is \"IA3\"",
+     QN_ERR_UNSUPPORTED},
+    {"{\"r\": 4, \"lora_alpha\": 8}", "peft_type", QN_ERR_DATA},
+    {"[]", "not a JSON object", QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"lora_alpha\": 8}", "\"r\"", QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"r\": 0, \"lora_alpha\": 8}", "a rank of 0", QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"r\": 2.5, \"lora_alpha\": 8}", "a rank of 2.5", QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"r\": 4}", "lora_alpha", QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": NaN}", "adapter_config.json",
+     QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"use_dora\": true}", "use_dora",
+     QN_ERR_UNSUPPORTED},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"alora_invocation_tokens\": [1]}",
+     "alora_invocation_tokens", QN_ERR_UNSUPPORTED},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"kasa_config\": {\"beta\": 1}}",
+     "kasa_config", QN_ERR_UNSUPPORTED},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"init_lora_weights\": \"pissa\"}",
+     "pissa", QN_ERR_UNSUPPORTED},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"rank_pattern\": {\"q_proj\": 0}}",
+     "a rank of 0", QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"alpha_pattern\": {\"(\": 1}}",
+     "pattern \"(\"", QN_ERR_DATA},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8}", "neither adapter_model.safetensors",
+     QN_ERR_DATA},
+};
+
+START_TEST(what_is_not_plain_lora_is_refused_by_its_field)
+{
+    refused(configs[_i].json, NULL, NULL, 0, configs[_i].status, configs[_i].words);
+}
+END_TEST
+
+#define NAME(of) "\"base_model.model." of "\": "
+#define Q "model.layers.0.self_attn.q_proj."
+#define A NAME(Q "lora_A.weight") "{\"dtype\":\"F32\",\"shape\":[4,256],\"data_offsets\":[0,4096]}"
+#define B \
+    NAME(Q "lora_B.weight") "{\"dtype\":\"F32\",\"shape\":[256,4],\"data_offsets\":[4096,8192]}"
+
+static const struct {
+    const char *header, *words;
+    qn_status status;
+} tensors[] = {
+    {"{" A "}", "has no lora_B beside it", QN_ERR_DATA},
+    {"{" NAME(Q "lora_B.weight") "{\"dtype\":\"F32\",\"shape\":[256,4],"
+                                 "\"data_offsets\":[0,4096]}}",
+     "has no lora_A.weight beside it", QN_ERR_DATA},
+    {"{" NAME("model.layers.9.self_attn.q_proj.lora_A.weight") "{\"dtype\":\"F32\",\"shape\":[4,"
+                                                               "256],\"data_offsets\":[0,4096]}"
+                                                               "," NAME(
+                                                                   "model.layers.9.self_attn.q_"
+                                                                   "proj.lora_B.weight") "{\"dtype"
+                                                                                         "\":"
+                                                                                         "\"F32\","
+                                                                                         "\"shape\""
+                                                                                         ":[256,4],"
+                                                                                         "\"data_"
+                                                                                         "offsets\""
+                                                                                         ":[4096,"
+                                                                                         "8192]}}",
+     "belongs to no tensor", QN_ERR_DATA},
+    {"{" NAME(Q "lora_A.weight") "{\"dtype\":\"F32\",\"shape\":[2,512],"
+                                 "\"data_offsets\":[0,4096]}," B "}",
+     "has rank 2, adapter_config.json says 4", QN_ERR_DATA},
+    {"{" A "," NAME(Q "lora_B.weight") "{\"dtype\":\"F32\",\"shape\":[512,2],"
+                                       "\"data_offsets\":[4096,8192]}}",
+     "has rank 2, adapter_config.json says 4", QN_ERR_DATA},
+    {"{" A "," NAME(Q "lora_B.weight") "{\"dtype\":\"F32\",\"shape\":[128,4],"
+                                       "\"data_offsets\":[4096,6144]}}",
+     "does not fit the base's", QN_ERR_DATA},
+    {"{" NAME(Q "lora_magnitude_vector") "{\"dtype\":\"F32\",\"shape\":[256],"
+                                         "\"data_offsets\":[0,1024]}}",
+     "no part of plain LoRA", QN_ERR_UNSUPPORTED},
+    {"{" NAME("model.norm.weight") "{\"dtype\":\"I32\",\"shape\":[256],\"data_offsets\":[0,1024]}}",
+     "adapters are F32, F16 or BF16", QN_ERR_UNSUPPORTED},
+    {"{" NAME("lm_head.weight") "{\"dtype\":\"F32\",\"shape\":[8,256],\"data_offsets\":[0,8192]}}",
+     "resizes the vocabulary", QN_ERR_UNSUPPORTED},
+    {"{}", "has no tensors", QN_ERR_DATA},
+};
+
+static size_t data_bytes(const char *header)
+{
+    size_t most = 0;
+    for (const char *at = header; (at = strstr(at, "data_offsets\":["));) {
+        at = strchr(at, ',') + 1;
+        most = (size_t)strtoul(at, NULL, 10);
+    }
+    return most;
+}
+
+START_TEST(tensors_without_a_place_or_of_another_shape_are_refused)
+{
+    char json[256];
+    static const float zeros[2048];
+    snprintf(json, sizeof json, config, "");
+    refused(json, tensors[_i].header, zeros, data_bytes(tensors[_i].header), tensors[_i].status,
+            tensors[_i].words);
+}
+END_TEST
+
+START_TEST(a_nan_is_refused_before_any_work)
+{
+    char json[256];
+    float data[2048] = {0};
+    data[1500] = NAN;
+    snprintf(json, sizeof json, config, "");
+    refused(json, "{" A "," B "}", data, sizeof data, QN_ERR_DATA, "a NaN or an infinity");
+}
+END_TEST
+
+START_TEST(patterns_decide_rank_and_alpha_by_the_end_of_a_name)
+{
+    char json[256];
+    static const float zeros[2048];
+    snprintf(json, sizeof json, config, ", \"rank_pattern\": {\"self_attn.(q|k)_proj\": 8}");
+    refused(json, "{" A "," B "}", zeros, sizeof zeros, QN_ERR_DATA,
+            "has rank 4, adapter_config.json says 8");
+}
+END_TEST
+
+START_TEST(a_gguf_base_is_refused)
+{
+    const char *adapter = qn_test_data(names[0]), *base = base_path();
+    if (!adapter || !base) return;
+    qn_error err = {0};
+    qn_model *m = open_merged(base, adapter, 1), *gguf = NULL;
+    const char *path = qn_test_path("merged.gguf");
+    write_model(m, QN_OUT_F32, &qn_format_gguf, path);
+    qn_model_close(m);
+    const qn_lora_request one = {adapter, 1};
+    ck_assert_int_eq(try_open(&gguf, path, &one, 1, &err), QN_ERR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.message, "a GGUF file"));
+}
+END_TEST
+
+int main(void)
+{
+    const int n_names = sizeof names / sizeof *names;
+    Suite *s = suite_create("lora");
+    TCase *right = qn_test_group(s, "right"), *refuse = qn_test_group(s, "refused");
+    tcase_add_loop_test(right, merged_weights_are_the_double_merge_rounded_once, 0, n_names);
+    tcase_add_test(right, rows_are_the_same_alone_and_together);
+    tcase_add_test(right, a_scale_of_zero_leaves_the_base_and_two_adapters_add_up);
+    tcase_add_loop_test(right, logits_are_those_of_the_merged_model, 0, n_names);
+    tcase_add_loop_test(refuse, what_is_not_plain_lora_is_refused_by_its_field, 0,
+                        sizeof configs / sizeof *configs);
+    tcase_add_loop_test(refuse, tensors_without_a_place_or_of_another_shape_are_refused, 0,
+                        sizeof tensors / sizeof *tensors);
+    tcase_add_test(refuse, a_nan_is_refused_before_any_work);
+    tcase_add_test(refuse, patterns_decide_rank_and_alpha_by_the_end_of_a_name);
+    tcase_add_test(refuse, a_gguf_base_is_refused);
+    return qn_test_run_suite(s);
+}
