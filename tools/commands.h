@@ -6,6 +6,6 @@
 
 extern const qn_command qn_command_quantize, qn_command_convert, qn_command_inspect,
     qn_command_perplexity, qn_command_forward, qn_command_generate, qn_command_tokenize,
-    qn_command_bench, qn_command_calibrate, qn_command_compare;
+    qn_command_bench, qn_command_calibrate, qn_command_compare, qn_command_report;
 
 #endif

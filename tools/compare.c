@@ -54,6 +54,8 @@ static const qn_opt table[] = {
     {0, "markdown", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, markdown),
      "write a table in Markdown, for a step's summary; FILE is replaced"},
     QN_MAX_MEMORY_OPTION(offsetof(qn_compare_options, max_memory)),
+    {0, "html", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, html),
+     "write all of it as one page, as quern report does; FILE is replaced"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(qn_compare_options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
     QN_LORA_OPTIONS(qn_compare_options, lora),
@@ -221,7 +223,7 @@ static qn_status fit_memory(qn_compare_job *j, qn_decoder *const *models, size_t
 
 static qn_status run_models(qn_compare_job *j, qn_error *err)
 {
-    qn_decoder **decoders = qn_alloc(j->n_models, sizeof *decoders);
+    qn_decoder **decoders = qn_alloc(j->n_models, sizeof(qn_decoder *));
     const char **names = qn_alloc(j->n_models, sizeof *names);
     qn_status status = decoders && names ? QN_OK : qn_fail_memory(err, "models");
     for (size_t m = 0; m < j->n_models && !status; m++) {
@@ -284,14 +286,24 @@ static qn_status write_junit(const qn_compare_job *j, qn_error *err)
     return status;
 }
 
-static qn_status write_files(const qn_compare_job *j, qn_error *err)
+typedef qn_status (*make_text)(const qn_compare_job *j, qn_text *out, qn_error *err);
+
+static qn_status write_text(const qn_compare_job *j, const char *path, make_text make,
+                            qn_error *err)
 {
     qn_text text = {0};
-    qn_status status = j->o->junit ? write_junit(j, err) : QN_OK;
-    if (status || !j->o->markdown) return status;
-    status = qn_compare_markdown(j, &text, err);
-    if (!status) status = write_file(j->o->markdown, &text, err);
+    qn_status status = make(j, &text, err);
+    if (!status) status = write_file(path, &text, err);
     qn_text_free(&text);
+    return status;
+}
+
+static qn_status write_files(const qn_compare_job *j, qn_error *err)
+{
+    const qn_compare_options *o = j->o;
+    qn_status status = o->junit ? write_junit(j, err) : QN_OK;
+    if (!status && o->markdown) status = write_text(j, o->markdown, qn_compare_markdown, err);
+    if (!status && o->html) status = write_text(j, o->html, qn_compare_html, err);
     return status;
 }
 

@@ -13,7 +13,7 @@ typedef struct {
     qn_texts files, lora;
     uint64_t n_ctx, chunks, worst, max_memory;
     qn_gate_limits limits;
-    const char *junit, *markdown;
+    const char *junit, *markdown, *html;
     const char *by;
     uint64_t budget;
 } qn_compare_options;
@@ -60,5 +60,8 @@ qn_exit qn_compare_report(const qn_compare_job *j);
 
 /* A table in Markdown, for a step's summary. */
 qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *err);
+
+/* The page that quern report makes of the JSON document. */
+qn_status qn_compare_html(const qn_compare_job *j, qn_text *out, qn_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "formats/base/alloc.h"
 #include "tools/compare.h"
 #include "tools/report.h"
+#include "tools/report_page.h"
 #include "validate/reals.h"
 
 /* Tokens shown before and with one that changed. */
@@ -333,7 +334,7 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
     return o;
 }
 
-qn_exit qn_compare_report(const qn_compare_job *j)
+static json_t *whole_json(const qn_compare_job *j)
 {
     json_t *document = qn_report_new(&j->o->common), *tests = json_array(), *texts = json_array();
     const qn_compare_model *reference = j->models;
@@ -354,5 +355,22 @@ qn_exit qn_compare_report(const qn_compare_job *j)
     json_object_set_new(document, "tokens_per_s",
                         qn_json_number(j->seconds > 0 ? tokens / j->seconds : 0));
     json_object_set_new(document, "tests", tests);
-    return qn_report_print(&j->o->common, document);
+    return document;
+}
+
+qn_exit qn_compare_report(const qn_compare_job *j)
+{
+    return qn_report_print(&j->o->common, whole_json(j));
+}
+
+qn_status qn_compare_html(const qn_compare_job *j, qn_text *out, qn_error *err)
+{
+    qn_report_data data = {0};
+    json_t *document = whole_json(j);
+    if (!document) return qn_fail_memory(err, "a page");
+    qn_status status = qn_report_data_add(&data, document, "quern compare", NULL, err);
+    if (!status) status = qn_report_data_finish(&data, err);
+    if (!status) qn_report_page(&data, out);
+    qn_report_data_free(&data);
+    return status;
 }

@@ -6,17 +6,9 @@
 #include "tools/version.h"
 
 static const qn_command *const commands[] = {
-    &qn_command_quantize,
-    &qn_command_convert,
-    &qn_command_inspect,
-    &qn_command_calibrate,
-    &qn_command_perplexity,
-    &qn_command_compare,
-    &qn_command_forward,
-    &qn_command_generate,
-    &qn_command_tokenize,
-    &qn_command_bench,
-    NULL,
+    &qn_command_quantize,   &qn_command_convert,  &qn_command_inspect, &qn_command_calibrate,
+    &qn_command_perplexity, &qn_command_compare,  &qn_command_report,  &qn_command_forward,
+    &qn_command_generate,   &qn_command_tokenize, &qn_command_bench,   NULL,
 };
 
 static const qn_command *find(const char *name)
