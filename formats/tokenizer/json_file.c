@@ -49,7 +49,7 @@ static qn_status take_id(const qn_tokenizer_json *t, qn_json_walk *w, qn_json_pi
  * list exist. */
 static qn_json_piece *new_piece(qn_tokenizer_json *t)
 {
-    if (t->n_pieces == t->pieces_capacity) {
+    if (!t->pieces || t->n_pieces == t->pieces_capacity) {
         const size_t capacity = qn_grow(t->pieces_capacity, t->n_pieces + 1024);
         qn_json_piece *grown = qn_resize(t->pieces, capacity, sizeof *grown);
         if (!grown) return NULL;
