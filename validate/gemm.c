@@ -245,7 +245,7 @@ static void multiply_group(const job *j, worker *s, size_t i0, size_t i1, size_t
                            uint64_t p0, uint64_t p1)
 {
     size_t tiles = (i1 - i0 + QN_TILE_MAX - 1) / QN_TILE_MAX;
-    for (size_t i = i0; i < i1; tiles--) {
+    for (size_t i = i0; tiles > 0; tiles--) {
         const size_t m = (i1 - i + tiles - 1) / tiles;
         for (size_t t = 0; t < m; t++)
             memcpy(s->x + t * (j->k_block + PAD), j->x + (i + t) * j->ldx + k0, k * sizeof *s->x);

@@ -60,7 +60,7 @@ uint64_t qn_decoder_page_bytes(const qn_decoder *d)
         most = qn_max_u64(most, bytes);
     }
     const qn_linear *const others[] = {&d->input_projection, &d->streams_in, &d->streams_out};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    for (size_t i = 0; i < sizeof others / sizeof(qn_linear *); i++)
         if (others[i]->rows) most = qn_max_u64(most, others[i]->rows->source_bytes);
     return most > UINT64_MAX - AROUND ? UINT64_MAX : most + AROUND;
 }
