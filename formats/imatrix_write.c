@@ -9,7 +9,7 @@
 #include "formats/base/outfile.h"
 #include "formats/writer.h"
 
-/* One finished part of a matrix at a time. */
+/* Writing one file. */
 typedef struct {
     const qn_imatrix_contents *c;
     const qn_imatrix_sums **sorted;
@@ -32,12 +32,12 @@ static qn_status start(job *j, qn_error *err)
         const uint64_t n = j->c->entries[i].columns * j->c->entries[i].matrices;
         if (n > most) most = n;
     }
-    j->sorted = qn_alloc(j->c->n_entries, sizeof *j->sorted);
+    j->sorted = qn_alloc(j->c->n_entries, sizeof(const qn_imatrix_sums *));
     j->floats = qn_alloc((size_t)most, sizeof *j->floats);
     j->doubles = qn_alloc((size_t)most, sizeof *j->doubles);
     if (!j->sorted || !j->floats || !j->doubles) return qn_fail_memory(err, j->path);
     for (size_t i = 0; i < j->c->n_entries; i++) j->sorted[i] = &j->c->entries[i];
-    qsort(j->sorted, j->c->n_entries, sizeof *j->sorted, by_name);
+    qsort(j->sorted, j->c->n_entries, sizeof(const qn_imatrix_sums *), by_name);
     return QN_OK;
 }
 

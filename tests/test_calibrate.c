@@ -137,7 +137,7 @@ static void check_float64(const qn_calibration *c, const char *path)
     ck_assert(!qn_reader_open(&r, path, NULL));
     for (size_t i = 0; i < r->n_tensors; i++) {
         const qn_tensor *t = &r->tensors[i];
-        if (strncmp(t->name, "blk.", 4)) continue;
+        if (strncmp(t->name, "blk.", 4) != 0) continue;
         const qn_imatrix_sums *e = entry_of(c, t->name);
         ck_assert_uint_eq(qn_tensor_elements(t), e->columns);
         for (uint64_t j = 0; j < e->columns; j++) {

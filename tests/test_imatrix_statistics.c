@@ -30,7 +30,7 @@ START_TEST(figures_are_those_that_llama_imatrix_prints)
     ck_assert_str_eq(all[0].entry->name, "blk.3.attn_k.weight");
     for (size_t i = 0; i < sizeof printed / sizeof *printed; i++) {
         size_t at = 0;
-        while (at < n && strcmp(all[at].entry->name, printed[i].name)) at++;
+        while (at < n && strcmp(all[at].entry->name, printed[i].name) != 0) at++;
         ck_assert_uint_lt(at, n);
         const qn_imatrix_statistics *s = &all[at];
         ck_assert_uint_eq(s->n, printed[i].n);

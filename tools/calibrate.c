@@ -321,7 +321,7 @@ static qn_status start_sums(job *j, qn_error *err)
 {
     const options *o = j->o;
     qn_status status = qn_calibration_new(&j->sums, j->l.decoder, o->process_output, err);
-    j->in = qn_alloc(o->in_files.n + 1, sizeof *j->in);
+    j->in = qn_alloc(o->in_files.n + 1, sizeof(qn_imatrix *));
     if (!status && !j->in) status = qn_fail_memory(err, "importance matrices");
     if (status) return status;
     if (o->resume && qn_path_exists(o->output)) return resume(j, err);
@@ -463,7 +463,7 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (!model && n) return qn_usage(&o->common, "a model, please, to run the texts with");
     if (o->n_ctx < 3 || o->n_ctx > INT32_MAX)
         return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 3 and 2^31", o->n_ctx);
-    if (o->format && strcmp(o->format, "gguf") && strcmp(o->format, "dat"))
+    if (o->format && strcmp(o->format, "gguf") != 0 && strcmp(o->format, "dat") != 0)
         return qn_usage(&o->common, "--output-format %s: gguf or dat, please", o->format);
     const char **files = qn_alloc(n, sizeof *files);
     if (!files) return qn_usage(&o->common, "no memory for %zu texts", n);

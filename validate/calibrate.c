@@ -56,7 +56,7 @@ static qn_status add_entry(qn_calibration *c, const char *name, uint64_t columns
                            qn_imatrix_sums **out, qn_error *err)
 {
     uint64_t values;
-    if (c->n == c->capacity) {
+    if (!c->entries || c->n == c->capacity) {
         const size_t capacity = qn_grow(c->capacity, c->n + 1);
         qn_imatrix_sums *more = qn_resize(c->entries, capacity, sizeof *more);
         if (!more) return qn_fail_memory(err, name);
