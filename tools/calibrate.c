@@ -411,7 +411,9 @@ static qn_status work(job *j, const char *model, const char *const *files, size_
     if (!o->force && !o->resume && qn_path_exists(o->output))
         return qn_fail(err, QN_ERR_ARGUMENT, "%s exists (--force replaces it)", o->output);
     if (model) {
-        status = qn_load_model(&j->l, &o->common, model, o->pre, &o->lora, true, err);
+        status = qn_load_model(
+            &j->l, &o->common, model,
+            &(qn_load_options){.pre = o->pre, .lora = &o->lora, .needs_text = true}, err);
         if (!status)
             status = qn_calibrate_texts_read(&j->texts, &j->l, files, n, (size_t)o->n_ctx, o->from,
                                              o->chunks, o->parse_special, err);

@@ -56,6 +56,9 @@ static const qn_opt table[] = {
     QN_MAX_MEMORY_OPTION(offsetof(qn_compare_options, max_memory)),
     {0, "html", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, html),
      "write all of it as one page, as quern report does; FILE is replaced"},
+    {0, "activations", "HOW", QN_OPT_TEXT, offsetof(qn_compare_options, activations),
+     "the inputs of the TESTs' matrix products: exact, or q8: rounded as ggml's CPU kernels do "
+     "(default exact)"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(qn_compare_options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
     QN_LORA_OPTIONS(qn_compare_options, lora),
@@ -250,7 +253,6 @@ static qn_status run_models(qn_compare_job *j, qn_error *err)
 /* Adapters are REF's: what was made of it with them is a test. */
 static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
 {
-    static const qn_texts none;
     qn_status status = QN_OK;
     for (size_t m = 0; m < j->n_models && !status; m++) {
         qn_compare_model *model = &j->models[m];
@@ -260,8 +262,11 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
             model->bytes = j->base.map.size;
             continue;
         }
-        status = qn_load_model(&model->loaded, &j->o->common, paths[m], j->o->pre,
-                               m ? &none : &j->o->lora, true, err);
+        const qn_load_options how = {.pre = j->o->pre,
+                                     .activations = m ? j->o->activations : NULL,
+                                     .lora = m ? NULL : &j->o->lora,
+                                     .needs_text = true};
+        status = qn_load_model(&model->loaded, &j->o->common, paths[m], &how, err);
         if (!status) model->bytes = qn_source_bytes(model->loaded.model);
     }
     return status;
@@ -387,7 +392,8 @@ const qn_command qn_command_compare = {
         "in between, but REF may be one (of llama-perplexity or quern perplexity "
         "--kl-divergence-base), which has its text in it. Errors (+/-) are by windows, since "
         "tokens of one window are not independent. "
-        "Several TESTs share one pass of REF.\n\n"
+        "Several TESTs share one pass of REF. With --activations q8 the TESTs' products see their "
+        "inputs rounded as llama.cpp's CPU kernels round them, REF's never.\n\n"
         "With a gate (--max-kld, --min-same-top ...) windows are taken in random order, and the "
         "run "
         "ends as soon as the answer is certain: status 0 when all gates pass, 1 when one fails, 5 "

@@ -9,7 +9,7 @@
 
 typedef struct {
     qn_common common;
-    const char *pre;
+    const char *pre, *activations;
     qn_texts files, lora;
     uint64_t n_ctx, chunks, worst, max_memory;
     qn_gate_limits limits;

@@ -14,7 +14,7 @@
 typedef struct {
     qn_common common;
     qn_prompt prompt;
-    const char *model, *pre;
+    const char *model, *pre, *activations;
     qn_texts lora;
     uint64_t n_predict, top_k, seed;
     double temperature, top_p;
@@ -48,6 +48,9 @@ static const qn_opt table[] = {
      "without the tokens that the vocabulary puts around a text"},
     {0, "parse-special", NULL, QN_OPT_FLAG, offsetof(options, prompt.parse_special),
      "text that spells a control token becomes that token"},
+    {0, "activations", "HOW", QN_OPT_TEXT, offsetof(options, activations),
+     "the inputs of matrix products: exact, or q8: rounded as ggml's CPU kernels do (default "
+     "exact)"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
     QN_LORA_OPTIONS(options, lora),
@@ -206,8 +209,11 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (o->n_predict > INT32_MAX)
         return qn_usage(&o->common, "--predict %" PRIu64 " is too many", o->n_predict);
 
-    qn_status status = qn_load_model(&l, &o->common, o->model ? o->model : args[0], o->pre,
-                                     &o->lora, !o->prompt.ids, &err);
+    const qn_load_options how = {.pre = o->pre,
+                                 .activations = o->activations,
+                                 .lora = &o->lora,
+                                 .needs_text = !o->prompt.ids};
+    qn_status status = qn_load_model(&l, &o->common, o->model ? o->model : args[0], &how, &err);
     if (!status) status = qn_prompt_ids(&o->prompt, &l, &g.ids, &g.n, &err);
     g.n_prompt = g.n;
     if (!status) status = hide_prompt(&g, &err);

@@ -37,13 +37,18 @@ qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const char *pre, qn_
     return qn_tokenizer_new(&l->tokenizer, l->vocab, err);
 }
 
-qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path, const char *pre,
-                        const qn_texts *lora, bool needs_text, qn_error *err)
+qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path,
+                        const qn_load_options *options, qn_error *err)
 {
+    qn_activations activations = QN_ACTIVATIONS_EXACT;
+    if (options->activations && !qn_activations_by_name(options->activations, &activations))
+        return qn_fail(err, QN_ERR_ARGUMENT, "--activations %s is neither exact nor q8",
+                       options->activations);
+    static const qn_texts none;
     qn_loras loras;
-    qn_status status = qn_loras_read(lora, &loras, err);
+    qn_status status = qn_loras_read(options->lora ? options->lora : &none, &loras, err);
     if (status) return status;
-    const qn_model_options how = {.pre = pre, .adapters = loras.of, .n_adapters = loras.n};
+    const qn_model_options how = {.pre = options->pre, .adapters = loras.of, .n_adapters = loras.n};
     status = qn_model_open(&l->model, path, &how, err);
     qn_loras_free(&loras);
     if (status) return status;
@@ -52,8 +57,10 @@ qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path, cons
         status = qn_tokenizer_new(&l->tokenizer, l->vocab, err);
     else
         status = qn_fail(err, QN_ERR_UNSUPPORTED, "%s: no tokenizer: %s", path, l->model->no_vocab);
-    if (status && needs_text) return status;
-    return qn_decoder_new(&l->decoder, l->model, qn_kernels_best(), (int)c->threads, err);
+    if (status && options->needs_text) return status;
+    status = qn_decoder_new(&l->decoder, l->model, qn_kernels_best(), (int)c->threads, err);
+    if (!status) qn_decoder_set_activations(l->decoder, activations);
+    return status;
 }
 
 void qn_unload(qn_loaded *l)

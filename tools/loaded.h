@@ -19,10 +19,16 @@ typedef struct {
  * for this), or the directory of a .safetensors file. */
 qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const char *pre, qn_error *err);
 
-/* A model ready to run, with the adapters of --lora.  needs_text: without a tokenizer that is an error, else
- * l->tokenizer is NULL then. */
-qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path, const char *pre,
-                        const qn_texts *lora, bool needs_text, qn_error *err);
+typedef struct {
+    const char *pre;         /* as --pre */
+    const char *activations; /* as --activations; NULL: exact */
+    const qn_texts *lora;    /* as --lora; NULL: no adapters */
+    bool needs_text; /* without a tokenizer that is an error, else l->tokenizer is NULL then */
+} qn_load_options;
+
+/* A model ready to run. */
+qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path,
+                        const qn_load_options *options, qn_error *err);
 
 void qn_unload(qn_loaded *l); /* {0} is fine */
 

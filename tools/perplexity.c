@@ -21,7 +21,7 @@
 
 typedef struct {
     qn_common common;
-    const char *model, *pre;
+    const char *model, *pre, *activations;
     qn_texts files, texts, lora;
     const char *base;
     uint64_t n_ctx, chunks, max_memory;
@@ -59,6 +59,9 @@ static const qn_opt table[] = {
      "at most N of them (default all)"},
     {0, "binary-file", "FILE", QN_OPT_TEXTS, offsetof(options, texts), "the same as --file"},
     QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
+    {0, "activations", "HOW", QN_OPT_TEXT, offsetof(options, activations),
+     "the inputs of matrix products: exact, or q8: rounded as ggml's CPU kernels do (default "
+     "exact)"},
     {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
      "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
     QN_LORA_OPTIONS(options, lora),
@@ -242,11 +245,18 @@ static qn_exit report(const options *o, const char *model, const scored *s, size
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
+static qn_load_options load_options(const options *o)
+{
+    return (qn_load_options){
+        .pre = o->pre, .activations = o->activations, .lora = &o->lora, .needs_text = true};
+}
+
 static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
 {
     qn_error err = {0};
     qn_loaded l = {0};
-    qn_status status = qn_load_model(&l, &o->common, model, o->pre, &o->lora, true, &err);
+    const qn_load_options how = load_options(o);
+    qn_status status = qn_load_model(&l, &o->common, model, &how, &err);
     for (size_t i = 0; i < n && !status; i++) {
         status = score_file(o, &l, &s[i], &err);
         if (!status && !o->common.json) print_result(&s[i], n == 1);
@@ -275,7 +285,8 @@ static qn_exit run(const void *given, char **args, size_t n_args)
         if (n > 1) return qn_usage(&o->common, "tasks of one file, not of %zu", n);
         if (o->max_memory) return qn_usage(&o->common, "--max-memory is for texts, not for tasks");
         const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
-        return qn_tasks_run(&o->common, &o->tasks, model, o->pre, &o->lora, file);
+        const qn_load_options how = load_options(o);
+        return qn_tasks_run(&o->common, &o->tasks, model, &how, file);
     }
     scored *s = qn_alloc(n, sizeof *s);
     if (!s) return qn_usage(&o->common, "no memory for %zu texts", n);
@@ -299,8 +310,9 @@ const qn_command qn_command_perplexity = {
         "--ctx-size "
         "tokens; in the second half of each, every token is predicted from those before it in the "
         "chunk, as llama-perplexity does. PPL is the exponential of the mean negative log "
-        "probability, with its standard error. Arithmetic is exact to float32: activations are "
-        "never rounded, so that what is measured is the loss in the weights alone.\n\n"
+        "probability, with its standard error. Arithmetic is exact to float32, so that what is "
+        "measured is the loss in the weights alone; with --activations q8 the inputs of products "
+        "are rounded as llama.cpp's CPU kernels round them, and so is what a phone shows.\n\n"
         "With --hellaswag, --winogrande or --multiple-choice FILE has tasks instead of a text, "
         "drawn "
         "and scored as llama-perplexity does: a choice's score is the mean log-probability of the "

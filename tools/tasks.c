@@ -165,10 +165,10 @@ static qn_status read_tasks(job *j, const qn_task_options *o, qn_error *err)
     return j->results ? QN_OK : qn_fail_memory(err, "results");
 }
 
-static qn_status score(job *j, const char *pre, const qn_texts *lora, qn_error *err)
+static qn_status score(job *j, const qn_load_options *how, qn_error *err)
 {
     qn_loaded l = {0};
-    qn_status status = qn_load_model(&l, j->c, j->model, pre, lora, true, err);
+    qn_status status = qn_load_model(&l, j->c, j->model, how, err);
     if (!status) {
         j->started = qn_seconds();
         qn_progress_start(&j->progress, j->c, j->file, "tasks");
@@ -182,12 +182,12 @@ static qn_status score(job *j, const char *pre, const qn_texts *lora, qn_error *
 }
 
 qn_exit qn_tasks_run(const qn_common *c, const qn_task_options *o, const char *model,
-                     const char *pre, const qn_texts *lora, const char *file)
+                     const qn_load_options *how, const char *file)
 {
     qn_error err = {0};
     job j = {.c = c, .model = model, .file = file, .kind = kind_of(o)};
     qn_status status = read_tasks(&j, o, &err);
-    if (!status) status = score(&j, pre, lora, &err);
+    if (!status) status = score(&j, how, &err);
     qn_exit exit = QN_EXIT_FINE;
     if (status)
         exit = qn_complain(c, &err);

@@ -3,7 +3,7 @@
 #ifndef QN_TOOLS_TASKS_H
 #define QN_TOOLS_TASKS_H
 
-#include "tools/cli.h"
+#include "tools/loaded.h"
 
 typedef struct {
     bool hellaswag, winogrande, multiple_choice;
@@ -20,6 +20,6 @@ static inline bool qn_tasks_wanted(const qn_task_options *o)
 
 /* Scores the tasks of file with the model and the adapters of --lora, and tells. */
 qn_exit qn_tasks_run(const qn_common *c, const qn_task_options *o, const char *model,
-                     const char *pre, const qn_texts *lora, const char *file);
+                     const qn_load_options *how, const char *file);
 
 #endif

@@ -463,6 +463,11 @@ out:
     return status;
 }
 
+void qn_decoder_set_activations(qn_decoder *d, qn_activations a)
+{
+    d->activations = a;
+}
+
 void qn_decoder_free(qn_decoder *d)
 {
     if (!d) return;

@@ -19,6 +19,7 @@
 #define QN_VALIDATE_DECODER_H
 
 #include "formats/model.h"
+#include "validate/input_rounding.h"
 #include "validate/gemm.h"
 
 typedef struct qn_decoder qn_decoder; /* weights bound to roles; shared by sessions */
@@ -36,6 +37,10 @@ void qn_decoder_free(qn_decoder *d);
  * resident at a time. */
 void qn_decoder_give_back(qn_decoder *d);
 uint64_t qn_decoder_page_bytes(const qn_decoder *d);
+
+/* What the inputs of its matrix products are; exact unless said.  Before the
+ * first session. */
+void qn_decoder_set_activations(qn_decoder *d, qn_activations a);
 
 /* Room for `sequences` independent sequences of up to n_ctx positions each.  d
  * outlives the session.  Dynamic rope scaling beyond the trained length is QN_ERR_UNSUPPORTED. */

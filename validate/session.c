@@ -65,10 +65,11 @@ qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t seq
 void qn_session_free(qn_session *s)
 {
     if (!s) return;
-    float *const buffers[] = {s->x,          s->turns[0],   s->turns[1],   s->h,         s->query,
-                              s->key,        s->value,      s->mixed,      s->gate,      s->up,
-                              s->inputs,     s->input_row,  s->mixture,    s->predicted, s->laurel,
-                              s->streams[0], s->streams[1], s->streams[2], s->shown};
+    float *const buffers[] = {s->x,          s->turns[0],   s->turns[1], s->h,
+                              s->query,      s->key,        s->value,    s->mixed,
+                              s->gate,       s->up,         s->inputs,   s->input_row,
+                              s->mixture,    s->predicted,  s->laurel,   s->streams[0],
+                              s->streams[1], s->streams[2], s->shown,    s->rounded};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) qn_free(buffers[i]);
     qn_moe_free(s->moe);
     qn_free(s->spans);
@@ -213,12 +214,15 @@ uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_
     choose_ropes(&s);
     if (!qn_mul_u64(sequences, n_ctx, &tokens)) return UINT64_MAX;
     const uint64_t block = qn_min_u64(tokens, BLOCK_TOKENS);
+    const uint64_t widest_input = qn_max_u64(qn_max_u64(h->hidden, w.mixed), w.feed_forward);
+    const uint64_t rounded = d->activations == QN_ACTIVATIONS_EXACT ? 0 : block;
     const uint64_t parts[] = {
         sizeof s + sequences * sizeof *s.spans,
         bytes_of(rooms, list_rooms(&s, tokens, rooms)),
         bytes_of(block_rooms, list_block_rooms(&s, block, block_rooms)),
         qn_attention_bytes(h, d->threads, &size),
-        qn_gemm_bytes(d->threads, qn_max_u64(qn_max_u64(h->hidden, w.mixed), w.feed_forward)),
+        bytes_of(&(room){NULL, rounded, widest_input}, 1),
+        qn_gemm_bytes(d->threads, widest_input),
         h->n_experts ? qn_moe_bytes(h, (size_t)block) : 0,
     };
     return sum_of(parts, sizeof parts / sizeof *parts);
@@ -358,10 +362,11 @@ static qn_status logits_of(qn_session *s, const float *x, size_t count, float *o
     const qn_rows *head = s->d->head.rows;
     const size_t n = (size_t)hp->n_vocab, hidden = (size_t)hp->hidden;
     const size_t step = s->d->gives_back ? QN_HEAD_ROWS : n;
+    qn_status status = qn_round_inputs(s, head, count, &x, err);
+    if (status) return status;
     for (size_t v = 0; v < n; v += step) {
         const size_t end = (size_t)qn_min_u64(n, v + step);
-        const qn_status status =
-            qn_gemm_run(s->gemm, x, hidden, count, head, v, end, out + v, n, err);
+        status = qn_gemm_run(s->gemm, x, hidden, count, head, v, end, out + v, n, err);
         if (status) return status;
         if (s->d->gives_back) head->done(head, v, end);
     }

@@ -71,7 +71,8 @@ struct qn_decoder {
     const qn_hparams *hparams;
     const qn_kernels *k;
     int threads;
-    bool gives_back;          /* pages, when they were used */
+    bool gives_back; /* pages, when they were used */
+    qn_activations activations;
     const qn_rows *embedding; /* [n_vocab][hidden] */
     qn_linear head;           /* the embedding itself when tied */
     const float *final_norm;
