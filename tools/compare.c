@@ -199,7 +199,7 @@ static void shuffle(qn_compare_job *j)
 
 typedef struct {
     qn_progress progress;
-    double sum; /* of the first test's KL divergence */
+    double sum; /* of the first test's windows, their mean KL divergence */
     qn_compare_gates *gates;
 } teller;
 
@@ -207,8 +207,8 @@ static qn_compare_verdict tell(void *ctx, const qn_comparison *c, size_t chunk, 
 {
     teller *t = ctx;
     const size_t end = chunk * c->scored;
-    for (size_t i = end - c->scored; i < end; i++) t->sum += c->tests->kld[i];
-    snprintf(t->progress.note, sizeof t->progress.note, "KLD %.6f", t->sum / (double)end);
+    t->sum += qn_window_mean_kld(c, 0, end - c->scored);
+    snprintf(t->progress.note, sizeof t->progress.note, "KLD %.6f", t->sum / (double)chunk);
     if (!qn_progress_tell(&t->progress, chunk, chunks)) return QN_COMPARE_CANCEL;
     return t->gates->n_tests && qn_gates_see(t->gates, c, end - c->scored) ? QN_COMPARE_ENOUGH
                                                                            : QN_COMPARE_ON;

@@ -5,6 +5,7 @@
 
 #include "formats/base/alloc.h"
 #include "tools/report.h"
+#include "validate/kl_statistics.h"
 #include "validate/reals.h"
 
 /* A window counts for at most so many times the limit (gate.h). */
@@ -16,17 +17,15 @@ static const double share_99 = 0.01, share_999 = 0.001;
 typedef struct {
     const qn_comparison *c;
     const qn_compared *test;
-    size_t first;
+    size_t number, first; /* of the test; of its positions */
 } window;
 
 /* ---- a window's figure, in the gate's terms: smaller is better --------------------- */
 
 static double mean_kld(const window *w, double limit)
 {
-    double sum = 0;
     (void)limit;
-    for (size_t i = 0; i < w->c->scored; i++) sum += w->test->kld[w->first + i];
-    return sum / (double)w->c->scored;
+    return qn_window_mean_kld(w->c, w->number, w->first);
 }
 
 static double share_above(const window *w, double limit)
@@ -175,7 +174,7 @@ bool qn_gates_see(qn_compare_gates *g, const qn_comparison *c, size_t first)
 {
     bool settled = true;
     for (size_t t = 0; t < g->n_tests; t++) {
-        const window w = {c, &c->tests[t], first};
+        const window w = {c, &c->tests[t], t, first};
         for (size_t k = 0; k < QN_N_GATES; k++)
             if (is_given(&g->gates[t][k]))
                 qn_gate_see(&g->gates[t][k], kinds[k].figure(&w, g->given[k]));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/base/alloc.h"
+#include "quant/mix.h"
 #include "tools/compare.h"
 #include "tools/report.h"
 #include "tools/report_page.h"
@@ -93,22 +94,26 @@ static void print_row(const qn_compare_model *m, const qn_kl_statistics *s)
            s->rms_delta_p * 100);
 }
 
-/* The text of ids, escaped, in quotes. */
+/* The text of ids; false: they have none. */
+static bool text_of(const qn_compare_job *j, const uint32_t *ids, size_t n, qn_text *out)
+{
+    qn_error err;
+    return !qn_tokenizer_decode(qn_compare_speaker(j)->tokenizer, ids, n, false, out, &err);
+}
+
+/* Escaped, in quotes. */
 static void print_ids(const qn_compare_job *j, const uint32_t *ids, size_t n)
 {
     qn_text text = {0};
-    qn_error err;
     putchar('"');
-    if (!qn_tokenizer_decode(qn_compare_speaker(j)->tokenizer, ids, n, false, &text, &err) &&
-        text.s)
-        qn_print_escaped(text.s, text.n);
+    if (text_of(j, ids, n, &text) && text.s) qn_print_escaped(text.s, text.n);
     putchar('"');
     qn_text_free(&text);
 }
 
 typedef struct {
     const uint32_t *context; /* n_context ids, then the one that came */
-    size_t n_context, chunk;
+    size_t n_context, chunk, position;
 } place;
 
 static place place_of(const qn_compare_job *j, size_t at)
@@ -116,7 +121,7 @@ static place place_of(const qn_compare_job *j, size_t at)
     const qn_chunks *c = &j->chunks;
     const size_t chunk = at / c->scored, position = c->first + at % c->scored;
     const size_t n = position + 1 < CONTEXT ? position + 1 : CONTEXT;
-    return (place){qn_chunk_ids(c, chunk) + position + 1 - n, n, chunk};
+    return (place){qn_chunk_ids(c, chunk) + position + 1 - n, n, chunk, position};
 }
 
 static void print_worst(const qn_compare_job *j, size_t test, const size_t *at, size_t n)
@@ -243,6 +248,13 @@ static json_t *percentiles_json(const double at[])
     return o;
 }
 
+static json_t *curve_json(const double at[QN_CURVE_POINTS])
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < QN_CURVE_POINTS; i++) json_array_append_new(list, qn_json_number(at[i]));
+    return list;
+}
+
 static json_t *statistics_json(const char *text, const qn_kl_statistics *s)
 {
     json_t *o = json_object();
@@ -256,6 +268,7 @@ static json_t *statistics_json(const char *text, const qn_kl_statistics *s)
     json_object_set_new(o, "correlation", qn_json_number(s->correlation));
     json_object_set_new(o, "mean_kld", estimate_json(s->kld));
     json_object_set_new(o, "kld_percentiles", percentiles_json(s->kld_at));
+    json_object_set_new(o, "kld_curve", curve_json(s->kld_curve));
     json_object_set_new(o, "same_top", estimate_json(s->same_top));
     json_object_set_new(o, "mean_delta_p", estimate_json(s->delta_p));
     json_object_set_new(o, "rms_delta_p", qn_json_number(s->rms_delta_p));
@@ -267,12 +280,17 @@ static json_t *statistics_json(const char *text, const qn_kl_statistics *s)
 static json_t *ids_json(const qn_compare_job *j, const uint32_t *ids, size_t n)
 {
     qn_text text = {0};
-    qn_error err;
-    json_t *s = NULL;
-    if (!qn_tokenizer_decode(qn_compare_speaker(j)->tokenizer, ids, n, false, &text, &err))
-        s = qn_json_text(text.s ? text.s : "", text.n);
+    json_t *s = text_of(j, ids, n, &text) ? qn_json_text(text.s ? text.s : "", text.n) : NULL;
     qn_text_free(&text);
     return s ? s : json_null();
+}
+
+/* The text that a window is of; NULL: gates mixed them. */
+static const char *text_at(const qn_compare_job *j, size_t chunk)
+{
+    for (size_t i = 0; i < j->n_texts && !j->gates.n_tests; i++)
+        if (chunk - j->texts[i].first_chunk < j->texts[i].chunks) return j->texts[i].file;
+    return NULL;
 }
 
 static json_t *worst_json(const qn_compare_job *j, size_t test)
@@ -283,15 +301,19 @@ static json_t *worst_json(const qn_compare_job *j, size_t test)
     const size_t n = worst_of(j, test, &at);
     for (size_t i = 0; i < n; i++) {
         const place p = place_of(j, at[i]);
-        json_array_append_new(
-            list,
-            json_pack("{s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o}", "window",
-                      qn_json_count(p.chunk), "kld", qn_json_number(t->kld[at[i]]), "context",
-                      ids_json(j, p.context, p.n_context), "token",
-                      ids_json(j, p.context + p.n_context, 1), "p_reference",
-                      qn_json_number(qn_exp(-j->seen.nll[at[i]])), "p",
-                      qn_json_number(qn_exp(-t->nll[at[i]])), "top_reference",
-                      ids_json(j, &j->seen.top[at[i]], 1), "top", ids_json(j, &t->top[at[i]], 1)));
+        const char *text = text_at(j, p.chunk);
+        json_t *o = json_object();
+        if (text) json_object_set_new(o, "text", qn_json_text(text, strlen(text)));
+        json_object_set_new(o, "window", qn_json_count(p.chunk));
+        json_object_set_new(o, "position", qn_json_count(p.position + 1));
+        json_object_set_new(o, "kld", qn_json_number(t->kld[at[i]]));
+        json_object_set_new(o, "context", ids_json(j, p.context, p.n_context));
+        json_object_set_new(o, "token", ids_json(j, p.context + p.n_context, 1));
+        json_object_set_new(o, "p_reference", qn_json_number(qn_exp(-j->seen.nll[at[i]])));
+        json_object_set_new(o, "p", qn_json_number(qn_exp(-t->nll[at[i]])));
+        json_object_set_new(o, "top_reference", ids_json(j, &j->seen.top[at[i]], 1));
+        json_object_set_new(o, "top", ids_json(j, &t->top[at[i]], 1));
+        json_array_append_new(list, o);
     }
     qn_free(at);
     return list;
@@ -302,20 +324,52 @@ static json_t *windows_json(const qn_compare_job *j, size_t test)
 {
     const qn_comparison *c = &j->seen;
     json_t *list = json_array();
-    for (size_t i = 0; i < c->n; i += c->scored) {
-        double sum = 0;
-        for (size_t k = 0; k < c->scored; k++) sum += c->tests[test].kld[i + k];
-        json_array_append_new(list, qn_json_number(sum / (double)c->scored));
-    }
+    for (size_t i = 0; i < c->n; i += c->scored)
+        json_array_append_new(list, qn_json_number(qn_window_mean_kld(c, test, i)));
     return list;
+}
+
+/* What the file says its type is, by llama-quantize's name; NULL: nothing. */
+static const char *type_of(const qn_model *m)
+{
+    uint64_t number;
+    bool found = false;
+    const qn_mix *mix;
+    if (qn_metadata_u64(m->metadata, "general.file_type", &number, &found, NULL) || !found)
+        return NULL;
+    for (size_t i = 0; (mix = qn_mix_at(i)); i++)
+        if (mix->file_type == number) return mix->name;
+    return NULL;
+}
+
+static json_t *bytes_by_type(const qn_model *m)
+{
+    uint64_t bytes[QN_DTYPE_COUNT] = {0};
+    json_t *o = json_object();
+    for (size_t i = 0; i < m->reader->n_tensors; i++)
+        bytes[m->reader->tensors[i].dtype] += m->reader->tensors[i].bytes;
+    for (size_t t = 0; t < QN_DTYPE_COUNT; t++)
+        if (bytes[t])
+            json_object_set_new(o, qn_dtype_facts((qn_dtype)t)->name, qn_json_count(bytes[t]));
+    return o;
+}
+
+/* A file of logits has no tensors. */
+static void describe_model(json_t *o, const qn_compare_model *m)
+{
+    const qn_model *model = m->loaded.model;
+    const char *type = model ? type_of(model) : NULL;
+    json_object_set_new(o, "model", qn_json_text(m->path, strlen(m->path)));
+    json_object_set_new(o, "size_bytes", qn_json_count(m->bytes));
+    if (type) json_object_set_new(o, "type", json_string(type));
+    if (model) json_object_set_new(o, "tensor_bytes", bytes_by_type(model));
 }
 
 static json_t *test_json(const qn_compare_job *j, size_t test)
 {
     const qn_compare_model *m = &j->models[test + 1];
     json_t *o = json_object(), *texts = json_array();
-    json_object_set_new(o, "model", qn_json_text(m->path, strlen(m->path)));
-    json_object_set_new(o, "size_bytes", qn_json_count(m->bytes));
+    describe_model(o, m);
     for (size_t text = j->gates.n_tests ? j->n_texts : 0; text <= j->n_texts; text++) {
         qn_kl_statistics s;
         qn_error err;
@@ -337,7 +391,7 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
 static json_t *whole_json(const qn_compare_job *j)
 {
     json_t *document = qn_report_new(&j->o->common), *tests = json_array(), *texts = json_array();
-    const qn_compare_model *reference = j->models;
+    json_t *reference = json_object();
     const double tokens = (double)(j->chunks.chunks * j->chunks.n_ctx);
     for (size_t t = 0; t + 1 < j->n_models; t++) json_array_append_new(tests, test_json(j, t));
     for (size_t i = 0; i < j->n_texts; i++)
@@ -345,10 +399,10 @@ static json_t *whole_json(const qn_compare_job *j)
             texts, json_pack("{s: o, s: s, s: o}", "file",
                              qn_json_text(j->texts[i].file, strlen(j->texts[i].file)), "sha256",
                              j->texts[i].sha256, "windows", qn_json_count(j->texts[i].chunks)));
-    json_object_set_new(document, "reference",
-                        json_pack("{s: o, s: o}", "model",
-                                  qn_json_text(reference->path, strlen(reference->path)),
-                                  "size_bytes", qn_json_count(reference->bytes)));
+    describe_model(reference, j->models);
+    json_object_set_new(document, "reference", reference);
+    json_object_set_new(document, "activations",
+                        json_string(j->o->activations ? j->o->activations : "exact"));
     json_object_set_new(document, "n_ctx", qn_json_count(j->chunks.n_ctx));
     json_object_set_new(document, "texts", texts);
     json_object_set_new(document, "elapsed_s", qn_json_number(j->seconds));

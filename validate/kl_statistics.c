@@ -66,15 +66,19 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Linear between the sorted values at f (n - 1). Sorts x. */
+/* Of sorted x: linear between the values at percent / 100 * (n - 1). */
+static double percentile(const double *x, size_t n, double percent)
+{
+    const double at = percent / 100.0 * (double)(n - 1);
+    const size_t low = (size_t)at, high = low + 1 < n ? low + 1 : low;
+    return x[low] + (at - (double)low) * (x[high] - x[low]);
+}
+
+/* Sorts x. */
 static void percentiles_of(double *x, size_t n, double out[QN_N_PERCENTILES])
 {
     qsort(x, n, sizeof *x, ascending);
-    for (size_t i = 0; i < QN_N_PERCENTILES; i++) {
-        const double at = qn_percentiles[i] / 100.0 * (double)(n - 1);
-        const size_t low = (size_t)at, high = low + 1 < n ? low + 1 : low;
-        out[i] = x[low] + (at - (double)low) * (x[high] - x[low]);
-    }
+    for (size_t i = 0; i < QN_N_PERCENTILES; i++) out[i] = percentile(x, n, qn_percentiles[i]);
 }
 
 /* ---- all of them -------------------------------------------------------------------------- */
@@ -98,6 +102,7 @@ qn_status qn_kl_statistics_of(qn_kl_statistics *out, const qn_comparison *c, siz
     for (size_t i = 0; i < n; i++) x[i] = t->kld[first + i];
     out->kld = mean_of(x, n, c->scored);
     percentiles_of(x, n, out->kld_at);
+    for (size_t i = 0; i < QN_CURVE_POINTS; i++) out->kld_curve[i] = percentile(x, n, (double)i);
     for (size_t i = 0; i < n; i++) x[i] = qn_exp(-b[i]) - qn_exp(-a[i]);
     out->delta_p = mean_of(x, n, c->scored);
     percentiles_of(x, n, out->delta_p_at);
@@ -107,6 +112,13 @@ qn_status qn_kl_statistics_of(qn_kl_statistics *out, const qn_comparison *c, siz
     if (square.value > 0) out->rms_delta_p_error = square.token_error / (2 * out->rms_delta_p);
     qn_free(x);
     return QN_OK;
+}
+
+double qn_window_mean_kld(const qn_comparison *c, size_t test, size_t first)
+{
+    double sum = 0;
+    for (size_t i = 0; i < c->scored; i++) sum += c->tests[test].kld[first + i];
+    return sum / (double)c->scored;
 }
 
 size_t qn_worst_positions(const qn_comparison *c, size_t test, size_t *at, size_t most)

@@ -19,6 +19,8 @@ typedef struct {
 #define QN_N_PERCENTILES 13
 /* 0 (minimum) .. 100 (maximum), ascending. */
 extern const double qn_percentiles[QN_N_PERCENTILES];
+/* 0, 1 .. 100: for a curve. */
+enum { QN_CURVE_POINTS = 101 };
 
 typedef struct {
     size_t n, windows;
@@ -27,7 +29,7 @@ typedef struct {
     qn_estimate ppl_ratio; /* its exponential */
     double correlation;    /* of the two nll */
     qn_estimate kld;       /* mean, nats */
-    double kld_at[QN_N_PERCENTILES];
+    double kld_at[QN_N_PERCENTILES], kld_curve[QN_CURVE_POINTS];
     qn_estimate same_top;                  /* share, 0..1 */
     qn_estimate delta_p;                   /* mean of q - p of the token that came, 0..1 */
     double rms_delta_p, rms_delta_p_error; /* error by tokens */
@@ -37,6 +39,9 @@ typedef struct {
 /* Of one test, positions first .. first + n - 1, a whole number of windows. */
 qn_status qn_kl_statistics_of(qn_kl_statistics *out, const qn_comparison *c, size_t test,
                               size_t first, size_t n, qn_error *err);
+
+/* Of one test, the window whose positions begin at first. */
+double qn_window_mean_kld(const qn_comparison *c, size_t test, size_t first);
 
 /* The positions with the largest KL divergence, most first, into at[]; how many. */
 size_t qn_worst_positions(const qn_comparison *c, size_t test, size_t *at, size_t most);
