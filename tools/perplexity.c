@@ -8,7 +8,6 @@
 
 #include "formats/base/alloc.h"
 #include "formats/base/digest.h"
-#include "formats/base/outfile.h"
 #include "tools/commands.h"
 #include "tools/loaded.h"
 #include "tools/progress.h"
@@ -16,7 +15,7 @@
 #include "tools/tasks.h"
 #include "tools/text_input.h"
 #include "tools/window_memory.h"
-#include "validate/kld_base.h"
+#include "validate/kld_base_write.h"
 #include "validate/weights.h"
 
 typedef struct {
@@ -76,64 +75,6 @@ typedef struct {
     bool done;
 } scored;
 
-/* ---- logits to a file ----------------------------------------------------------------------- */
-
-typedef struct {
-    const char *path;
-    bool force;
-    const qn_decoder *d;
-    qn_chunks chunks;
-    qn_outfile *file;
-    size_t row_bytes, capacity;
-    uint8_t *rows;
-} saver;
-
-static qn_status save_head(void *ctx, const qn_decoder *d, const qn_chunks *chunks, qn_error *err)
-{
-    saver *s = ctx;
-    const size_t n_vocab = (size_t)d->hparams->n_vocab, head = qn_kld_base_head_bytes(chunks);
-    s->d = d;
-    s->chunks = *chunks;
-    s->row_bytes = qn_kld_base_row_bytes(n_vocab);
-    s->capacity = qn_chunks_logit_rows(chunks, n_vocab);
-    s->rows = qn_alloc(s->capacity, s->row_bytes);
-    uint8_t *bytes = qn_alloc(head, 1);
-    qn_status status = s->rows && bytes ? qn_outfile_create(&s->file, s->path, s->force, err)
-                                        : qn_fail_memory(err, s->path);
-    if (!status)
-        status = qn_outfile_reserve(
-            s->file, head + (uint64_t)chunks->chunks * chunks->scored * s->row_bytes, err);
-    if (!status) {
-        qn_kld_base_put_head(chunks, n_vocab, bytes);
-        status = qn_outfile_write(s->file, 0, bytes, head, err);
-    }
-    qn_free(bytes);
-    return status;
-}
-
-static qn_status save_rows(void *ctx, size_t chunk, size_t row, size_t n, const float *logits,
-                           qn_error *err)
-{
-    const saver *s = ctx;
-    const size_t n_vocab = (size_t)s->d->hparams->n_vocab;
-    const uint64_t at = qn_kld_base_head_bytes(&s->chunks) +
-                        ((uint64_t)chunk * s->chunks.scored + row) * s->row_bytes;
-#pragma omp parallel for num_threads(s->d->threads)
-    for (size_t i = 0; i < n; i++)
-        qn_kld_base_put_row(s->d->k, logits + i * n_vocab, n_vocab, s->rows + i * s->row_bytes);
-    return qn_outfile_write(s->file, at, s->rows, (uint64_t)n * s->row_bytes, err);
-}
-
-static qn_status save_end(saver *s, qn_status status, qn_error *err)
-{
-    if (!status)
-        status = qn_outfile_commit(s->file, err);
-    else
-        qn_outfile_abandon(s->file);
-    qn_free(s->rows);
-    return status;
-}
-
 /* ---- the running list ------------------------------------------------------------------- */
 
 /* llama-perplexity's "[1]5.1234,[2]..." where standard output is no terminal;
@@ -157,8 +98,8 @@ static bool tell(void *ctx, uint64_t chunk, uint64_t chunks, double so_far)
 static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored *s, qn_error *err)
 {
     const qn_encode_options how = {.add_special = true};
-    saver save = {.path = o->base, .force = o->force};
-    const qn_logits_sink sink = {&save, save_head, save_rows};
+    qn_kld_base_writer save = {.path = o->base, .force = o->force};
+    const qn_logits_sink sink = {&save, qn_kld_base_begin, qn_kld_base_rows};
     qn_perplexity_options settings = {
         .n_ctx = (size_t)o->n_ctx, .chunks = o->chunks, .sink = o->base ? &sink : NULL};
     const qn_common *c = &o->common;
@@ -179,7 +120,7 @@ static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored
     status =
         qn_perplexity_run(l->decoder, ids, n, bos, qn_vocab_adds_bos(l->vocab) && bos != UINT32_MAX,
                           &settings, tell, &t, &s->p, err);
-    if (o->base) status = save_end(&save, status, err);
+    if (o->base) status = qn_kld_base_end(&save, status, err);
     s->seconds = qn_seconds() - started;
     qn_progress_end(&t.progress);
     if (t.listing && !status) putchar('\n');
