@@ -76,10 +76,13 @@ static float largest_size(const float *x, size_t n)
 {
     float lanes[LANES] = {0};
     for (size_t i = 0; i < n; i += LANES) see_sizes(x + i, lanes);
-    for (size_t half = LANES / 2; half; half /= 2)
-        for (size_t j = 0; j < half; j++)
-            lanes[j] = lanes[j + half] > lanes[j] ? lanes[j + half] : lanes[j];
-    return lanes[0];
+    for (size_t j = 0; j < LANES / 2; j++)
+        lanes[j] = lanes[j + LANES / 2] > lanes[j] ? lanes[j + LANES / 2] : lanes[j];
+    for (size_t j = 0; j < LANES / 4; j++)
+        lanes[j] = lanes[j + LANES / 4] > lanes[j] ? lanes[j + LANES / 4] : lanes[j];
+    const float a = lanes[0] > lanes[1] ? lanes[0] : lanes[1];
+    const float b = lanes[2] > lanes[3] ? lanes[2] : lanes[3];
+    return a > b ? a : b;
 }
 
 /* 127 / most; 0 for a block so small that it has none in float32: ggml's scale is 0 there. */

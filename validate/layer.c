@@ -46,11 +46,12 @@ qn_status qn_show_input(const qn_session *s, const qn_linear *l, uint64_t expert
     return s->watch(s->watch_ctx, &input, err);
 }
 
-qn_status qn_round_inputs(qn_session *s, const qn_rows *w, size_t rows, const float **x,
+qn_status qn_round_inputs(qn_session *s, const qn_linear *l, size_t rows, const float **x,
                           qn_error *err)
 {
-    const size_t columns = (size_t)w->columns;
-    const qn_dtype type = qn_input_type(w->dtype);
+    const size_t columns = (size_t)l->rows->columns;
+    const qn_dtype type = qn_input_type(l->rows->dtype);
+    const bool again = l->same_input && s->rounded_from == *x && s->rounded_to == type;
     if (s->d->activations == QN_ACTIVATIONS_EXACT || type == QN_F32) return QN_OK;
     if (rows * columns > s->rounded_floats) { /* no more than the widest of x */
         float *larger = qn_resize(s->rounded, rows * columns, sizeof *larger);
@@ -58,9 +59,13 @@ qn_status qn_round_inputs(qn_session *s, const qn_rows *w, size_t rows, const fl
         s->rounded = larger;
         s->rounded_floats = rows * columns;
     }
+    if (!again) {
 #pragma omp parallel for num_threads(s->d->threads)
-    for (size_t i = 0; i < rows; i++)
-        qn_round_input(s->d->k, type, *x + i * columns, s->rounded + i * columns, columns);
+        for (size_t i = 0; i < rows; i++)
+            qn_round_input(s->d->k, type, *x + i * columns, s->rounded + i * columns, columns);
+    }
+    s->rounded_from = *x;
+    s->rounded_to = type;
     *x = s->rounded;
     return QN_OK;
 }
@@ -72,7 +77,7 @@ qn_status qn_apply_expert(qn_session *s, const qn_linear *l, uint64_t expert, co
     const uint64_t first = l->first + expert * l->step;
     const float *bias = l->bias ? l->bias + expert * l->bias_step : NULL;
     qn_status status = qn_show_input(s, l, expert, x, rows, err);
-    if (!status) status = qn_round_inputs(s, l->rows, rows, &x, err);
+    if (!status) status = qn_round_inputs(s, l, rows, &x, err);
     if (!status)
         status = qn_gemm_run(s->gemm, x, (size_t)l->rows->columns, rows, l->rows, first, first + n,
                              out, n, err);

@@ -362,7 +362,7 @@ static qn_status logits_of(qn_session *s, const float *x, size_t count, float *o
     const qn_rows *head = s->d->head.rows;
     const size_t n = (size_t)hp->n_vocab, hidden = (size_t)hp->hidden;
     const size_t step = s->d->gives_back ? QN_HEAD_ROWS : n;
-    qn_status status = qn_round_inputs(s, head, count, &x, err);
+    qn_status status = qn_round_inputs(s, &s->d->head, count, &x, err);
     if (status) return status;
     for (size_t v = 0; v < n; v += step) {
         const size_t end = (size_t)qn_min_u64(n, v + step);

@@ -45,6 +45,8 @@ struct qn_session {
 
     float *rounded; /* [rounded_floats]: a product's inputs, where they are rounded */
     size_t rounded_floats;
+    const float *rounded_from; /* of which they are, to which type */
+    qn_dtype rounded_to;
 };
 
 /* Tokens t0..t1 of a run of n tokens a sequence: x, which stands at token t0,
@@ -65,9 +67,9 @@ void qn_norm_rows(const qn_session *s, const float *x, const float *weight, size
 void qn_scale_rows(const qn_session *s, float scale, size_t rows, float *x);
 void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x);
 
-/* *x, rows of w's columns, becomes what products with w see of it: itself, or a
+/* *x, rows of l's columns, becomes what products with l see of it: itself, or a
  * rounded copy that the next call overwrites (input_rounding.h). */
-qn_status qn_round_inputs(qn_session *s, const qn_rows *w, size_t rows, const float **x,
+qn_status qn_round_inputs(qn_session *s, const qn_linear *l, size_t rows, const float **x,
                           qn_error *err);
 
 /* rows of x through a matrix and its bias. */
