@@ -5,12 +5,18 @@
 
 #include "formats/base/alloc.h"
 
-enum { DEEPEST = 64, MOST_ANCHORS = 1024 };
+enum { DEEPEST = 64, MOST_ANCHORS = 1024, MOST_BYTES = 64 << 20 };
+
+/* What a value is with its aliases written out: a few of them can say gigabytes. */
+typedef struct {
+    size_t height; /* levels of objects and arrays */
+    size_t bytes;  /* of scalars, and one for each */
+} extent;
 
 typedef struct {
     char *name;
     json_t *value;
-    size_t height; /* levels of objects and arrays in the value */
+    extent extent;
 } anchor;
 
 /* An object or array that is being filled. */
@@ -18,7 +24,7 @@ typedef struct {
     json_t *value;
     char *key;     /* of an object: what the next value belongs to; NULL: a key comes next */
     char *anchor;  /* or NULL */
-    size_t height; /* of what is in it so far */
+    extent extent; /* of what is in it so far */
 } frame;
 
 typedef struct {
@@ -38,7 +44,7 @@ static qn_status fail_at(const builder *b, const yaml_mark_t *mark, const char *
 
 /* ---- anchors ----------------------------------------------------------------------- */
 
-static qn_status remember(builder *b, const char *name, json_t *value, size_t height,
+static qn_status remember(builder *b, const char *name, json_t *value, extent has,
                           const yaml_mark_t *mark, qn_error *err)
 {
     if (!name) return QN_OK;
@@ -46,7 +52,7 @@ static qn_status remember(builder *b, const char *name, json_t *value, size_t he
     anchor *a = &b->anchors[b->n_anchors];
     if (!(a->name = qn_strdup(name))) return qn_fail_memory(err, b->where);
     a->value = json_incref(value);
-    a->height = height;
+    a->extent = has;
     b->n_anchors++;
     return QN_OK;
 }
@@ -61,8 +67,8 @@ static const anchor *find_anchor(const builder *b, const char *name)
 
 /* ---- values ------------------------------------------------------------------------- */
 
-/* A value of that many levels at its place; takes it over. */
-static qn_status place(builder *b, json_t *value, size_t height, const yaml_mark_t *mark,
+/* A value of that extent at its place; takes it over. */
+static qn_status place(builder *b, json_t *value, extent has, const yaml_mark_t *mark,
                        qn_error *err)
 {
     if (!value) return qn_fail_memory(err, b->where);
@@ -72,11 +78,16 @@ static qn_status place(builder *b, json_t *value, size_t height, const yaml_mark
     }
     frame *f = &b->frames[b->depth - 1];
     int failed = 0;
-    if (b->depth + height > DEEPEST) {
+    if (b->depth + has.height > DEEPEST) {
         json_decref(value);
         return fail_at(b, mark, "nested too deeply", err);
     }
-    if (height > f->height) f->height = height;
+    if (has.bytes > MOST_BYTES - f->extent.bytes) {
+        json_decref(value);
+        return fail_at(b, mark, "aliases that stand for more than 64 MiB", err);
+    }
+    if (has.height > f->extent.height) f->extent.height = has.height;
+    f->extent.bytes += has.bytes;
     if (json_is_array(f->value)) {
         failed = json_array_append_new(f->value, value);
     } else if (f->key) {
@@ -111,14 +122,15 @@ static qn_status add_scalar(builder *b, const yaml_event_t *e, qn_error *err)
     if (memchr(text, 0, n)) return fail_at(b, &e->start_mark, "a NUL character", err);
     const bool is_key =
         b->depth && json_is_object(b->frames[b->depth - 1].value) && !b->frames[b->depth - 1].key;
+    const extent one = {.bytes = n + 1};
     json_t *value = is_null(e) && !is_key ? json_null() : json_stringn(text, n);
     qn_status status =
-        value ? remember(b, (const char *)e->data.scalar.anchor, value, 0, &e->start_mark, err)
+        value ? remember(b, (const char *)e->data.scalar.anchor, value, one, &e->start_mark, err)
               : QN_OK;
     if (status)
         json_decref(value);
     else
-        status = place(b, value, 0, &e->start_mark, err);
+        status = place(b, value, one, &e->start_mark, err);
     return status;
 }
 
@@ -126,7 +138,7 @@ static qn_status add_alias(builder *b, const yaml_event_t *e, qn_error *err)
 {
     const anchor *a = find_anchor(b, (const char *)e->data.alias.anchor);
     if (!a) return fail_at(b, &e->start_mark, "an alias of nothing", err);
-    return place(b, json_incref(a->value), a->height, &e->start_mark, err);
+    return place(b, json_incref(a->value), a->extent, &e->start_mark, err);
 }
 
 static qn_status begin(builder *b, json_t *empty, const yaml_char_t *name, const yaml_event_t *e,
@@ -146,11 +158,13 @@ static qn_status begin(builder *b, json_t *empty, const yaml_char_t *name, const
 static qn_status end(builder *b, const yaml_event_t *e, qn_error *err)
 {
     frame f = b->frames[--b->depth];
-    qn_status status = remember(b, f.anchor, f.value, f.height + 1, &e->start_mark, err);
+    f.extent.height++;
+    f.extent.bytes++;
+    qn_status status = remember(b, f.anchor, f.value, f.extent, &e->start_mark, err);
     if (status)
         json_decref(f.value);
     else
-        status = place(b, f.value, f.height + 1, &e->start_mark, err);
+        status = place(b, f.value, f.extent, &e->start_mark, err);
     qn_free(f.anchor);
     return status;
 }
