@@ -122,7 +122,7 @@ qn_status qn_adapter_experts(const qn_adapter *a, qn_str module, const qn_tensor
     if (left->rank != 2 || right->rank != 2) return qn_adapter_no_place(a, left, err);
     for (int i = 0; i < 2; i++) {
         const qn_tensor *t = qn_lora_target(a->targets, module, parameters[i]);
-        if (!t || t->rank != 3) continue;
+        if (!t || t->rank != 3 || !t->dims[0]) continue;
         stack = t;
         if (fits_stack(&p, t, &transposed)) return add_stack(&p, parameters[i], t, transposed, err);
     }
