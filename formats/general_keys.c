@@ -68,9 +68,10 @@ static bool is_absent(const json_t *keys, const char *key)
     return !value || json_is_null(value);
 }
 
+/* The name of a directory can be bytes that are no text: it says nothing. */
 static qn_status fill(json_t *keys, const char *key, const char *text, qn_error *err)
 {
-    if (!text || !is_absent(keys, key)) return QN_OK;
+    if (!text || !qn_utf8_valid(qn_str_z(text)) || !is_absent(keys, key)) return QN_OK;
     return json_object_set_new(keys, key, json_string(text)) ? qn_fail_memory(err, key) : QN_OK;
 }
 
@@ -281,6 +282,9 @@ static qn_status gather(const qn_general_source *source, json_t *keys, qn_arena 
     if (!status) status = fill_from_name(keys, source->id, source->parameters, a, err);
     if (!status) status = gather_sampling(source->dir, keys, err);
     if (!status) status = override(source->override_path, keys, remarks, err);
+    if (!status && source->model_name && !qn_utf8_valid(qn_str_z(source->model_name)))
+        return qn_fail(err, QN_ERR_ARGUMENT, "the model's name \"%s\" is not UTF-8",
+                       source->model_name);
     if (!status && source->model_name &&
         json_object_set_new(keys, "general.name", json_string(source->model_name)))
         status = qn_fail_memory(err, "general.name");
