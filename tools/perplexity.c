@@ -225,6 +225,7 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (qn_tasks_wanted(&o->tasks)) {
         if (n > 1) return qn_usage(&o->common, "tasks of one file, not of %zu", n);
         if (o->max_memory) return qn_usage(&o->common, "--max-memory is for texts, not for tasks");
+        if (o->base) return qn_usage(&o->common, "--kl-divergence-base is of a text, not of tasks");
         const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
         const qn_load_options how = load_options(o);
         return qn_tasks_run(&o->common, &o->tasks, model, &how, file);
