@@ -109,9 +109,9 @@ static qn_status find_counts(const qn_imatrix *m, const qn_tensor *sums, qn_imat
     return QN_OK;
 }
 
-/* What an unfinished file has more of an entry: NAME.what, n doubles. */
+/* What an unfinished file has more of an entry: NAME.what, n doubles up to most. */
 static qn_status find_exact(const qn_imatrix *m, const char *entry, const char *what, uint64_t n,
-                            const void **out, qn_error *err)
+                            double most, const void **out, qn_error *err)
 {
     char name[256];
     snprintf(name, sizeof name, "%s.%s", entry, what);
@@ -123,7 +123,7 @@ static qn_status find_exact(const qn_imatrix *m, const char *entry, const char *
                        name, (ull)qn_tensor_elements(t), qn_dtype_facts(t->dtype)->name, (ull)n);
     for (uint64_t i = 0; i < n; i++) {
         const double v = qn_imatrix_exact(t->data, i);
-        if (!(v >= 0.0 && v <= DBL_MAX))
+        if (!(v >= 0.0 && v <= most))
             return qn_fail(err, QN_ERR_DATA, "%s: %s: value %llu is %g", m->map.path, name, (ull)i,
                            v);
     }
@@ -133,8 +133,8 @@ static qn_status find_exact(const qn_imatrix *m, const char *entry, const char *
 
 static qn_status find_exacts(const qn_imatrix *m, qn_imatrix_entry *e, qn_error *err)
 {
-    qn_status status = find_exact(m, e->name, "sums", e->n_values, &e->sums, err);
-    if (!status) status = find_exact(m, e->name, "rows", e->n_counts, &e->rows, err);
+    qn_status status = find_exact(m, e->name, "sums", e->n_values, DBL_MAX, &e->sums, err);
+    if (!status) status = find_exact(m, e->name, "rows", e->n_counts, 0x1p53, &e->rows, err);
     if (!status && !e->sums != !e->rows)
         status = qn_fail(err, QN_ERR_DATA, "%s: of %s.sums and %s.rows only one is there",
                          m->map.path, e->name, e->name);
