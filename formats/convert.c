@@ -91,13 +91,16 @@ qn_dtype qn_convert_dtype(const qn_model_tensor *t, qn_outtype outtype)
 {
     uint64_t bytes;
     if (t->stays_f32) return QN_F32;
+    if (t->rows->repack) return t->rows->blocks;
     const qn_dtype dtype = main_dtype(outtype);
     return qn_dtype_row_bytes(dtype, t->rows->columns, &bytes) ? dtype : QN_F16;
 }
 
 /* llama.cpp's include/llama.h, enum llama_ftype. */
-uint32_t qn_convert_file_type(qn_outtype t)
+uint32_t qn_convert_file_type(const qn_model *m, qn_outtype t)
 {
+    for (size_t i = 0; i < m->n_tensors && t != QN_OUT_Q8_0; i++)
+        if (m->tensors[i].rows->repack && m->tensors[i].rows->blocks == QN_MXFP4) return 38;
     switch (t) {
     case QN_OUT_F32: return 0;
     case QN_OUT_Q8_0: return 7;
@@ -116,8 +119,8 @@ qn_status qn_convert_metadata(const qn_model *m, qn_outtype t, qn_metadata **out
     if (!copy) return qn_fail_memory(err, "the metadata");
     qn_gguf_split_remove(copy);
     if (!m->exported)
-        (void)((status =
-                    qn_metadata_set_u32(copy, "general.file_type", qn_convert_file_type(t), err)) ||
+        (void)((status = qn_metadata_set_u32(copy, "general.file_type", qn_convert_file_type(m, t),
+                                             err)) ||
                (status = qn_metadata_set_u32(copy, "general.quantization_version",
                                              QUANTIZATION_VERSION, err)));
     if (status)

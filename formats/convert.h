@@ -25,8 +25,9 @@ bool qn_convert_stays_f32(const char *name, unsigned rank);
  * where rows are not whole blocks. From a GGUF source as well. */
 qn_dtype qn_convert_dtype(const qn_model_tensor *t, qn_outtype outtype);
 
-/* general.file_type of an outtype (GGUF's LlamaFileType numbers). */
-uint32_t qn_convert_file_type(qn_outtype t);
+/* general.file_type of an outtype (GGUF's LlamaFileType numbers); weights that stay
+ * MXFP4 have a number of their own, but in Q8_0 files. */
+uint32_t qn_convert_file_type(const qn_model *m, qn_outtype t);
 
 /* The metadata of the converted file, keys in the converter's order:
  * a new copy for the caller to free. */

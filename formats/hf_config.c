@@ -205,6 +205,10 @@ static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const 
     switch (p->kind) {
     case QN_FIELD_COUNT: return qn_json_u64(o, key, c->path, field, NULL, err);
     case QN_FIELD_FLAG: return qn_json_bool(o, key, c->path, field, NULL, err);
+    case QN_FIELD_NOT_FLAG:
+        status = qn_json_bool(o, key, c->path, field, NULL, err);
+        if (!status) qn_parameter_set(p, !qn_parameter_flag(p, h), h);
+        return status;
     case QN_FIELD_REAL:
         status = qn_json_f64(o, key, c->path, &real, NULL, err);
         if (!status) qn_parameter_set(p, real, h);
@@ -432,6 +436,7 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
         if (p->whole) return json_integer(llround(qn_parameter_real(p, h)));
         return json_real(shortest(qn_parameter_real(p, h)));
     case QN_FIELD_FLAG: return json_boolean(qn_parameter_flag(p, h));
+    case QN_FIELD_NOT_FLAG: return json_boolean(!qn_parameter_flag(p, h));
     case QN_FIELD_REALS: return reals_value(p, h);
     case QN_FIELD_SCALING: return json_string(qn_rope_scaling_name(h->rope_scaling));
     case QN_FIELD_ACTIVATION: return json_string(qn_activation_name(h->activation));
@@ -452,6 +457,7 @@ static bool is_said(const qn_parameter *p, const qn_hparams *h)
     if (!p->in_rope && p->kind == QN_FIELD_REAL) return qn_parameter_real(p, h) != 0;
     if (!p->in_rope) return true;
     if (p->kind == QN_FIELD_COUNT) return qn_parameter_count(p, h) != 0;
+    if (p->kind == QN_FIELD_NOT_FLAG) return qn_parameter_flag(p, h);
     return p->kind == QN_FIELD_SCALING || qn_parameter_real(p, h) != 0;
 }
 

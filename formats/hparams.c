@@ -326,6 +326,8 @@ static qn_status check_scales(qn_hparams *h, const char *where, qn_error *err)
     }
     if (h->embedding_by_size) h->embedding_scale = (double)(float)sqrt((double)h->hidden);
     if ((status = check_optional_real(h->embedding_scale, "the embeddings' scale", where, err)) ||
+        (status = check_optional_real(h->swiglu_alpha, "swiglu_alpha", where, err)) ||
+        (status = check_optional_real(h->swiglu_limit, "swiglu_limit", where, err)) ||
         (status = check_optional_real(h->residual_scale, "the branches' scale", where, err)) ||
         (status = check_optional_real(h->logit_divisor, "the logits' divisor", where, err)) ||
         (status = check_optional_real(h->attention_scale, "the attention scale", where, err)) ||

@@ -98,6 +98,11 @@ typedef struct {
     qn_layer_reals sparsity;
 
     qn_activation activation;
+    /* Gates count up to the limit, the others between -limit and limit, and the
+     * product is gate sigmoid(alpha gate) (up + 1) (modeling_gpt_oss.py); 0: a
+     * plain product. */
+    double swiglu_alpha, swiglu_limit;
+    bool mlp_norm_behind_attention; /* it is called post_attention_norm in GGUF */
     double embedding_scale;      /* the residual stream begins with embedding * this; 0: as it is */
     bool embedding_by_size;      /* that is sqrt(hidden) */
     double residual_scale;       /* what each branch adds is multiplied by it; 0: 1 */
@@ -124,6 +129,7 @@ typedef struct {
     double longrope_factor;                     /* of cosines and sines; 0: by the rule */
     /* yarn; 0: not given, which means 32, 1 and 0.1 ln(factor) + 1 */
     double yarn_beta_fast, yarn_beta_slow, yarn_attn_factor;
+    bool yarn_untruncated; /* the ramp begins and ends between pairs, not at whole ones */
 
     bool value_is_key; /* layers without a value matrix take the key's projection */
     bool value_norm;   /* each head's values are normed, without weights */

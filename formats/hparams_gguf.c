@@ -74,7 +74,8 @@ static qn_status read_parameter(const qn_family *f, const qn_parameter *p, const
             status = qn_metadata_f64(m, key, &real, &found, err);
             if (!status && found) qn_parameter_set(p, real, h);
             break;
-        case QN_FIELD_FLAG: status = qn_metadata_bool(m, key, field, &found, err); break;
+        case QN_FIELD_FLAG:
+        case QN_FIELD_NOT_FLAG: status = qn_metadata_bool(m, key, field, &found, err); break;
         case QN_FIELD_REALS: break;
         case QN_FIELD_SCALING:
             status = qn_metadata_str(m, key, &text, &found, err);
@@ -152,7 +153,8 @@ static bool slides_by(const qn_hparams *h, uint64_t period)
 static double value_of(const qn_parameter *p, const qn_hparams *h)
 {
     if (p->kind == QN_FIELD_REAL) return qn_parameter_real(p, h);
-    return p->kind == QN_FIELD_FLAG ? qn_parameter_flag(p, h) : (double)qn_parameter_count(p, h);
+    const bool is_flag = p->kind == QN_FIELD_FLAG || p->kind == QN_FIELD_NOT_FLAG;
+    return is_flag ? qn_parameter_flag(p, h) : (double)qn_parameter_count(p, h);
 }
 
 static bool is_written(const qn_parameter *p, const qn_hparams *h)
@@ -163,7 +165,8 @@ static bool is_written(const qn_parameter *p, const qn_hparams *h)
     case QN_WRITE_ALWAYS: return true;
     case QN_WRITE_SCALED: return yarn || h->rope_scaling == QN_ROPE_LINEAR;
     case QN_WRITE_YARN: return yarn;
-    case QN_WRITE_YARN_SET: return yarn && qn_parameter_real(p, h) != 0;
+    case QN_WRITE_YARN_SET: return yarn && value_of(p, h) != 0;
+    case QN_WRITE_YARN_UNUSUAL: return yarn && value_of(p, h) != p->gguf_else;
     case QN_WRITE_SET: return value_of(p, h) != 0;
     case QN_WRITE_UNUSUAL: return value_of(p, h) != p->gguf_else;
     case QN_WRITE_SLIDING: return any_slides(h);
@@ -210,7 +213,8 @@ static qn_status write_parameter(const qn_family *f, const qn_parameter *p, cons
     case QN_FIELD_COUNT:
         return qn_metadata_set_u32(m, key, (uint32_t)qn_parameter_count(p, h), err);
     case QN_FIELD_REAL: return qn_metadata_set_f32(m, key, (float)qn_parameter_real(p, h), err);
-    case QN_FIELD_FLAG: return qn_metadata_set_bool(m, key, qn_parameter_flag(p, h), err);
+    case QN_FIELD_FLAG:
+    case QN_FIELD_NOT_FLAG: return qn_metadata_set_bool(m, key, qn_parameter_flag(p, h), err);
     case QN_FIELD_REALS: return QN_OK;
     case QN_FIELD_SCALING:
         return qn_metadata_set_str(m, key, qn_str_z(qn_rope_scaling_name(h->rope_scaling)), err);

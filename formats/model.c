@@ -174,15 +174,28 @@ static qn_status permute(qn_model *m, uint64_t heads, unsigned rank, const qn_ro
     return QN_OK;
 }
 
-/* groups: experts, or 1.  A role that is half of a tensor has half of its rows. */
-static qn_status halve(qn_model *m, uint64_t groups, bool second, const qn_rows *below, bool undo,
-                       const qn_rows **out, qn_error *err)
+/* groups: experts, or 1. */
+static qn_status cut_out(qn_model *m, qn_cut cut, uint64_t groups, const qn_rows *below, bool undo,
+                         const qn_rows **out, qn_error *err)
 {
-    const uint64_t half = below->rows / groups / 2;
+    const bool by_columns = cut.columns || cut.transposed;
     if (undo)
-        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: halves of fused matrices are not joined again",
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: parts of fused matrices are not joined again",
                        m->path);
-    *out = qn_rows_select(m->arena, below, groups, second ? half : 0, 1, half);
+    if (by_columns && !qn_rows_are_plain(below))
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: a matrix that stands transposed or has two in each row is packed",
+                       m->path);
+    const uint64_t all = by_columns ? below->columns : below->rows / groups;
+    const uint64_t count = cut.is_cut ? all / 2 : all;
+    const uint64_t step = cut.is_cut && cut.alternating ? 2 : 1;
+    const uint64_t first = !cut.second ? 0 : cut.alternating ? 1 : count;
+    if (cut.transposed)
+        *out = qn_rows_transpose(m->arena, below, groups, first, step, count);
+    else if (cut.columns)
+        *out = qn_rows_columns(m->arena, below, first, step, count);
+    else
+        *out = qn_rows_select(m->arena, below, groups, first, step, count);
     return QN_OK;
 }
 
@@ -197,8 +210,15 @@ qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, co
     case QN_PLUS_ONE: return make_vector(m, below, undo ? subtract_one : add_one, 0, out, err);
     case QN_FIRST_HALF:
     case QN_SECOND_HALF:
-        return halve(m, rank > 2 ? m->hparams.n_experts : 1, role->transform == QN_SECOND_HALF,
-                     below, undo, out, err);
+    case QN_EVEN_ROWS:
+    case QN_ODD_ROWS:
+    case QN_EVEN_COLUMNS:
+    case QN_ODD_COLUMNS:
+    case QN_TRANSPOSED:
+    case QN_TRANSPOSED_EVEN:
+    case QN_TRANSPOSED_ODD:
+        return cut_out(m, qn_cut_of(role->transform), rank > 2 ? m->hparams.n_experts : 1, below,
+                       undo, out, err);
     case QN_PAD_VOCAB:
         if (!undo) *out = qn_rows_pad(m->arena, below, m->hparams.n_vocab);
         return QN_OK;

@@ -7,6 +7,7 @@
 #include "formats/general_keys.h"
 #include "formats/hf_config.h"
 #include "formats/model_build.h"
+#include "formats/packed/packed.h"
 #include "formats/packed/unpack.h"
 #include "formats/rope_divisors.h"
 
@@ -16,15 +17,21 @@ typedef struct {
     const qn_tensor *tensor;
 } ordered;
 
+static bool is_mxfp4(const qn_tensor *t)
+{
+    return t->packed && t->packed->number == QN_F4;
+}
+
 static int by_file_and_name(const void *left, const void *right)
 {
     const qn_tensor *a = ((const ordered *)left)->tensor, *b = ((const ordered *)right)->tensor;
+    if (is_mxfp4(a) != is_mxfp4(b)) return is_mxfp4(a) ? -1 : 1;
     if (a->file != b->file) return a->file < b->file ? -1 : 1;
     return strcmp(a->name, b->name);
 }
 
 /* Files by name, in each the tensors by name (gguf-py SafetensorsLocal):
- * layers 0, 1, 10, 2.  In the arena. */
+ * layers 0, 1, 10, 2; what is packed as MXFP4 in front (generate_extra_tensors).  In the arena. */
 static const ordered *converter_order(const qn_model *m)
 {
     const qn_reader *r = m->reader;
@@ -247,7 +254,7 @@ static qn_status make_metadata(qn_model *m, const qn_general_source *source, qn_
 {
     enum { QUANTIZATION_VERSION = 2 }; /* ggml's GGML_QNT_VERSION */
     qn_metadata *keys = qn_metadata_new();
-    const uint32_t file_type = qn_convert_file_type(qn_convert_resolve(m, QN_OUT_AUTO));
+    const uint32_t file_type = qn_convert_file_type(m, qn_convert_resolve(m, QN_OUT_AUTO));
     qn_status status = QN_OK;
     if (!keys) return qn_fail_memory(err, "the metadata");
     m->metadata = keys;

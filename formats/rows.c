@@ -139,6 +139,7 @@ static const qn_rows *reorder(qn_arena *a, const qn_rows *below, uint64_t heads,
     if (!s) return NULL;
     *s = *below;
     s->decode = reorder_decode;
+    s->repack = NULL;
     s->gather = NULL;
     s->raw = below->raw ? reorder_raw : NULL;
     s->done = reorder_done;

@@ -37,6 +37,11 @@ struct qn_rows {
      * none.  Rows need not follow each other in memory. */
     const void *(*raw)(const qn_rows *s, uint64_t r);
 
+    /* Row r in blocks of `blocks` that hold exactly the values decode gives: for
+     * rows stored in another arrangement of the same codes; NULL: there are none. */
+    void (*repack)(const qn_rows *s, uint64_t r, void *out);
+    qn_dtype blocks;
+
     /* Rows r0..r1 will not be needed again soon: their pages may go. */
     void (*done)(const qn_rows *s, uint64_t r0, uint64_t r1);
 
@@ -68,6 +73,18 @@ const qn_rows *qn_rows_stack(qn_arena *a, const qn_rows *const *parts, uint64_t 
  * checked that the groups have these rows. */
 const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups, uint64_t first,
                               uint64_t step, uint64_t count);
+
+/* Whether raw rows of plain numbers are there, which the next two need. */
+bool qn_rows_are_plain(const qn_rows *s);
+
+/* Of each of `groups` equal groups of rows `count` (>= 1) columns, from `first` on,
+ * `step` apart, as rows: matrices that a checkpoint has transposed. */
+const qn_rows *qn_rows_transpose(qn_arena *a, const qn_rows *below, uint64_t groups, uint64_t first,
+                                 uint64_t step, uint64_t count);
+
+/* These columns as they are. */
+const qn_rows *qn_rows_columns(qn_arena *a, const qn_rows *below, uint64_t first, uint64_t step,
+                               uint64_t count);
 
 /* rows x columns float32 values held in memory (rope_freqs). The values are copied. */
 const qn_rows *qn_rows_values(qn_arena *a, const float *values, uint64_t rows, uint64_t columns);

@@ -100,6 +100,11 @@ static const void *select_raw(const qn_rows *s, uint64_t r)
     return s->below->raw(s->below, selected(s, r));
 }
 
+static void select_repack(const qn_rows *s, uint64_t r, void *out)
+{
+    s->below->repack(s->below, selected(s, r), out);
+}
+
 /* Pages of rows between them go, too; whoever wants those reads them again. */
 static void select_done(const qn_rows *s, uint64_t r0, uint64_t r1)
 {
@@ -124,6 +129,8 @@ const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups
         .source_bytes = below->rows ? below->source_bytes / below->rows * groups * count : 0,
         .decode = select_decode,
         .raw = below->raw ? select_raw : NULL,
+        .repack = below->repack ? select_repack : NULL,
+        .blocks = below->blocks,
         .done = select_done,
         .below = below,
         .state = w,
@@ -165,6 +172,7 @@ const qn_rows *qn_rows_pad(qn_arena *a, const qn_rows *below, uint64_t rows)
     s->decode = pad_decode;
     s->gather = NULL;
     s->raw = NULL;
+    s->repack = NULL;
     s->done = pad_done;
     s->below = below;
     return s;

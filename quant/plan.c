@@ -90,7 +90,8 @@ static qn_status check_entry(const qn_plan *p, qn_plan_entry *e, qn_error *err)
     const qn_kernels *k = qn_kernels_best();
     uint64_t row_bytes;
 
-    e->copy = e->dtype == t->rows->dtype && has_raw(t->rows);
+    e->repack = t->rows->repack && e->dtype == t->rows->blocks;
+    e->copy = e->repack || (e->dtype == t->rows->dtype && has_raw(t->rows));
     if (p->model->exported ? !to->safetensors : to->ggml_id < 0)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is %s, a type that %s does not have",
                        p->model->path, t->name, to->name,

@@ -13,6 +13,7 @@ typedef struct {
     const qn_model_tensor *tensor;
     qn_dtype dtype;                        /* to be written */
     bool copy;                             /* the raw bytes are taken as they are */
+    bool repack;                           /* so, in another arrangement of the codes */
     bool fallback;                         /* not the type the mix asked for: told to the user */
     const qn_type_rule *rule;              /* of the user for this tensor, or NULL */
     const qn_importance_entry *importance; /* NULL: none, or the type takes no notice */

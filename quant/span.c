@@ -137,14 +137,19 @@ static qn_status copy_rows(const span *s, const qn_span_target *t, uint64_t r0, 
 {
     qn_status status = QN_OK;
     *at = r0;
-    if (adjoining(s, t->row_bytes, r0, r1) == r1 - r0)
+    const bool repack = t->entry->repack;
+    if (!repack && adjoining(s, t->row_bytes, r0, r1) == r1 - r0)
         return put(s, t, r0, s->rows->raw(s->rows, r0), r1 - r0, err);
     const uint64_t step = s->b->n_out / t->row_bytes;
     for (uint64_t r = r0, end; r < r1 && !status; r = end) {
         end = qn_min_u64(r + step, r1);
-        for (uint64_t i = r; i < end; i++)
-            memcpy(s->b->out + (i - r) * t->row_bytes, s->rows->raw(s->rows, i),
-                   (size_t)t->row_bytes);
+        for (uint64_t i = r; i < end; i++) {
+            uint8_t *out = s->b->out + (i - r) * t->row_bytes;
+            if (repack)
+                s->rows->repack(s->rows, i, out);
+            else
+                memcpy(out, s->rows->raw(s->rows, i), (size_t)t->row_bytes);
+        }
         *at = r;
         status = put(s, t, r, s->b->out, end - r, err);
     }

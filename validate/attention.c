@@ -299,11 +299,12 @@ void qn_attention_branch(qn_attention *a, const qn_attention *from, const size_t
 }
 
 /* The scores x[n] become weights that are still to be divided by their sum,
- * which is returned. */
-static double exponentials(const qn_kernels *k, float *x, size_t n)
+ * which is returned; *sink: a score that counts in it, or NULL. */
+static double exponentials(const qn_kernels *k, float *x, size_t n, const float *sink)
 {
-    const float shift = k->max(x, n);
-    double sum = 0.0;
+    const float most = k->max(x, n), shift = sink && *sink > most ? *sink : most;
+    float weight = sink ? *sink : 0.0F;
+    double sum = sink ? (double)k->exp_sum(&weight, shift, 1) : 0.0;
     for (size_t i = 0; i < n; i += SUM_BLOCK)
         sum += (double)k->exp_sum(x + i, shift, (size_t)qn_min_u64(SUM_BLOCK, n - i));
     return sum;
@@ -369,7 +370,8 @@ static void sum_values(const qn_attention *a, const worker *w, const cache *c, c
 
 /* Rows r0..r1 of a span's queries of one KV head; row = token * group + head. */
 static void run_tile(const qn_attention *a, const worker *w, const cache *c, const qn_span *span,
-                     size_t head, size_t r0, size_t r1, const float *queries, float *out)
+                     size_t head, size_t r0, size_t r1, const float *sinks, const float *queries,
+                     float *out)
 {
     const tile t = tile_of(a, c, span, head, r0, r1);
     double sums[QN_TILE_MAX];
@@ -378,7 +380,7 @@ static void run_tile(const qn_attention *a, const worker *w, const cache *c, con
         float *row = w->scores + i * a->score_stride, *seen = row + (t.starts[i] - t.start);
         const size_t n = t.ends[i] - t.starts[i];
         if (a->cap > 0.0F) a->k->soft_cap(seen, a->cap, n);
-        sums[i] = exponentials(a->k, seen, n);
+        sums[i] = exponentials(a->k, seen, n, sinks ? sinks + t.heads[i] % a->n_heads : NULL);
         memset(row, 0, (t.starts[i] - t.start) * sizeof *row);
     }
     sum_values(a, w, c, &t, values_of(a, c, span->sequence, head));
@@ -396,7 +398,7 @@ static size_t tiles_of(const cache *c, const qn_span *span)
 }
 
 void qn_attention_run(qn_attention *a, size_t layer, const qn_span *spans, size_t n_spans,
-                      const float *queries, float *out)
+                      const float *sinks, const float *queries, float *out)
 {
     const cache *c = &a->caches[layer];
     size_t tasks = 0;
@@ -409,6 +411,6 @@ void qn_attention_run(qn_attention *a, size_t layer, const qn_span *spans, size_
             task -= tiles_of(c, span) * c->n_kv_heads;
         const size_t r0 = task / c->n_kv_heads * QN_TILE_MAX;
         run_tile(a, &a->workers[omp_get_thread_num()], c, span, task % c->n_kv_heads, r0,
-                 (size_t)qn_min_u64(r0 + QN_TILE_MAX, span->n * c->group), queries, out);
+                 (size_t)qn_min_u64(r0 + QN_TILE_MAX, span->n * c->group), sinks, queries, out);
     }
 }

@@ -53,9 +53,12 @@ void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, cons
 void qn_attention_branch(qn_attention *a, const qn_attention *from, const size_t *parents,
                          size_t n);
 
-/* Queries [row][n_heads][head_dim] to out [row][n_heads][value_dim]; the keys and
+/* sinks: [n_heads], scores of a position without a value, which each head sees besides
+ * the others (gpt-oss); NULL: none.
+ *
+ * Queries [row][n_heads][head_dim] to out [row][n_heads][value_dim]; the keys and
  * values of the spans' own tokens are stored already. */
 void qn_attention_run(qn_attention *a, size_t layer, const qn_span *spans, size_t n_spans,
-                      const float *queries, float *out);
+                      const float *sinks, const float *queries, float *out);
 
 #endif

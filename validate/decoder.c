@@ -61,6 +61,9 @@ static qn_status find_matrix(const qn_decoder *d, const char *name, uint64_t row
     return status;
 }
 
+static qn_status find_optional(const qn_decoder *d, uint64_t layer, const char *rest, uint64_t n,
+                               const float **out, qn_error *err);
+
 static bool has(const qn_decoder *d, uint64_t layer, const char *role)
 {
     char name[64];
@@ -200,6 +203,10 @@ static qn_status bind_attention(const qn_decoder *d, uint64_t i, qn_layer *l, qn
         (l->owns_kv && (status = bind_keys(d, i, l, err))) ||
         (status = find_linear(d, i, "attn_output", hidden, heads * s->value_dim, &l->output, err)))
         return status;
+    if (has(d, i, "attn_sinks") &&
+        (status = find_optional(d, i, "attn_sinks.weight", heads, &l->sinks, err)))
+        return status;
+    if (d->hparams->mlp_norm_behind_attention) return QN_OK;
     return find_optional_norm(d, i, "post_attention_norm", &l->post_attention_norm, err);
 }
 
@@ -275,7 +282,9 @@ static qn_status bind_feed_forward(const qn_decoder *d, uint64_t i, qn_layer *l,
     static const mlp_names plain = {"ffn_gate", "ffn_up", "ffn_down", "ffn_up"};
     const bool experts = has(d, i, "ffn_gate_inp"), dense = !experts || has(d, i, "ffn_down");
     qn_status status;
-    if ((status = find_norm_before(d, i, "ffn_norm", "post_ffw_norm", &l->mlp_norm, err)) ||
+    if ((status = find_norm_before(
+             d, i, d->hparams->mlp_norm_behind_attention ? "post_attention_norm" : "ffn_norm",
+             "post_ffw_norm", &l->mlp_norm, err)) ||
         (dense && (status = bind_mlp(d, i, &plain, 1, l->sizes.feed_forward, &l->mlp, err))) ||
         (experts &&
          ((status = bind_experts(d, i, l, err)) || (status = bind_beside(d, i, l, err)))))

@@ -94,13 +94,30 @@ qn_status qn_apply(qn_session *s, const qn_linear *l, const float *x, size_t row
     return qn_apply_expert(s, l, 0, x, rows, out, err);
 }
 
-void qn_activate(const qn_session *s, float *gate, const float *up, size_t rows, size_t width)
+/* What makes silu(gate) * up the clamped product (qn_hparams.swiglu_alpha):
+ * g sigmoid(a g) (u + 1) = silu(a g) (u + 1) / a. */
+static void clamp_gates(const qn_hparams *h, float *gate, float *up, size_t n)
 {
+    const float alpha = (float)h->swiglu_alpha, limit = (float)h->swiglu_limit;
+    for (size_t i = 0; i < n; i++) {
+        const float g = gate[i] > limit ? limit : gate[i];
+        const float u = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+        gate[i] = alpha * g;
+        up[i] = (u + 1.0F) / alpha;
+    }
+}
+
+void qn_activate(const qn_session *s, float *gate, float *up, size_t rows, size_t width)
+{
+    const bool clamped = s->d->hparams->swiglu_alpha != 0.0;
     const qn_kernels *k = s->d->k;
     void (*const multiply)(float *, const float *, size_t) =
         s->d->hparams->activation == QN_GELU_TANH ? k->gelu_mul : k->silu_mul;
 #pragma omp parallel for num_threads(s->d->threads)
-    for (size_t i = 0; i < rows; i++) multiply(gate + i * width, up + i * width, width);
+    for (size_t i = 0; i < rows; i++) {
+        if (clamped) clamp_gates(s->d->hparams, gate + i * width, up + i * width, width);
+        multiply(gate + i * width, up + i * width, width);
+    }
 }
 
 /* What a branch reads of the residual stream, into s->h. */
@@ -182,7 +199,7 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_err
     const size_t n_spans = cut_spans(s, b);
     for (size_t i = 0; i < n_spans && l->owns_kv; i++)
         qn_attention_store(s->attention, layer, &s->spans[i], s->key, s->value);
-    qn_attention_run(s->attention, layer, s->spans, n_spans, s->query, s->mixed);
+    qn_attention_run(s->attention, layer, s->spans, n_spans, l->sinks, s->query, s->mixed);
     if ((status = qn_apply(s, &l->output, s->mixed, rows, s->h, err))) return status;
     add_branch(s, l->post_attention_norm, rows, b->x);
     return QN_OK;

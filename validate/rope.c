@@ -25,8 +25,9 @@ static float scale_yarn(const qn_hparams *h, float *frequency)
     const double fast = h->yarn_beta_fast > 0.0 ? h->yarn_beta_fast : 32.0;
     const double slow = h->yarn_beta_slow > 0.0 ? h->yarn_beta_slow : 1.0;
     const double last = (double)h->rope_dims - 1.0;
-    const double low = clamp(floor(pair_that_turns(h, fast)), 0.0, last);
-    double high = clamp(ceil(pair_that_turns(h, slow)), 0.0, last);
+    const double begin = pair_that_turns(h, fast), end = pair_that_turns(h, slow);
+    const double low = clamp(h->yarn_untruncated ? begin : floor(begin), 0.0, last);
+    double high = clamp(h->yarn_untruncated ? end : ceil(end), 0.0, last);
     if (low == high) high += 0.001; /* as transformers: no division by zero */
     for (size_t j = 0; j < h->rope_dims / 2; j++) {
         const float ramp = (float)clamp(((double)j - low) / (high - low), 0.0, 1.0);

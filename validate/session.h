@@ -89,7 +89,7 @@ qn_status qn_show_input(const qn_session *s, const qn_linear *l, uint64_t expert
 qn_status qn_mlp_run(qn_session *s, const qn_mlp *mlp, uint64_t expert, const float *x, size_t rows,
                      float *out, qn_error *err);
 
-/* gate[rows][width] becomes activation(gate) * up. */
-void qn_activate(const qn_session *s, float *gate, const float *up, size_t rows, size_t width);
+/* gate[rows][width] becomes activation(gate) * up; up is scratch afterwards. */
+void qn_activate(const qn_session *s, float *gate, float *up, size_t rows, size_t width);
 
 #endif

@@ -38,6 +38,7 @@ typedef struct {
     bool owns_kv;                                     /* else it reads an earlier layer's */
     const float *attention_norm, *mlp_norm;           /* [hidden], or NULL */
     const float *post_attention_norm, *post_mlp_norm; /* [hidden], or NULL */
+    const float *sinks;                               /* [n_heads], or NULL */
     const float *query_norm, *key_norm;               /* or NULL */
     size_t query_norm_size, key_norm_size;            /* a head's elements, or all heads' */
     qn_linear query, key, value, output;              /* no value: it is the key as projected */

@@ -88,6 +88,12 @@ const qn_parameter qn_common_parameters[] = {
      .field = FIELD(yarn_beta_slow),
      .gguf = {"rope.scaling.yarn_beta_slow"},
      .write = QN_WRITE_YARN_SET},
+    {.config = {"truncate"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_NOT_FLAG,
+     .field = FIELD(yarn_untruncated),
+     .gguf = {"rope.scaling.yarn_untruncated"},
+     .write = QN_WRITE_YARN_SET},
     {.config = {"low_freq_factor"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
@@ -148,6 +154,7 @@ const char *const qn_keys_without_head_size[] = {
     "rope.scaling.yarn_attn_factor",
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_untruncated",
     "rope.freq_base",
     "rope.freq_base_swa",
     "attention.layer_norm_rms_epsilon",
@@ -208,7 +215,8 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h)
     case QN_FIELD_SPARSITY: break; /* a list, or nothing */
     case QN_FIELD_REAL: memcpy(field, &real, sizeof real); break;
     case QN_FIELD_REALS: break; /* a list has no default */
-    case QN_FIELD_FLAG: memcpy(field, &flag, sizeof flag); break;
+    case QN_FIELD_FLAG:
+    case QN_FIELD_NOT_FLAG: memcpy(field, &flag, sizeof flag); break;
     case QN_FIELD_SCALING: memcpy(field, &scaling, sizeof scaling); break;
     case QN_FIELD_ACTIVATION: memcpy(field, &activation, sizeof activation); break;
     }

@@ -18,12 +18,13 @@ typedef enum {
     QN_VOCAB,
     QN_HIDDEN,
     QN_FEED_FORWARD,
-    QN_QUERIES,             /* heads x head size */
-    QN_KEYS,                /* KV heads x head size */
-    QN_VALUES,              /* KV heads x value size */
-    QN_ATTENTION,           /* heads x value size */
-    QN_ROPE_PAIRS,          /* rotated elements of a head / 2 */
-    QN_HEAD,                /* elements of a head */
+    QN_QUERIES,    /* heads x head size */
+    QN_KEYS,       /* KV heads x head size */
+    QN_VALUES,     /* KV heads x value size */
+    QN_ATTENTION,  /* heads x value size */
+    QN_ROPE_PAIRS, /* rotated elements of a head / 2 */
+    QN_HEAD,       /* elements of a head */
+    QN_HEADS,
     QN_QUERIES_KEYS_VALUES, /* these three, one behind the other */
     QN_GATE_UP,             /* 2 x feed-forward */
     QN_LAYER_INPUT,         /* width of each layer's own input */
@@ -51,6 +52,13 @@ typedef enum {
     QN_SHORT_FACTORS,
     QN_FIRST_HALF, /* of the rows of each expert; the other half is another role's */
     QN_SECOND_HALF,
+    QN_EVEN_ROWS, /* of each expert; the odd ones are another role's */
+    QN_ODD_ROWS,
+    QN_EVEN_COLUMNS,
+    QN_ODD_COLUMNS,
+    QN_TRANSPOSED, /* the checkpoint has columns as rows; so the next two */
+    QN_TRANSPOSED_EVEN,
+    QN_TRANSPOSED_ODD,
     QN_PAD_VOCAB /* rows of zeros behind it, up to the vocabulary's size */
 } qn_transform;
 
@@ -86,6 +94,7 @@ typedef enum {
     QN_FIELD_COUNT = 0,
     QN_FIELD_REAL,
     QN_FIELD_FLAG,
+    QN_FIELD_NOT_FLAG, /* a flag that config.json has the other way round */
     QN_FIELD_SCALING,
     QN_FIELD_ACTIVATION,
     QN_FIELD_SPARSITY, /* config.json: the share of each layer's gates that is 0; GGUF: of which
@@ -108,7 +117,8 @@ typedef enum {
     QN_WRITE_ALWAYS,
     QN_WRITE_SCALED,         /* only under linear or yarn scaling */
     QN_WRITE_YARN,           /* only under yarn */
-    QN_WRITE_YARN_SET,       /* under yarn and when config.json says something */
+    QN_WRITE_YARN_SET,       /* under yarn and when it is not 0 */
+    QN_WRITE_YARN_UNUSUAL,   /* under yarn and when it is not gguf_else */
     QN_WRITE_SET,            /* when it is not 0 */
     QN_WRITE_UNUSUAL,        /* when it is not gguf_else */
     QN_WRITE_SLIDING,        /* when some layer slides */
@@ -216,6 +226,7 @@ extern const qn_family qn_family_olmo2;
 extern const qn_family qn_family_olmo3;
 extern const qn_family qn_family_granite;
 extern const qn_family qn_family_granitemoe;
+extern const qn_family qn_family_gptoss;
 extern const qn_family qn_family_gemma;
 extern const qn_family qn_family_gemma2;
 extern const qn_family qn_family_gemma3;
@@ -249,6 +260,17 @@ bool qn_family_ignores(const qn_family *f, const char *name);
 
 /* pattern with the numbers for its '%' and '#', into buf, which is returned. */
 const char *qn_role_name(const char *pattern, qn_place place, char *buf, size_t n);
+
+/* What a transform takes of a tensor that holds two roles'. */
+typedef struct {
+    bool is_cut;      /* it does */
+    bool columns;     /* two in each row, else in each group of rows */
+    bool alternating; /* in turn, else one behind the other */
+    bool second;
+    bool transposed; /* the checkpoint's columns are the rows */
+} qn_cut;
+
+qn_cut qn_cut_of(qn_transform t);
 
 /* The shape h asks for in that layer, in GGUF or in the checkpoint, outermost
  * first; returns the rank. */

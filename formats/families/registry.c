@@ -21,6 +21,7 @@ static const qn_family *const families[] = {
     &qn_family_olmo3,
     &qn_family_granite,
     &qn_family_granitemoe,
+    &qn_family_gptoss,
     &qn_family_gemma,
     &qn_family_gemma2,
     &qn_family_gemma3,
@@ -202,6 +203,7 @@ static uint64_t dim_size(qn_dim d, const qn_hparams *h, uint64_t layer)
     case QN_ATTENTION: return h->n_heads * l.value_dim;
     case QN_ROPE_PAIRS: return h->rope_dims / 2;
     case QN_HEAD: return l.head_dim;
+    case QN_HEADS: return h->n_heads;
     case QN_LAYER_INPUT: return h->layer_input;
     case QN_ALL_INPUTS: return h->layer_input * h->n_layers;
     case QN_INPUT_VOCAB: return h->n_input_vocab;
@@ -234,6 +236,7 @@ static const char *dim_words(qn_dim d)
     case QN_ATTENTION: return "heads x value size";
     case QN_ROPE_PAIRS: return "rotated elements / 2";
     case QN_HEAD: return "head size";
+    case QN_HEADS: return "heads";
     case QN_LAYER_INPUT: return "input size of a layer";
     case QN_ALL_INPUTS: return "layers x input size of a layer";
     case QN_INPUT_VOCAB: return "vocabulary of the layers' inputs";
@@ -252,9 +255,30 @@ static const char *dim_words(qn_dim d)
     return "";
 }
 
-static bool is_half(const qn_role *role)
+qn_cut qn_cut_of(qn_transform t)
 {
-    return role->transform == QN_FIRST_HALF || role->transform == QN_SECOND_HALF;
+    switch (t) {
+    case QN_FIRST_HALF: return (qn_cut){.is_cut = true};
+    case QN_SECOND_HALF: return (qn_cut){.is_cut = true, .second = true};
+    case QN_EVEN_ROWS: return (qn_cut){.is_cut = true, .alternating = true};
+    case QN_ODD_ROWS: return (qn_cut){.is_cut = true, .alternating = true, .second = true};
+    case QN_EVEN_COLUMNS: return (qn_cut){.is_cut = true, .columns = true, .alternating = true};
+    case QN_ODD_COLUMNS:
+        return (qn_cut){.is_cut = true, .columns = true, .alternating = true, .second = true};
+    case QN_TRANSPOSED: return (qn_cut){.transposed = true};
+    case QN_TRANSPOSED_EVEN:
+        return (qn_cut){.is_cut = true, .alternating = true, .transposed = true};
+    case QN_TRANSPOSED_ODD:
+        return (qn_cut){.is_cut = true, .alternating = true, .second = true, .transposed = true};
+    default: return (qn_cut){0};
+    }
+}
+
+/* Which size of the GGUF shape is twice as large in the checkpoint; rank: none. */
+static unsigned doubled(qn_cut cut, unsigned rank)
+{
+    if (!cut.is_cut || rank < 2) return rank;
+    return cut.columns ? rank - 1 : rank - 2;
 }
 
 uint64_t qn_role_parts(const qn_role *role, const qn_hparams *h)
@@ -268,7 +292,13 @@ unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
     unsigned rank = 0;
     for (unsigned i = !is_gguf && qn_role_is_stacked(role); i < QN_ROLE_RANK && role->shape[i]; i++)
         dims[rank++] = dim_size(role->shape[i], h, layer);
-    if (!is_gguf && rank >= 2 && is_half(role)) dims[rank - 2] *= 2;
+    const qn_cut cut = qn_cut_of(role->transform);
+    if (!is_gguf && doubled(cut, rank) < rank) dims[doubled(cut, rank)] *= 2;
+    if (!is_gguf && rank >= 2 && cut.transposed) {
+        const uint64_t rows = dims[rank - 2];
+        dims[rank - 2] = dims[rank - 1];
+        dims[rank - 1] = rows;
+    }
     if (is_gguf && role->transform == QN_PAD_VOCAB) dims[0] = h->n_vocab;
     return rank;
 }
@@ -276,13 +306,17 @@ unsigned qn_role_shape(const qn_role *role, const qn_hparams *h, uint64_t layer,
 const char *qn_role_shape_words(const qn_role *role, bool is_gguf, char *buf, size_t n)
 {
     size_t used = 0;
+    const qn_cut cut = qn_cut_of(role->transform);
     const unsigned first = !is_gguf && qn_role_is_stacked(role);
+    unsigned rank = first;
+    while (rank < QN_ROLE_RANK && role->shape[rank]) rank++;
     buf[0] = '\0';
-    for (unsigned i = first; i < QN_ROLE_RANK && role->shape[i] && used < n; i++) {
-        const bool twice =
-            !is_gguf && is_half(role) && (i + 2 == QN_ROLE_RANK || !role->shape[i + 2]);
+    for (unsigned i = first; i < rank && used < n; i++) {
+        const bool turned = !is_gguf && cut.transposed && i + 2 >= rank;
+        const unsigned from = turned ? 2 * rank - 3 - i : i; /* the last two change places */
         used += (size_t)snprintf(buf + used, n - used, "%s%s%s", i > first ? ", " : "",
-                                 twice ? "2 x " : "", dim_words(role->shape[i]));
+                                 !is_gguf && from == doubled(cut, rank) ? "2 x " : "",
+                                 dim_words(role->shape[from]));
     }
     return buf;
 }

@@ -9,6 +9,7 @@
 
 #include "formats/base/sizes.h"
 #include "formats/packed/packing.h"
+#include "kernels/blocks.h"
 #include "kernels/half.h"
 
 enum {
@@ -235,6 +236,30 @@ static qn_status decode_rows(const qn_rows *s, const qn_kernels *k, uint64_t r0,
     return QN_OK;
 }
 
+/* MXFP4's codes and scales as ggml's blocks: the scale in front, element j beside
+ * j + 16. */
+static void repack_mxfp4(const qn_rows *s, uint64_t r, void *out)
+{
+    const qn_packed *p = s->state;
+    const uint8_t *codes = (const uint8_t *)p->codes.data + r * p->row_bytes;
+    const uint8_t *scales = (const uint8_t *)p->scales.data + r * p->row_step;
+    qn_block_mxfp4 *block = out;
+    for (uint64_t g = 0; g < p->n_groups; g++, codes += 16, block++) {
+        block->e = scales[g * p->group_step];
+        for (int j = 0; j < 16; j += 2) {
+            const uint8_t low = codes[j / 2], high = codes[8 + j / 2];
+            block->q[j] = (uint8_t)((low & 15) | (high & 15) << 4);
+            block->q[j + 1] = (uint8_t)(low >> 4 | (high & 0xf0));
+        }
+    }
+}
+
+static bool is_mxfp4(const qn_packed *p)
+{
+    return p->number == QN_F4 && p->scales.dtype == QN_F8_E8M0 && p->column_block == 32 &&
+           p->row_block == 1 && p->columns % 32 == 0 && !p->biases.data && !p->g_idx.data;
+}
+
 /* Rows that lie in columns end together, with the last one. */
 static void rows_done(const qn_rows *s, uint64_t r0, uint64_t r1)
 {
@@ -257,6 +282,8 @@ const qn_rows *qn_packed_rows(qn_arena *a, const qn_packed *p)
                    .source_bytes = p->bytes,
                    .decode = decode_rows,
                    .gather = decode_some,
+                   .repack = is_mxfp4(p) ? repack_mxfp4 : NULL,
+                   .blocks = QN_MXFP4,
                    .done = rows_done,
                    .state = p};
     return s;

@@ -201,6 +201,17 @@ def granite_moe(r):
     return c
 
 
+def gpt_oss(r):
+    n, layers = r.choice([2, 5, 12]), r.choice([2, 3])
+    full = r.choice([yarn(r, truncate=r.choice([True, False])),
+                     dict(rope_type="default", rope_theta=1e4)])
+    return dict(head_dim=r.choice([16, 32]), num_hidden_layers=layers, num_local_experts=n,
+                num_experts_per_tok=r.randint(1, n), sliding_window=r.choice([3, 16]),
+                layer_types=r.choice([None, layer_types(r, layers)]), rope_parameters=full,
+                swiglu_limit=r.choice([7.0, 0.5]), swiglu_alpha=r.choice([1.702, 1.1]),
+                attention_bias=r.choice([True, False]), tie_word_embeddings=False)
+
+
 # name: config class, model class, tokenizer's golden model, what is drawn
 FAMILIES = {
     "mistral": ("MistralConfig", "MistralForCausalLM", "mistral", window),
@@ -215,6 +226,7 @@ FAMILIES = {
     "olmo3": ("Olmo3Config", "Olmo3ForCausalLM", "qwen2", olmo3),
     "granite": ("GraniteConfig", "GraniteForCausalLM", "qwen2", granite),
     "granite-moe": ("GraniteMoeSharedConfig", "GraniteMoeSharedForCausalLM", "qwen2", granite_moe),
+    "gpt-oss": ("GptOssConfig", "GptOssForCausalLM", "qwen2", gpt_oss),
     "gemma": ("GemmaConfig", "GemmaForCausalLM", "gemma", gemma),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", "gemma2", gemma2),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", "gemma3", gemma3),

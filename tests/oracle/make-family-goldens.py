@@ -73,6 +73,12 @@ GOLDENS = {
 }
 
 
+GOLDENS["gpt-oss"] = ("GptOssConfig", "GptOssForCausalLM", dict(
+    plain(head_dim=16, sliding_window=16, num_local_experts=3, num_experts_per_tok=2,
+          rope_parameters=yarn(150000.0, truncate=False)), intermediate_size=64))
+IN_MXFP4 = ["gpt-oss"]
+
+
 # ---- the tokenizer ------------------------------------------------------------------------
 
 def make_tokenizer(text):
@@ -135,6 +141,37 @@ def draw(model, seed):
             transposed = name.endswith(("experts.gate_up_proj", "experts.down_proj"))
             v = 1.5 * v / p.shape[-2 if transposed else -1] ** 0.5
         p.data = v.to(torch.bfloat16).to(torch.float32)
+
+
+def draw_mxfp4(model, seed):
+    """Experts of random codes and scales; returns these by the checkpoint's names."""
+    numbers = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    numbers = torch.cat([numbers, -numbers])
+    g, tensors = torch.Generator().manual_seed(seed + 1), {}
+    for name, p in model.named_parameters():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        n, columns, rows = p.shape
+        blocks = torch.randint(256, (n, rows, columns // 32, 16), generator=g, dtype=torch.uint8)
+        scales = torch.randint(121, 125, (n, rows, columns // 32), generator=g, dtype=torch.uint8)
+        codes = torch.stack([blocks & 15, blocks >> 4], -1).reshape(n, rows, columns // 32, 32)
+        values = numbers[codes.long()] * torch.exp2(scales.float() - 127).unsqueeze(-1)
+        p.data = values.reshape(n, rows, columns).transpose(1, 2).contiguous()
+        tensors[name + "_blocks"], tensors[name + "_scales"] = blocks, scales
+    return tensors
+
+
+def save_mxfp4(folder, tensors):
+    """The experts' codes in the place of what they stand for."""
+    path = os.path.join(folder, "model.safetensors")
+    rest = {k: v for k, v in load_file(path).items() if k + "_blocks" not in tensors}
+    save_file({**rest, **tensors}, path, metadata={"format": "pt"})
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config["quantization_config"] = dict(quant_method="mxfp4", modules_to_not_convert=[
+        "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"])
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f, indent=2)
 
 
 @contextlib.contextmanager
@@ -316,6 +353,7 @@ def make(name, llama_cpp, text, out, tokenizer):
                                                  experts_implementation="eager")
     model = getattr(transformers, model_class)(config).eval()
     draw(model, seed)
+    packed = draw_mxfp4(model, seed) if name in IN_MXFP4 else None
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     settle_entropy(model, ids[:128])
     r, tensors = random.Random(seed), {}
@@ -329,6 +367,8 @@ def make(name, llama_cpp, text, out, tokenizer):
         perplexity=perplexity(model, ids[:128 * PPL_CHUNKS]))
     tensors["ppl.tokens"] = torch.tensor(ids[:128 * PPL_CHUNKS], dtype=torch.int32)
     model.to(torch.bfloat16).save_pretrained(folder)
+    if packed:
+        save_mxfp4(folder, packed)
     save_tokenizer(tokenizer, folder)
     write_json(folder, "golden.json", golden)
     write_json(folder, "gguf-expected.json", expected(llama_cpp, folder, "gpt-4o"))

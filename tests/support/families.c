@@ -25,6 +25,7 @@ const qn_test_family qn_test_families[] = {
     {.title = "OLMo 3", .model = "olmo3", .tokenizer = "o200k"},
     {.title = "Granite", .model = "granite", .tokenizer = "o200k"},
     {.title = "Granite MoE", .model = "granite-moe", .tokenizer = "o200k"},
+    {.title = "gpt-oss", .model = "gpt-oss", .tokenizer = "o200k"},
     {.title = "Gemma", .model = "gemma", .tokenizer = "gemma"},
     {.title = "Gemma 2", .model = "gemma2", .tokenizer = "gemma"},
     {.title = "Gemma 3", .model = "gemma3", .tokenizer = "gemma"},

@@ -14,7 +14,10 @@ static void write_tensor(qn_writer *w, size_t number, const qn_model_tensor *t, 
     for (uint64_t r = 0; r < rows->rows; r++) {
         ck_assert_msg(rows->decode(rows, k, r, r + 1, values, &err) == QN_OK, "%s", err.message);
         ck_assert(k->encode[dtype] != NULL);
-        k->encode[dtype](values, NULL, block, rows->columns);
+        if (rows->repack && dtype == rows->blocks)
+            rows->repack(rows, r, block);
+        else
+            k->encode[dtype](values, NULL, block, rows->columns);
         ck_assert_msg(qn_writer_put(w, number, r * row_bytes, block, row_bytes, &err) == QN_OK,
                       "%s", err.message);
     }

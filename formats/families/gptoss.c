@@ -1,0 +1,147 @@
+/* gpt-oss: experts with biases in every layer, in MXFP4 or plain, gates that are
+ * clamped, a sink for each head's attention, every other layer sliding
+ * (conversion/gpt_oss.py, transformers modeling_gpt_oss.py). */
+#include "formats/families/roles.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes[] = {"GptOssForCausalLM", NULL};
+static const char *const model_types[] = {"gpt_oss", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    QN_ROLE_EMBEDDING,
+    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
+    QN_ROLES_ATTENTION_BIASES(QN_AS_IS, QN_AS_IS),
+    {"model.layers.%.self_attn.sinks", "blk.%.attn_sinks.weight", {QN_HEADS}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.post_attention_layernorm.weight", "blk.%.post_attention_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.router.weight", "blk.%.ffn_gate_inp.weight", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    {"model.layers.%.mlp.router.bias", "blk.%.ffn_gate_inp.bias", {QN_EXPERTS}, QN_AS_IS, QN_NEEDED},
+    /* MXFP4: rows of gates and the others in turn. */
+    {"model.layers.%.mlp.experts.gate_up_proj.weight", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_EVEN_ROWS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.gate_up_proj.weight", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_ODD_ROWS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.down_proj.weight", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
+    /* Plain: the same transposed. */
+    {"model.layers.%.mlp.experts.gate_up_proj", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_TRANSPOSED_EVEN, QN_NEEDED},
+    {"model.layers.%.mlp.experts.gate_up_proj", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_TRANSPOSED_ODD, QN_NEEDED},
+    {"model.layers.%.mlp.experts.down_proj", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_TRANSPOSED, QN_NEEDED},
+    {"model.layers.%.mlp.experts.gate_up_proj_bias", "blk.%.ffn_gate_exps.bias", {QN_EXPERTS, QN_EXPERT_WIDTH}, QN_EVEN_COLUMNS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.gate_up_proj_bias", "blk.%.ffn_up_exps.bias", {QN_EXPERTS, QN_EXPERT_WIDTH}, QN_ODD_COLUMNS, QN_NEEDED},
+    {"model.layers.%.mlp.experts.down_proj_bias", "blk.%.ffn_down_exps.bias", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLES_OUTPUT,
+};
+/* clang-format on */
+
+static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
+
+static const char *const keys[] = {
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_untruncated",
+    "rope.freq_base",
+    "attention.layer_norm_rms_epsilon",
+    "expert_count",
+    "expert_used_count",
+    "attention.key_length",
+    "attention.value_length",
+    NULL,
+};
+
+static const qn_parameter parameters[] = {
+    /* Runtimes know nothing of it, but no released model truncates. */
+    {.config = {"truncate"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_NOT_FLAG,
+     .field = FIELD(yarn_untruncated),
+     .gguf = {"rope.scaling.yarn_untruncated"},
+     .gguf_else = 1,
+     .write = QN_WRITE_YARN_UNUSUAL},
+    {.config = {"sliding_window"},
+     .may_be_zero = true,
+     .field = FIELD(window),
+     .config_else = 128,
+     .gguf = {"attention.sliding_window"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"intermediate_size"},
+     .field = FIELD(expert_feed_forward),
+     .config_else = QN_REQUIRED,
+     .gguf = {"expert_feed_forward_length"},
+     .write = QN_WRITE_ALWAYS},
+    {.config = {"layer_types"},
+     .kind = QN_FIELD_SLIDES,
+     .field = FIELD(window_period),
+     .list = FIELD(slides),
+     .config_else = 2,
+     .gguf = {"attention.sliding_window_pattern"},
+     .gguf_else = 2,
+     .write = QN_WRITE_UNUSUAL_SLIDES},
+    {.config = {"swiglu_alpha"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(swiglu_alpha),
+     .config_else = 1.702F,
+     .gguf = {"swiglu_alpha"},
+     .gguf_else = 1.702F,
+     .write = QN_WRITE_UNUSUAL},
+    {.config = {"swiglu_limit"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(swiglu_limit),
+     .config_else = 7,
+     .gguf = {"swiglu_limit"},
+     .gguf_else = 7,
+     .write = QN_WRITE_UNUSUAL},
+    {.config = {"rope_theta"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta),
+     .config_else = 150000},
+    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 64},
+    {.config = {"num_local_experts"}, .field = FIELD(n_experts), .config_else = 128},
+    {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 4},
+    {.config = {"num_key_value_heads"}, .field = FIELD(n_kv_heads), .config_else = 8},
+    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 131072},
+    {.config = {"rms_norm_eps"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rms_eps),
+     .config_else = 1e-5},
+    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 201088},
+    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
+    {.config = {"attention_bias"},
+     .kind = QN_FIELD_FLAG,
+     .field = FIELD(attention_bias),
+     .config_else = 1},
+    QN_ALWAYS(QN_FIELD_FLAG, expert_norm, 1),
+    QN_ALWAYS(QN_FIELD_FLAG, mlp_norm_behind_attention, 1),
+    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_act", .text = "silu"},
+};
+
+const qn_family qn_family_gptoss = {
+    .name = "gpt-oss",
+    .architecture = "gpt-oss",
+    .classes = classes,
+    .model_types = model_types,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .common_keys = keys,
+    .no_config = true,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};
