@@ -65,12 +65,12 @@ static qn_status see(void *ctx, const qn_linear_input *in, qn_error *err)
     return --w->left ? QN_OK : qn_fail(err, QN_ERR_CANCELLED, "enough of %s", in->tensor);
 }
 
-/* Matrices that are looked up in or applied row by row to vectors of a few
- * elements, not multiplied with. */
+/* Matrices that are looked up in, added (experts' biases) or applied row by row
+ * to vectors of a few elements, not multiplied with. */
 static bool is_no_linear(const char *name)
 {
     static const char *const words[] = {"token_embd", "altup_router", "altup_predict_coef",
-                                        "altup_correct_coef"};
+                                        "altup_correct_coef", ".bias"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strstr(name, words[i])) return true;
     return false;
