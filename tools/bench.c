@@ -22,26 +22,31 @@ static const qn_opt options[] = {
 typedef struct {
     const char *name;
     double (*measure)(const qn_kernels *k, qn_dtype t, int threads);
-    bool is_arithmetic; /* its roof is multiply-adds, else copying */
+    enum { MULTIPLY_ADDS, COPYING, READING, N_ROOFS } roof;
     const char *words;
 } subject;
 
 static const subject subjects[] = {
-    {"gemm", qn_speed_gemm, true, "512 tokens x 2048 x 2048, GFLOP/s"},
-    {"encode", qn_speed_encode, false, "float32 values into blocks, GB/s of float32"},
-    {"importance", qn_speed_encode_weighted, false,
+    {"gemm", qn_speed_gemm, MULTIPLY_ADDS, "512 tokens x 2048 x 2048, GFLOP/s"},
+    {"token", qn_speed_token, READING, "one token x 64 MiB of weights, GB/s of them"},
+    {"encode", qn_speed_encode, COPYING, "float32 values into blocks, GB/s of float32"},
+    {"importance", qn_speed_encode_weighted, COPYING,
      "the same with an importance matrix, GB/s of float32"},
-    {"decode", qn_speed_decode, false, "blocks into float32 values, GB/s of float32"},
+    {"decode", qn_speed_decode, COPYING, "blocks into float32 values, GB/s of float32"},
 };
 
-/* One column: kernels on threads, and the roofs there. */
+/* One column: kernels on threads, and the roofs there.  Shares are of them; a byte
+ * of float32 counts as a byte copied, though what it comes from or goes to is
+ * smaller, so that unpacking may exceed 1. */
 typedef struct {
     qn_kernels k;
     int threads;
-    double multiply_adds, copy;
+    double roofs[N_ROOFS];
 } column;
 
 enum { MOST_COLUMNS = 8 };
+
+static const char *const roof_names[N_ROOFS] = {"multiply-adds", "copy", "read"};
 
 typedef struct {
     column columns[MOST_COLUMNS];
@@ -52,10 +57,11 @@ typedef struct {
 static void add_column(bench *b, const qn_kernels *k, int threads)
 {
     if (b->n == MOST_COLUMNS) return;
-    b->columns[b->n++] = (column){.k = *k,
-                                  .threads = threads,
-                                  .multiply_adds = qn_speed_multiply_adds(k, threads),
-                                  .copy = qn_speed_copy(threads)};
+    column *c = &b->columns[b->n++];
+    *c = (column){.k = *k, .threads = threads};
+    c->roofs[MULTIPLY_ADDS] = qn_speed_multiply_adds(k, threads);
+    c->roofs[COPYING] = qn_speed_copy(threads);
+    c->roofs[READING] = qn_speed_read(k, threads);
 }
 
 static void choose_columns(bench *b, const bench_options *o)
@@ -71,20 +77,14 @@ static void choose_columns(bench *b, const bench_options *o)
     if (!b->n || threads > 1) add_column(b, best, threads);
 }
 
-/* The share of the roof; a byte of float32 counts as a byte copied, though what
- * it comes from or goes to is smaller, so that unpacking may exceed 1. */
-static double share_of(const column *c, bool is_arithmetic, double rate)
-{
-    return rate / (is_arithmetic ? c->multiply_adds : c->copy);
-}
-
 static void add_result(const bench *b, const column *c, const char *name, const char *type,
-                       bool is_arithmetic, double rate)
+                       int roof, double rate)
 {
     json_t *one = json_pack("{s: s, s: s, s: s, s: I}", "name", name, "isa", c->k.isa, "type", type,
                             "threads", (json_int_t)c->threads);
-    json_object_set_new(one, is_arithmetic ? "flop_per_s" : "bytes_per_s", qn_json_number(rate));
-    json_object_set_new(one, "share_of_roof", qn_json_number(share_of(c, is_arithmetic, rate)));
+    json_object_set_new(one, roof == MULTIPLY_ADDS ? "flop_per_s" : "bytes_per_s",
+                        qn_json_number(rate));
+    json_object_set_new(one, "share_of_roof", qn_json_number(rate / c->roofs[roof]));
     json_array_append_new(b->results, one);
 }
 
@@ -98,23 +98,22 @@ static void print_heads(const bench *b, const char *name, const char *words)
 
 static void print_roofs(const bench *b)
 {
-    printf("The roofs: multiply-adds on registers, GFLOP/s, and copying, GB/s\n%-12s", "");
+    printf("The roofs: multiply-adds on registers, GFLOP/s; copying and reading, GB/s\n%-12s", "");
     for (size_t i = 0; i < b->n; i++)
         printf("  %9s x %-3d", b->columns[i].k.isa, b->columns[i].threads);
-    printf("\n%-12s", "multiply-add");
-    for (size_t i = 0; i < b->n; i++) printf("  %9.1f      ", b->columns[i].multiply_adds * 1e-9);
-    printf("\n%-12s", "copy");
-    for (size_t i = 0; i < b->n; i++) printf("  %9.2f      ", b->columns[i].copy * 1e-9);
+    for (int r = 0; r < N_ROOFS; r++) {
+        printf("\n%-12s", roof_names[r]);
+        for (size_t i = 0; i < b->n; i++) printf("  %9.2f      ", b->columns[i].roofs[r] * 1e-9);
+    }
     printf("\n");
 }
 
 static void add_roofs(const bench *b)
 {
-    for (size_t i = 0; i < b->n; i++) {
-        const column *c = &b->columns[i];
-        add_result(b, c, "multiply-adds", "F32", true, c->multiply_adds);
-        add_result(b, c, "copy", "-", false, c->copy);
-    }
+    for (size_t i = 0; i < b->n; i++)
+        for (int r = 0; r < N_ROOFS; r++)
+            add_result(b, &b->columns[i], roof_names[r], r == MULTIPLY_ADDS ? "F32" : "-", r,
+                       b->columns[i].roofs[r]);
 }
 
 static void measure_type(const bench *b, const subject *s, qn_dtype t)
@@ -126,9 +125,9 @@ static void measure_type(const bench *b, const subject *s, qn_dtype t)
         const column *c = &b->columns[i];
         const double rate = s->measure(&c->k, t, c->threads);
         if (b->results)
-            add_result(b, c, s->name, type, s->is_arithmetic, rate);
+            add_result(b, c, s->name, type, (int)s->roof, rate);
         else
-            printf("  %9.3f %4.0f%%", rate * 1e-9, 100 * share_of(c, s->is_arithmetic, rate));
+            printf("  %9.3f %4.0f%%", rate * 1e-9, 100 * rate / c->roofs[s->roof]);
         fflush(stdout);
     }
     if (!b->results) printf("\n");
@@ -149,7 +148,9 @@ static qn_exit check_names(const qn_common *c, char **args, size_t n)
             known |= !strcmp(args[i], subjects[s].name);
         if (!known)
             return qn_usage(
-                c, "nothing called '%s' to measure; there is gemm, encode, importance, decode",
+                c,
+                "nothing called '%s' to measure; there is gemm, token, encode, importance, "
+                "decode",
                 args[i]);
     }
     return QN_EXIT_FINE;
@@ -180,12 +181,14 @@ static qn_exit run(const void *given, char **args, size_t n)
 const qn_command qn_command_bench = {
     .name = "bench",
     .summary = "measure this machine and the kernels on it",
-    .synopsis = "[options] [gemm] [encode] [importance] [decode]",
-    .about =
-        "Measures the machine's own limits (multiply-adds on registers, copying memory) and, "
-        "for every type, how near to them the matrix product, the quantizers (without and with "
-        "importance) and the unpackers come. One thread is timed by its own processor time, "
-        "several by the clock. Other load on the machine makes every figure worse.",
+    .synopsis = "[options] [gemm] [token] [encode] [importance] [decode]",
+    .about = "Measures the machine's own limits (multiply-adds on registers, copying and reading "
+             "memory) "
+             "and, "
+             "for every type, how near to them the matrix product, that of a single token, the "
+             "quantizers (without and with "
+             "importance) and the unpackers come. One thread is timed by its own processor time, "
+             "several by the clock. Other load on the machine makes every figure worse.",
     .examples = "  quern bench\n"
                 "  quern bench gemm --threads 1\n"
                 "  quern bench encode decode --levels\n"

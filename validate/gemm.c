@@ -240,17 +240,22 @@ static void fetch_ahead(const float *x, size_t stride, size_t n, size_t k, size_
         for (size_t p = 0; p < k; p += LINE) __builtin_prefetch(x + i * stride + p, 0, 2);
 }
 
+/* Rows of the next tile of those left, such that all are about as high. */
+static size_t next_tile(size_t left)
+{
+    const size_t tiles = (left + QN_TILE_MAX - 1) / QN_TILE_MAX;
+    return tiles ? (left + tiles - 1) / tiles : 0;
+}
+
 /* Activations i0..i1, columns k0..k0+k, against the unpacked panels p0..p1. */
 static void multiply_group(const job *j, worker *s, size_t i0, size_t i1, size_t k0, size_t k,
                            uint64_t p0, uint64_t p1)
 {
-    size_t tiles = (i1 - i0 + QN_TILE_MAX - 1) / QN_TILE_MAX;
-    for (size_t i = i0; tiles > 0; tiles--) {
-        const size_t m = (i1 - i + tiles - 1) / tiles;
+    for (size_t i = i0; i < i1;) {
+        const size_t m = next_tile(i1 - i), n_next = next_tile(i1 - i - m);
         for (size_t t = 0; t < m; t++)
             memcpy(s->x + t * (j->k_block + PAD), j->x + (i + t) * j->ldx + k0, k * sizeof *s->x);
         const float *next = j->x + (i + m) * j->ldx + k0;
-        const size_t n_next = tiles > 1 ? (i1 - i - m + tiles - 2) / (tiles - 1) : 0;
         for (uint64_t p = p0; p < p1; p++) {
             const uint64_t first = p * QN_PANEL;
             const size_t rows = (size_t)qn_min_u64(QN_PANEL, j->r1 - j->r0 - first);

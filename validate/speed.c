@@ -68,6 +68,7 @@ double qn_speed_multiply_adds(const qn_kernels *k, int threads)
 }
 
 typedef struct {
+    const qn_kernels *k;
     char *from, *to;
 } copier;
 
@@ -84,7 +85,7 @@ static void copy(void *context, int threads)
 
 double qn_speed_copy(int threads)
 {
-    copier c = {qn_alloc(COPY_BYTES, 1), qn_alloc(COPY_BYTES, 1)};
+    copier c = {NULL, qn_alloc(COPY_BYTES, 1), qn_alloc(COPY_BYTES, 1)};
     double rate = 0;
     if (c.from && c.to) {
         memset(c.from, 1, COPY_BYTES);
@@ -93,6 +94,27 @@ double qn_speed_copy(int threads)
     }
     qn_free(c.from);
     qn_free(c.to);
+    return rate;
+}
+
+static void read_all(void *context, int threads)
+{
+    const copier *c = context;
+    const size_t each = (size_t)(COPY_BYTES / threads) / ALIGNMENT * ALIGNMENT;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int t = 0; t < threads; t++)
+        c->k->max((const float *)(const void *)(c->from + (size_t)t * each), each / sizeof(float));
+}
+
+double qn_speed_read(const qn_kernels *k, int threads)
+{
+    copier c = {.k = k, .from = qn_alloc_aligned(ALIGNMENT, COPY_BYTES, 1)};
+    double rate = 0;
+    if (c.from) {
+        memset(c.from, 1, COPY_BYTES);
+        rate = best_rate(&(work){read_all, &c, threads, COPY_BYTES});
+    }
+    qn_free(c.from);
     return rate;
 }
 
@@ -241,7 +263,8 @@ static void keep_rows(const qn_rows *s, uint64_t r0, uint64_t r1)
 typedef struct {
     qn_gemm *gemm;
     const qn_rows *weights;
-    float *x, *out; /* [QN_SPEED_TOKENS][QN_SPEED_SIZE] */
+    size_t tokens;
+    float *x, *out; /* [tokens][columns or rows of weights] */
     bool failed;
 } multiplier;
 
@@ -249,34 +272,71 @@ static void multiply(void *context, int threads)
 {
     multiplier *m = context;
     (void)threads; /* the GEMM knows */
-    if (qn_gemm_run(m->gemm, m->x, QN_SPEED_SIZE, QN_SPEED_TOKENS, m->weights, 0, QN_SPEED_SIZE,
-                    m->out, QN_SPEED_SIZE, NULL))
+    const uint64_t rows = m->weights->rows;
+    if (qn_gemm_run(m->gemm, m->x, (size_t)m->weights->columns, m->tokens, m->weights, 0, rows,
+                    m->out, (size_t)rows, NULL))
         m->failed = true;
+}
+
+/* Units (of a run) a second of tokens by all rows of weights. */
+static double product_rate(const qn_kernels *k, matrix *weights, size_t tokens, double units,
+                           int threads)
+{
+    const size_t n_x = tokens * weights->columns, n_out = tokens * weights->rows;
+    double rate = 0;
+    const qn_rows rows = {.dtype = weights->dtype,
+                          .rows = weights->rows,
+                          .columns = weights->columns,
+                          .decode = decode_some,
+                          .raw = raw_row,
+                          .done = keep_rows,
+                          .state = weights};
+    multiplier m = {.weights = &rows,
+                    .tokens = tokens,
+                    .x = qn_alloc_aligned(ALIGNMENT, n_x, sizeof(float)),
+                    .out = qn_alloc_aligned(ALIGNMENT, n_out, sizeof(float))};
+    if (m.x && m.out && !qn_gemm_new(&m.gemm, k, threads, NULL)) {
+        fill(m.x, n_x);
+        rate = best_rate(&(work){multiply, &m, threads, units});
+    }
+    qn_gemm_free(m.gemm);
+    qn_free(m.x);
+    qn_free(m.out);
+    return m.failed ? 0 : rate;
 }
 
 double qn_speed_gemm(const qn_kernels *k, qn_dtype t, int threads)
 {
-    enum { N = QN_SPEED_TOKENS * QN_SPEED_SIZE };
+    const double operations = 2.0 * QN_SPEED_TOKENS * QN_SPEED_SIZE * QN_SPEED_SIZE;
     matrix weights;
     double rate = 0;
-    multiplier m = {.x = qn_alloc_aligned(ALIGNMENT, N, sizeof(float)),
-                    .out = qn_alloc_aligned(ALIGNMENT, N, sizeof(float))};
-    const qn_rows rows = {.dtype = t,
-                          .rows = QN_SPEED_SIZE,
-                          .columns = QN_SPEED_SIZE,
-                          .decode = decode_some,
-                          .raw = raw_row,
-                          .done = keep_rows,
-                          .state = &weights};
-    m.weights = &rows;
-    if (matrix_make(&weights, k, t, QN_SPEED_SIZE, QN_SPEED_SIZE) && m.x && m.out &&
-        !qn_gemm_new(&m.gemm, k, threads, NULL)) {
-        fill(m.x, N);
-        rate = best_rate(&(work){multiply, &m, threads, 2.0 * N * QN_SPEED_SIZE});
-    }
-    qn_gemm_free(m.gemm);
+    if (matrix_make(&weights, k, t, QN_SPEED_SIZE, QN_SPEED_SIZE))
+        rate = product_rate(k, &weights, QN_SPEED_TOKENS, operations, threads);
     matrix_free(&weights);
-    qn_free(m.x);
-    qn_free(m.out);
-    return m.failed ? 0 : rate;
+    return rate;
+}
+
+/* More rows, copies of those there are; values stay few. */
+static bool repeat_rows(matrix *m, uint64_t rows)
+{
+    const uint64_t had = m->rows;
+    char *blocks = qn_alloc_aligned(ALIGNMENT, rows, m->row_bytes);
+    if (!blocks) return false;
+    for (uint64_t r = 0; r < rows; r++)
+        memcpy(blocks + r * m->row_bytes, m->blocks + r % had * m->row_bytes, m->row_bytes);
+    qn_free(m->blocks);
+    m->blocks = blocks;
+    m->rows = rows;
+    return true;
+}
+
+double qn_speed_token(const qn_kernels *k, qn_dtype t, int threads)
+{
+    matrix weights;
+    double rate = 0;
+    if (matrix_make(&weights, k, t, DISTINCT, QN_SPEED_SIZE) &&
+        repeat_rows(&weights, COPY_BYTES / weights.row_bytes))
+        rate = product_rate(k, &weights, 1, (double)(weights.rows * weights.row_bytes), threads);
+    matrix_free(&weights);
+    return rate;
 }

@@ -11,15 +11,20 @@
 
 /* The limits: multiply-adds on registers (an addition and a multiplication,
  * two operations each) in operations a second; bytes copied a second, from
- * memory to memory. */
+ * memory to memory; bytes read a second. */
 double qn_speed_multiply_adds(const qn_kernels *k, int threads);
 double qn_speed_copy(int threads);
+double qn_speed_read(const qn_kernels *k, int threads);
 
 /* qn_gemm_run of QN_SPEED_TOKENS tokens by a square matrix of type t, in
  * operations a second. */
 #define QN_SPEED_TOKENS 512
 #define QN_SPEED_SIZE 2048
 double qn_speed_gemm(const qn_kernels *k, qn_dtype t, int threads);
+
+/* The same of one token, as generation does it, by 64 MiB of weights in rows of
+ * QN_SPEED_SIZE: bytes of them a second. */
+double qn_speed_token(const qn_kernels *k, qn_dtype t, int threads);
 
 /* Rows of QN_SPEED_ROW values, more than any cache holds, in bytes of float32 a
  * second: taken in by the encoder, without and with importance, given out by the

@@ -59,8 +59,10 @@ uint64_t qn_decoder_page_bytes(const qn_decoder *d)
             if (!qn_add_u64(bytes, sources[i]->source_bytes, &bytes)) return UINT64_MAX;
         most = qn_max_u64(most, bytes);
     }
-    const qn_linear *const others[] = {&d->input_projection, &d->streams_in, &d->streams_out};
-    for (size_t i = 0; i < sizeof others / sizeof(qn_linear *); i++)
+    enum { N_OTHERS = 3 };
+    const qn_linear *const others[N_OTHERS] = {&d->input_projection, &d->streams_in,
+                                               &d->streams_out};
+    for (size_t i = 0; i < N_OTHERS; i++)
         if (others[i]->rows) most = qn_max_u64(most, others[i]->rows->source_bytes);
     return most > UINT64_MAX - AROUND ? UINT64_MAX : most + AROUND;
 }
