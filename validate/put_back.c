@@ -37,7 +37,10 @@ static qn_status make_mixed(const job *j, size_t tensor, mixed *out, qn_error *e
     memcpy(out->model.tensors, m->tensors, m->n_tensors * sizeof *m->tensors);
     out->model.tensors[tensor].rows =
         qn_counterpart(j->reference->model, &m->tensors[tensor])->rows;
-    return qn_decoder_new(&out->decoder, &out->model, j->test->k, j->test->threads, err);
+    const qn_status status =
+        qn_decoder_new(&out->decoder, &out->model, j->test->k, j->test->threads, err);
+    if (!status) qn_decoder_set_activations(out->decoder, j->test->activations);
+    return status;
 }
 
 static qn_compare_verdict tell(void *ctx, const qn_comparison *c, size_t chunk, size_t chunks)
