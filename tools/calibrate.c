@@ -9,6 +9,7 @@
 
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
+#include "formats/model_digest.h"
 #include "tools/calibrate_texts.h"
 #include "tools/commands.h"
 #include "tools/imatrix_table.h"
@@ -21,6 +22,7 @@
 /* Where an unfinished file goes on, and of which text. */
 static const char next_key[] = "quern.calibrate.next_chunk";
 static const char text_key[] = "quern.calibrate.text_sha256";
+static const char model_key[] = "quern.calibrate.model_digest";
 
 typedef struct {
     qn_common common;
@@ -92,6 +94,7 @@ typedef struct {
     qn_perplexity_result ppl;
     double seconds;
 
+    char model_digest[65];
     qn_progress progress;
     bool listing;
     qn_status failed; /* while saving */
@@ -102,8 +105,9 @@ typedef struct {
 
 static qn_status say_where(const job *j, qn_metadata *m, qn_error *err)
 {
-    const qn_status status = qn_metadata_set_u64(m, next_key, j->held, err);
-    return status ? status : qn_metadata_set_str(m, text_key, qn_str_z(j->texts.sha256), err);
+    qn_status status = qn_metadata_set_u64(m, next_key, j->held, err);
+    if (!status) status = qn_metadata_set_str(m, text_key, qn_str_z(j->texts.sha256), err);
+    return status ? status : qn_metadata_set_str(m, model_key, qn_str_z(j->model_digest), err);
 }
 
 static qn_status write_to(const job *j, const char *path, bool unfinished, bool force,
@@ -298,16 +302,21 @@ static qn_status resume(job *j, qn_error *err)
     qn_status status = add_file(j, out, err);
     if (status) return status;
     const qn_imatrix *m = j->in[j->n_in - 1];
-    qn_str text = {0};
-    bool has_next = false, has_text = false;
+    qn_str text = {0}, model = {0};
+    bool has_next = false, has_text = false, has_model = false;
     if (m->reader) {
-        status = qn_metadata_u64(m->reader->metadata, next_key, &j->done, &has_next, err);
-        if (!status) status = qn_metadata_str(m->reader->metadata, text_key, &text, &has_text, err);
+        const qn_metadata *keys = m->reader->metadata;
+        status = qn_metadata_u64(keys, next_key, &j->done, &has_next, err);
+        if (!status) status = qn_metadata_str(keys, text_key, &text, &has_text, err);
+        if (!status) status = qn_metadata_str(keys, model_key, &model, &has_model, err);
     }
     if (status) return status;
-    if (!has_next || !has_text)
+    if (!has_next || !has_text || !has_model)
         return qn_fail(err, QN_ERR_ARGUMENT, "%s is not unfinished: there is nothing to resume",
                        out);
+    if (!qn_str_is(model, j->model_digest))
+        return qn_fail(err, QN_ERR_ARGUMENT, "%s was begun with another model than %s", out,
+                       j->l.model->path);
     if (!qn_str_is(text, j->texts.sha256) || j->done > j->texts.chunks)
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "%s was begun with other texts, chunks or another tokenizer", out);
@@ -417,6 +426,7 @@ static qn_status work(job *j, const char *model, const char *const *files, size_
         if (!status)
             status = qn_calibrate_texts_read(&j->texts, &j->l, files, n, (size_t)o->n_ctx, o->from,
                                              o->chunks, o->parse_special, err);
+        if (!status) status = qn_model_digest(j->l.model, qn_kernels_best(), j->model_digest, err);
         if (status) return status;
         tell_coverage(j);
     }
