@@ -128,9 +128,11 @@ qn_status qn_adapter_note(const qn_adapter *a, const qn_tensor *t, const qn_lora
     struct qn_lora_merge *m = merge_of(a, t);
     if (!mine || !m) return qn_fail_memory(err, qn_adapter_path(a));
     *mine = *change;
-    qn_lora_change **last = &m->changes;
-    while (*last) last = &(*last)->next;
-    *last = mine;
+    if (m->last)
+        m->last->next = mine;
+    else
+        m->changes = mine;
+    m->last = mine;
     return QN_OK;
 }
 
@@ -265,7 +267,8 @@ static qn_status add_bias(const qn_adapter *a, const qn_lora_part *p, qn_error *
     const qn_tensor *base = qn_lora_target(a->targets, p->module, p->parameter);
     qn_lora_change c = {.n_rows = 1, .right = {.tensor = p->tensor, .step = 1}};
     if (!base || !partner(a, p, ".lora_A.weight")) return qn_adapter_no_place(a, p->tensor, err);
-    if (!same_shape(p->tensor, base)) return qn_adapter_wrong_shape(a, p->tensor, base, err);
+    if (base->rank != 1 || !same_shape(p->tensor, base))
+        return qn_adapter_wrong_shape(a, p->tensor, base, err);
     const qn_status status =
         qn_lora_config_scaling(&a->config, p->module, "weight", &c.rank, &c.scale, err);
     if (status) return status;

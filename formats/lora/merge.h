@@ -35,6 +35,7 @@ struct qn_lora_merge {
     const qn_reader *reader; /* of base */
     qn_tensor base;          /* the checkpoint's, or what an adapter has in its place */
     qn_lora_change *changes; /* in their order; NULL: none */
+    qn_lora_change *last;    /* of them */
 };
 
 /* Rows of base with the changes: each weight is summed in double, in the order
