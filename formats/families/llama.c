@@ -1,6 +1,6 @@
 /* Llama 1, 2, 3, 3.1 to 3.3 and what shares their class: TinyLlama, SmolLM2,
  * the stories models (conversion/llama.py, transformers modeling_llama.py). */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -11,25 +11,13 @@ static const char *const model_types[] = {"llama", NULL};
 /* clang-format off */
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_PERMUTE_Q, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.bias", "blk.%.attn_q.bias", {QN_QUERIES}, QN_PERMUTE_Q, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_PERMUTE_K, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.bias", "blk.%.attn_k.bias", {QN_KEYS}, QN_PERMUTE_K, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.bias", "blk.%.attn_v.bias", {QN_VALUES}, QN_AS_IS, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.o_proj.bias", "blk.%.attn_output.bias", {QN_HIDDEN}, QN_AS_IS, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.gate_proj.bias", "blk.%.ffn_gate.bias", {QN_FEED_FORWARD}, QN_AS_IS, QN_IF_MLP_BIAS},
-    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.up_proj.bias", "blk.%.ffn_up.bias", {QN_FEED_FORWARD}, QN_AS_IS, QN_IF_MLP_BIAS},
-    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.down_proj.bias", "blk.%.ffn_down.bias", {QN_HIDDEN}, QN_AS_IS, QN_IF_MLP_BIAS},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS,
+    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_ATTENTION_BIASES(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_MLP(QN_NEEDED),
+    QN_ROLES_MLP_BIASES,
+    QN_ROLES_OUTPUT,
 };
 /* clang-format on */
 

@@ -1,7 +1,7 @@
 /* Mistral 7B, Nemo, Small, Codestral: a Llama whose layers may all slide
  * (conversion/llama.py, transformers modeling_mistral.py).  Files without a
  * window are read as Llama's, which they are. */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -12,18 +12,11 @@ static const char *const model_types[] = {"mistral", NULL};
 /* clang-format off */
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_PERMUTE_Q, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_PERMUTE_K, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS,
+    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_MLP(QN_NEEDED),
+    QN_ROLES_OUTPUT,
 };
 /* clang-format on */
 

@@ -1,6 +1,6 @@
 /* Mixtral: Mistral with experts in every layer (conversion/llama.py, transformers
  * modeling_mixtral.py). */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -11,19 +11,14 @@ static const char *const model_types[] = {"mixtral", NULL};
 /* clang-format off */
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_PERMUTE_Q, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_PERMUTE_K, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS,
+    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
     {"model.layers.%.block_sparse_moe.gate.weight", "blk.%.ffn_gate_inp.weight", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.block_sparse_moe.experts.#.w1.weight", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.block_sparse_moe.experts.#.w2.weight", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.block_sparse_moe.experts.#.w3.weight", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+    QN_ROLES_OUTPUT,
 };
 /* clang-format on */
 

@@ -1,6 +1,6 @@
 /* Phi 3, 3.5, 4 and 4-mini: queries, keys and values in one matrix, gate and up in
  * another; longrope (conversion/phi.py, transformers modeling_phi3.py). */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -12,15 +12,13 @@ static const char *const model_types[] = {"phi3", NULL};
 static const qn_role roles[] = {
     {NULL, "rope_factors_long.weight", {QN_ROPE_PAIRS}, QN_LONG_FACTORS, QN_OPTIONAL},
     {NULL, "rope_factors_short.weight", {QN_ROPE_PAIRS}, QN_SHORT_FACTORS, QN_OPTIONAL},
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS,
     {"model.layers.%.self_attn.qkv_proj.weight", "blk.%.attn_qkv.weight", {QN_QUERIES_KEYS_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.mlp.gate_up_proj.weight", "blk.%.ffn_up.weight", {QN_GATE_UP, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+    QN_ROLES_OUTPUT,
 };
 /* clang-format on */
 

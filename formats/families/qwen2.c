@@ -1,6 +1,6 @@
 /* Qwen 2 and 2.5: a Llama whose queries, keys and values have biases, and whose
  * rope turns halves (conversion/qwen.py, transformers modeling_qwen2.py). */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -10,21 +10,12 @@ static const char *const model_types[] = {"qwen2", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.bias", "blk.%.attn_q.bias", {QN_QUERIES}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.bias", "blk.%.attn_k.bias", {QN_KEYS}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.bias", "blk.%.attn_v.bias", {QN_VALUES}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS,
+    QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
+    QN_ROLES_INPUT_BIASES(QN_AS_IS, QN_AS_IS, QN_NEEDED),
+    QN_ROLES_MLP(QN_NEEDED),
+    QN_ROLES_OUTPUT,
 };
 /* clang-format on */
 

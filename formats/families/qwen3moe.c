@@ -1,7 +1,7 @@
 /* Qwen 3 with experts in every layer (conversion/qwen.py, transformers
  * modeling_qwen3_moe.py).  Runtimes take the weights of a token's experts as
  * made to add up to 1, unless the file says otherwise. */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -11,28 +11,13 @@ static const char *const model_types[] = {"qwen3_moe", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.bias", "blk.%.attn_q.bias", {QN_QUERIES}, QN_AS_IS, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.bias", "blk.%.attn_k.bias", {QN_KEYS}, QN_AS_IS, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.bias", "blk.%.attn_v.bias", {QN_VALUES}, QN_AS_IS, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.o_proj.bias", "blk.%.attn_output.bias", {QN_HIDDEN}, QN_AS_IS, QN_IF_ATTENTION_BIAS},
-    {"model.layers.%.self_attn.q_norm.weight", "blk.%.attn_q_norm.weight", {QN_HEAD}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_norm.weight", "blk.%.attn_k_norm.weight", {QN_HEAD}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.gate.weight", "blk.%.ffn_gate_inp.weight", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.experts.#.down_proj.weight", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.experts.#.gate_proj.weight", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.experts.#.up_proj.weight", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.experts.down_proj", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.experts.gate_up_proj", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_FIRST_HALF, QN_NEEDED},
-    {"model.layers.%.mlp.experts.gate_up_proj", "blk.%.ffn_up_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_SECOND_HALF, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS,
+    QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
+    QN_ROLES_ATTENTION_BIASES(QN_AS_IS, QN_AS_IS),
+    QN_ROLES_HEAD_NORMS,
+    QN_ROLES_QWEN_EXPERTS,
+    QN_ROLES_OUTPUT,
 };
 /* clang-format on */
 
