@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "validate/kl_statistics.h"
 #include "validate/output_errors.h"
 #include "validate/weights.h"
 
@@ -52,25 +53,18 @@ static qn_compare_verdict tell(void *ctx, const qn_comparison *c, size_t chunk, 
     return on ? QN_COMPARE_ON : QN_COMPARE_CANCEL;
 }
 
-static double window_mean(const qn_comparison *c, size_t test, size_t window)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < c->scored; i++) sum += c->tests[test].kld[window * c->scored + i];
-    return sum / (double)c->scored;
-}
-
 /* The gain over j->whole, and its error. */
 static void measure(const job *j, const qn_comparison *c, size_t test, qn_put_back *out)
 {
     const size_t n = c->n / c->scored;
     double kld = 0.0, gain = 0.0, squares = 0.0;
     for (size_t w = 0; w < n; w++) {
-        const double mean = window_mean(c, test, w);
+        const double mean = qn_window_mean_kld(c, test, w * c->scored);
         kld += mean / (double)n;
         gain += (j->whole[w] - mean) / (double)n;
     }
     for (size_t w = 0; w < n; w++) {
-        const double off = j->whole[w] - window_mean(c, test, w) - gain;
+        const double off = j->whole[w] - qn_window_mean_kld(c, test, w * c->scored) - gain;
         squares += off * off;
     }
     out->kld = kld;
@@ -95,7 +89,7 @@ static qn_status run_group(job *j, qn_put_back *list, size_t n, bool first, qn_e
         status = qn_compare_run(&seen, &(qn_compare_reference){j->reference, NULL}, tests,
                                 n + first, names, j->chunks, tell, j, err);
     for (size_t w = 0; first && w < j->chunks->chunks && !status; w++)
-        j->whole[w] = window_mean(&seen, 0, w);
+        j->whole[w] = qn_window_mean_kld(&seen, 0, w * seen.scored);
     for (size_t i = 0; i < n && !status; i++) measure(j, &seen, i + first, &list[i]);
     qn_comparison_free(&seen);
     for (size_t i = 0; i < n; i++) forget(&models[i]);
