@@ -19,6 +19,22 @@ static void close_table(qn_text *t)
     qn_text_adds(t, "</tbody></table></div>\n");
 }
 
+/* A section that is one table, begun with its first row and ended only then. */
+static void begin_section(qn_text *t, bool *begun, const char *title, const char *head)
+{
+    if (*begun) return;
+    *begun = true;
+    qn_text_addf(t, "<section><h2>%s</h2>\n", title);
+    open_table(t, head);
+}
+
+static void end_section(qn_text *t, bool begun)
+{
+    if (!begun) return;
+    close_table(t);
+    qn_text_adds(t, "</section>\n");
+}
+
 static void cell(qn_text *t, double v, int decimals, const char *unit)
 {
     qn_text_adds(t, "<td>");
@@ -263,12 +279,9 @@ void qn_table_perplexity(qn_text *t, const qn_report_data *d)
         for (size_t k = 0; k < json_array_size(files); k++) {
             const json_t *f = json_array_get(files, k);
             const qn_figure ppl = {qn_report_number(f, "ppl"), qn_report_number(f, "ppl_stderr")};
-            if (!begun) {
-                qn_text_adds(t, "<section><h2>Perplexity</h2>\n");
-                open_table(t, "<th>model</th><th class=\"l\">text</th><th>context</th>"
-                              "<th>tokens scored</th><th>PPL</th>");
-                begun = true;
-            }
+            begin_section(t, &begun, "Perplexity",
+                          "<th>model</th><th class=\"l\">text</th><th>context</th>"
+                          "<th>tokens scored</th><th>PPL</th>");
             qn_text_adds(t, "<tr>");
             words(t, "l", qn_report_string(doc, "model"));
             words(t, "l", qn_report_string(f, "file"));
@@ -278,9 +291,7 @@ void qn_table_perplexity(qn_text *t, const qn_report_data *d)
             qn_text_adds(t, "</tr>\n");
         }
     }
-    if (!begun) return;
-    close_table(t);
-    qn_text_adds(t, "</section>\n");
+    end_section(t, begun);
 }
 
 void qn_table_tasks(qn_text *t, const qn_report_data *d)
@@ -291,12 +302,9 @@ void qn_table_tasks(qn_text *t, const qn_report_data *d)
         const qn_figure share = {qn_report_number(doc, "accuracy"),
                                  qn_report_number(doc, "accuracy_stderr")};
         if (!json_object_get(doc, "task")) continue;
-        if (!begun) {
-            qn_text_adds(t, "<section><h2>Tasks</h2>\n");
-            open_table(t, "<th>model</th><th class=\"l\">tasks</th><th>number</th><th>right, %</th>"
-                          "<th>95 % interval</th><th>by chance</th>");
-            begun = true;
-        }
+        begin_section(t, &begun, "Tasks",
+                      "<th>model</th><th class=\"l\">tasks</th><th>number</th><th>right, %</th>"
+                      "<th>95 % interval</th><th>by chance</th>");
         qn_text_adds(t, "<tr>");
         words(t, "l", qn_report_string(doc, "model"));
         words(t, "l", qn_report_string(doc, "task"));
@@ -307,9 +315,7 @@ void qn_table_tasks(qn_text *t, const qn_report_data *d)
         cell(t, 100 * qn_report_number(doc, "chance"), 1, " %");
         qn_text_adds(t, "</tr>\n");
     }
-    if (!begun) return;
-    close_table(t);
-    qn_text_adds(t, "</section>\n");
+    end_section(t, begun);
 }
 
 void qn_table_recipes(qn_text *t, const qn_report_data *d)
@@ -319,12 +325,9 @@ void qn_table_recipes(qn_text *t, const qn_report_data *d)
         const json_t *doc = d->sources[i].json, *outputs = json_object_get(doc, "outputs");
         for (size_t k = 0; k < json_array_size(outputs); k++) {
             const json_t *o = json_array_get(outputs, k);
-            if (!begun) {
-                qn_text_adds(t, "<section><h2>Recipe</h2>\n");
-                open_table(t, "<th>file</th><th class=\"l\">from</th><th class=\"l\">type</th>"
-                              "<th>size</th><th>bits a weight</th><th>quern</th>");
-                begun = true;
-            }
+            begin_section(t, &begun, "Recipe",
+                          "<th>file</th><th class=\"l\">from</th><th class=\"l\">type</th>"
+                          "<th>size</th><th>bits a weight</th><th>quern</th>");
             qn_text_adds(t, "<tr>");
             words(t, "l", qn_report_string(o, "output"));
             words(t, "l", qn_report_string(doc, "source"));
@@ -335,9 +338,7 @@ void qn_table_recipes(qn_text *t, const qn_report_data *d)
             qn_text_adds(t, "</tr>\n");
         }
     }
-    if (!begun) return;
-    close_table(t);
-    qn_text_adds(t, "</section>\n");
+    end_section(t, begun);
 }
 
 static void source_row(qn_text *t, const char *file, const char *what, const char *sha256)
