@@ -5,6 +5,7 @@
 
 #include "formats/base/sizes.h"
 #include "quant/packed_band.h"
+#include "quant/pass.h"
 
 struct qn_packed_shard {
     const qn_packed_plan *plan;
@@ -125,11 +126,6 @@ uint64_t qn_packed_shard_best_memory(const qn_packed_shard *s, int threads)
 /* ---- a run ---------------------------------------------------------------------------------- */
 
 typedef struct {
-    size_t entry; /* of the plan */
-    uint64_t row;
-} place;
-
-typedef struct {
     uint64_t rows_left;
     size_t first_part;     /* the writer's number */
     uint64_t first_square; /* of its granules */
@@ -139,16 +135,11 @@ typedef struct {
     const qn_packed_shard *shard;
     qn_writer *writer;
     const qn_kernels *kernels;
-    const qn_watch *watch;
     progress *entries; /* of the shard's */
     double *squares;   /* NULL: not measured */
     uint64_t n_squares;
-    omp_lock_t lock; /* for all below */
-    place next;
-    uint64_t done, total; /* source bytes, those of the floats too */
-    bool failed;
-    place failed_at;
-    qn_error error;
+    qn_pass pass;
+    qn_plan_row next; /* under its lock */
 } run;
 
 static uint64_t granules(const qn_packed_entry *e)
@@ -166,57 +157,21 @@ static uint64_t shared_bytes(const qn_packed_shard *s)
 }
 
 /* The next band in *from..*end; false when there is none. */
-static bool take_band(run *r, uint64_t parts, place *from, uint64_t *end)
+static bool take_band(run *r, uint64_t parts, qn_plan_row *from, uint64_t *end)
 {
     const qn_packed_plan *p = r->shard->plan;
-    omp_set_lock(&r->lock);
+    omp_set_lock(&r->pass.lock);
     while (r->next.entry < r->shard->end && !p->entries[r->next.entry].packed) r->next.entry++;
-    const bool some = !r->failed && r->next.entry < r->shard->end;
+    const bool some = !r->pass.failed && r->next.entry < r->shard->end;
     if (some) {
         const qn_packed_entry *e = &p->entries[r->next.entry];
         *from = r->next;
         *end = qn_min_u64(r->next.row + qn_band_rows(p, e, parts), e->tensor->rows->rows);
         r->next.row = *end;
-        if (*end == e->tensor->rows->rows) r->next = (place){.entry = from->entry + 1};
+        if (*end == e->tensor->rows->rows) r->next = (qn_plan_row){.entry = from->entry + 1};
     }
-    omp_unset_lock(&r->lock);
+    omp_unset_lock(&r->pass.lock);
     return some;
-}
-
-static bool is_before(place a, place b)
-{
-    return a.entry != b.entry ? a.entry < b.entry : a.row < b.row;
-}
-
-/* Under the lock.  Bands are taken in order, so whatever comes before a failure
- * is under way already and will be heard, too. */
-static void fail_at(run *r, place at, const qn_error *error)
-{
-    if (r->failed && !is_before(at, r->failed_at)) return;
-    r->failed = true;
-    r->failed_at = at;
-    r->error = *error;
-}
-
-static void end_band(run *r, qn_status status, uint64_t bytes, place at, const qn_error *error)
-{
-    omp_set_lock(&r->lock);
-    r->done += bytes;
-    if (status) {
-        fail_at(r, at, error);
-    } else if (!r->failed && !qn_watch_tell(r->watch, r->done, r->total)) {
-        qn_error cancelled = {0};
-        qn_fail(&cancelled, QN_ERR_CANCELLED, "cancelled");
-        fail_at(r, (place){.entry = SIZE_MAX}, &cancelled);
-    }
-    omp_unset_lock(&r->lock);
-}
-
-/* Source bytes of rows r0..r1; of all bands of a tensor just its own. */
-static uint64_t source_bytes(const qn_rows *rows, uint64_t r0, uint64_t r1)
-{
-    const uint64_t each = rows->source_bytes / rows->rows;
-    return each * (r1 - r0) + (r1 == rows->rows ? rows->source_bytes % rows->rows : 0);
 }
 
 static void finish_rows(run *r, size_t entry, uint64_t n)
@@ -237,7 +192,7 @@ static void finish_rows(run *r, size_t entry, uint64_t n)
 
 static void work(run *r, const qn_band_buffers *b)
 {
-    place from;
+    qn_plan_row from;
     uint64_t end;
     while (take_band(r, b->n_parts, &from, &end)) {
         const qn_packed_entry *e = &r->shard->plan->entries[from.entry];
@@ -249,10 +204,10 @@ static void work(run *r, const qn_band_buffers *b)
                               .kernels = r->kernels,
                               .squares = r->squares ? r->squares + mine->first_square : NULL};
         qn_error error = {0};
-        place at = from;
+        qn_plan_row at = from;
         const qn_status status = qn_band_run(&band, b, from.row, end, &at.row, &error);
         if (!status) finish_rows(r, from.entry, end - from.row);
-        end_band(r, status, source_bytes(e->tensor->rows, from.row, end), at, &error);
+        qn_pass_end(&r->pass, status, qn_pass_bytes(e->tensor->rows, from.row, end), at, &error);
     }
 }
 
@@ -312,10 +267,7 @@ static qn_status run_packed(run *r, uint64_t memory, int threads, bool measure, 
     if (!status) {
 #pragma omp parallel num_threads(threads)
         work(r, &buffers[omp_get_thread_num()]);
-        if (r->failed) {
-            if (err) *err = r->error;
-            status = r->error.status;
-        }
+        status = qn_pass_result(&r->pass, err);
     }
     for (int t = 0; buffers && t < threads; t++) qn_band_free(&buffers[t]);
     qn_free(buffers);
@@ -367,16 +319,16 @@ qn_status qn_packed_shard_run(const qn_packed_shard *s, qn_writer *w,
     run r = {.shard = s,
              .writer = w,
              .kernels = qn_kernels_best(),
-             .watch = &options->watch,
-             .next = {.entry = s->first},
-             .done = s->float_bytes,
-             .total = s->float_bytes + s->packed_bytes};
-    omp_init_lock(&r.lock);
+             .pass = {.watch = &options->watch,
+                      .done = s->float_bytes,
+                      .total = s->float_bytes + s->packed_bytes},
+             .next = {.entry = s->first}};
+    omp_init_lock(&r.pass.lock);
     const bool measure = options->measure && results;
     status = run_packed(&r, memory, threads, measure, err);
     if (!status && measure) sum_results(&r, results);
     qn_free(r.squares);
     qn_free(r.entries);
-    omp_destroy_lock(&r.lock);
+    omp_destroy_lock(&r.pass.lock);
     return status;
 }

@@ -2,6 +2,7 @@
 
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
+#include "quant/pass.h"
 #include "quant/span.h"
 
 #include <assert.h>
@@ -17,12 +18,6 @@ enum {
 };
 static const uint64_t DEFAULT_MEMORY = UINT64_C(64) << 20;
 
-/* A row of the plan.  The failure that comes first wins. */
-typedef struct {
-    size_t entry;
-    uint64_t row;
-} place;
-
 /* What is kept for each tensor while it is worked on. */
 typedef struct {
     uint64_t rows_left;
@@ -31,16 +26,11 @@ typedef struct {
 
 typedef struct {
     qn_span_context span;
-    const qn_watch *watch;
     progress *tensors;
     double *squares; /* one a slice, of all slices for each output */
     uint64_t slots;  /* slices */
-    omp_lock_t lock; /* for all below */
-    place next;
-    uint64_t done, total; /* source bytes */
-    bool failed;
-    place failed_at;
-    qn_error error;
+    qn_pass pass;
+    qn_plan_row next; /* under its lock */
 } run;
 
 static size_t entries(const run *r)
@@ -55,7 +45,7 @@ static const qn_rows *rows_of(const run *r, size_t entry)
 
 /* Slices of consecutive tensors, at most one of each. */
 typedef struct {
-    place from;
+    qn_plan_row from;
     size_t end_entry; /* exclusive */
     uint64_t end_row; /* in the last tensor, exclusive */
 } job;
@@ -218,40 +208,17 @@ static void cut_job(run *r, job *j)
             r->next.row = j->end_row;
             return;
         }
-        r->next = (place){.entry = j->end_entry};
+        r->next = (qn_plan_row){.entry = j->end_entry};
     }
 }
 
 static bool take_job(run *r, job *j)
 {
-    omp_set_lock(&r->lock);
-    const bool some = !r->failed && r->next.entry < entries(r);
+    omp_set_lock(&r->pass.lock);
+    const bool some = !r->pass.failed && r->next.entry < entries(r);
     if (some) cut_job(r, j);
-    omp_unset_lock(&r->lock);
+    omp_unset_lock(&r->pass.lock);
     return some;
-}
-
-static bool is_before(place a, place b)
-{
-    return a.entry != b.entry ? a.entry < b.entry : a.row < b.row;
-}
-
-/* Under the lock.  Jobs are taken in order, so whatever comes before a failure
- * is under way already and will be heard, too. */
-static void fail_at(run *r, place at, const qn_error *error)
-{
-    if (r->failed && !is_before(at, r->failed_at)) return;
-    r->failed = true;
-    r->failed_at = at;
-    r->error = *error;
-}
-
-/* Source bytes of rows r0..r1; of all slices of a tensor just its own. */
-static uint64_t source_bytes(const qn_rows *rows, uint64_t r0, uint64_t r1)
-{
-    if (!rows->rows) return rows->source_bytes;
-    const uint64_t each = rows->source_bytes / rows->rows;
-    return each * (r1 - r0) + (r1 == rows->rows ? rows->source_bytes % rows->rows : 0);
 }
 
 static void finish_rows(run *r, size_t entry, uint64_t n)
@@ -267,8 +234,8 @@ static void finish_rows(run *r, size_t entry, uint64_t n)
 }
 
 /* *bytes: of source that was worked through. */
-static qn_status do_job(run *r, const qn_span_buffers *b, const job *j, uint64_t *bytes, place *at,
-                        qn_error *err)
+static qn_status do_job(run *r, const qn_span_buffers *b, const job *j, uint64_t *bytes,
+                        qn_plan_row *at, qn_error *err)
 {
     *bytes = 0;
     for (at->entry = j->from.entry; at->entry < j->end_entry; at->entry++) {
@@ -281,23 +248,9 @@ static qn_status do_job(run *r, const qn_span_buffers *b, const job *j, uint64_t
         for (size_t k = 0; r1 > r0 && k < r->span.n_outputs; k++)
             r->squares[k * r->slots + slot] = b->targets[k].squares;
         finish_rows(r, at->entry, r1 - r0);
-        *bytes += source_bytes(rows, r0, r1);
+        *bytes += qn_pass_bytes(rows, r0, r1);
     }
     return QN_OK;
-}
-
-static void end_job(run *r, qn_status status, uint64_t bytes, place at, const qn_error *error)
-{
-    omp_set_lock(&r->lock);
-    r->done += bytes;
-    if (status) {
-        fail_at(r, at, error);
-    } else if (!r->failed && !qn_watch_tell(r->watch, r->done, r->total)) {
-        qn_error cancelled = {0};
-        qn_fail(&cancelled, QN_ERR_CANCELLED, "cancelled");
-        fail_at(r, (place){.entry = SIZE_MAX}, &cancelled);
-    }
-    omp_unset_lock(&r->lock);
 }
 
 static void work(run *r, const qn_span_buffers *b)
@@ -306,9 +259,9 @@ static void work(run *r, const qn_span_buffers *b)
     while (take_job(r, &j)) {
         qn_error error = {0};
         uint64_t bytes;
-        place at;
+        qn_plan_row at = j.from;
         const qn_status status = do_job(r, b, &j, &bytes, &at, &error);
-        end_job(r, status, bytes, at, &error);
+        qn_pass_end(&r->pass, status, bytes, at, &error);
     }
 }
 
@@ -323,7 +276,7 @@ static qn_status allocate_progress(run *r, qn_error *err)
         const qn_rows *rows = rows_of(r, i);
         r->tensors[i] = (progress){.rows_left = rows->rows, .first_slot = r->slots};
         r->slots += slices(rows);
-        r->total += rows->source_bytes;
+        r->pass.total += rows->source_bytes;
     }
     r->squares = qn_alloc((size_t)r->slots * r->span.n_outputs, sizeof *r->squares);
     return r->squares ? QN_OK : qn_fail_memory(err, "the tensors' errors");
@@ -378,8 +331,8 @@ qn_status qn_pipeline_run(const qn_pipeline_output *outputs, size_t n,
                       .kernels = qn_kernels_best(),
                       .allow_nan = options->allow_nan,
                       .measure = options->measure},
-             .watch = &options->watch};
-    omp_init_lock(&r.lock);
+             .pass = {.watch = &options->watch}};
+    omp_init_lock(&r.pass.lock);
     qn_span_buffers *buffers = qn_alloc((size_t)threads, sizeof *buffers);
     if (!buffers) {
         status = qn_fail_memory(err, "the threads' buffers");
@@ -390,16 +343,12 @@ qn_status qn_pipeline_run(const qn_pipeline_output *outputs, size_t n,
     if ((status = allocate_progress(&r, err))) goto out;
 #pragma omp parallel num_threads(threads)
     work(&r, &buffers[omp_get_thread_num()]);
-    if (r.failed) {
-        if (err) *err = r.error;
-        status = r.error.status;
-        goto out;
-    }
+    if ((status = qn_pass_result(&r.pass, err))) goto out;
     for (size_t k = 0; k < n; k++) sum_results(&r, k);
 out:
     qn_free(r.squares);
     qn_free(r.tensors);
     free_buffers(buffers, threads);
-    omp_destroy_lock(&r.lock);
+    omp_destroy_lock(&r.pass.lock);
     return status;
 }
