@@ -7,21 +7,13 @@
 
 /* ---- opening and closing ------------------------------------------------------------ */
 
-static qn_status check_family(const qn_model_options *options, qn_error *err)
-{
-    char known[512];
-    const char *name = options->family;
-    if (!name || !strcmp(name, "generic") || qn_family_by_name(name)) return QN_OK;
-    return qn_fail(err, QN_ERR_ARGUMENT, "no family is called \"%s\"; there are %s", name,
-                   qn_family_names(known, sizeof known));
-}
-
 qn_status qn_model_open(qn_model **out, const char *path, const qn_model_options *options,
                         qn_error *err)
 {
     static const qn_model_options defaults;
     if (!options) options = &defaults;
-    qn_status status = check_family(options, err);
+    const qn_family *asked;
+    qn_status status = qn_family_asked_for(options->family, &asked, err);
     if (status) return status;
     qn_model *m = qn_alloc(1, sizeof *m);
     if (!m || !(m->arena = qn_arena_new()) ||

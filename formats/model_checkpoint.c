@@ -338,7 +338,10 @@ static qn_status read_vocabulary(qn_model *m, const char *dir, const qn_model_op
         m->no_vocab = "the tokenizer was left alone";
         return QN_OK;
     }
-    return qn_vocab_from_directory(&m->vocab, dir, m->hparams.n_vocab, options->pre, err);
+    const qn_vocab_options how = {.size = m->hparams.n_vocab,
+                                  .pre = options->pre,
+                                  .model_type = options->family ? m->family->model_types[0] : NULL};
+    return qn_vocab_from_directory(&m->vocab, dir, &how, err);
 }
 
 qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options, qn_error *err)

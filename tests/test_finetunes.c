@@ -113,8 +113,8 @@ static qn_metadata *keys_of_tuned(const char *title)
     qn_vocab *v = NULL;
     qn_error err = {0};
     qn_metadata *m = qn_metadata_new();
-    const qn_status status =
-        qn_vocab_from_directory(&v, qn_test_path("tuned"), (uint64_t)n, NULL, &err);
+    const qn_status status = qn_vocab_from_directory(
+        &v, qn_test_path("tuned"), &(qn_vocab_options){.size = (uint64_t)n}, &err);
     ck_assert_msg(!status, "%s: %s", title, err.message);
     ck_assert_int_eq(qn_vocab_write_metadata(v, m, &err), QN_OK);
     qn_vocab_free(v);

@@ -208,7 +208,7 @@ static qn_metadata *keys_of_checkpoint(const char *tokenizer_config)
     qn_test_file("templates/tokenizer.json", TOKENIZER, strlen(TOKENIZER));
     qn_test_file("templates/tokenizer_config.json", tokenizer_config, strlen(tokenizer_config));
     const char *dir = qn_test_path("templates");
-    ck_assert_msg(!qn_vocab_from_directory(&v, dir, 0, NULL, &err), "%s", err.message);
+    ck_assert_msg(!qn_vocab_from_directory(&v, dir, NULL, &err), "%s", err.message);
     ck_assert_msg(!qn_vocab_write_metadata(v, m, &err), "%s", err.message);
     qn_vocab_free(v);
     return m;

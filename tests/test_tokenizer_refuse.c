@@ -118,7 +118,8 @@ static void check_json(const char *json, uint64_t size, const char *pre, const r
     qn_error err = {0};
     qn_vocab *v = NULL;
     qn_test_file("tokenizer.json", json, strlen(json));
-    const qn_status status = qn_vocab_from_directory(&v, qn_test_directory(), size, pre, &err);
+    const qn_status status = qn_vocab_from_directory(
+        &v, qn_test_directory(), &(qn_vocab_options){.size = size, .pre = pre}, &err);
     check_refusal(status, &err, expected);
     ck_assert_ptr_null(v);
 }
@@ -154,7 +155,7 @@ START_TEST(a_directory_without_a_tokenizer_is_refused)
     qn_error err = {0};
     qn_vocab *v = NULL;
     qn_test_subdirectory("empty");
-    const qn_status status = qn_vocab_from_directory(&v, qn_test_path("empty"), 0, NULL, &err);
+    const qn_status status = qn_vocab_from_directory(&v, qn_test_path("empty"), NULL, &err);
     check_refusal(status, &err, &(refusal){NULL, QN_ERR_DATA, "no tokenizer"});
 }
 END_TEST
@@ -175,7 +176,7 @@ START_TEST(a_truncated_tokenizer_model_is_read_as_far_as_it_goes_or_refused)
         qn_vocab *v = NULL;
         qn_test_file("spm/tokenizer.model", bytes, kept);
         err = (qn_error){0};
-        const qn_status status = qn_vocab_from_directory(&v, qn_test_path("spm"), 0, NULL, &err);
+        const qn_status status = qn_vocab_from_directory(&v, qn_test_path("spm"), NULL, &err);
         if (status) ck_assert_msg(strstr(err.message, "tokenizer.model"), "%s", err.message);
         refused += status != QN_OK;
         qn_vocab_free(v);
@@ -193,7 +194,7 @@ START_TEST(a_word_model_is_refused_by_its_type)
     qn_vocab *v = NULL;
     qn_test_subdirectory("word");
     qn_test_file("word/tokenizer.model", "\x0a\x05\x0a\x01x\x18\x01\x12\x02\x18\x03", 11);
-    const qn_status status = qn_vocab_from_directory(&v, qn_test_path("word"), 0, NULL, &err);
+    const qn_status status = qn_vocab_from_directory(&v, qn_test_path("word"), NULL, &err);
     check_refusal(status, &err, &(refusal){NULL, QN_ERR_UNSUPPORTED, "model type 3"});
 }
 END_TEST
@@ -291,7 +292,7 @@ static qn_status load_and_run(const char *dir, qn_error *err)
     size_t n = 0, capacity = 0;
     qn_metadata *m = qn_metadata_new();
     qn_status status = m ? QN_OK : QN_ERR_MEMORY;
-    if (!status) status = qn_vocab_from_directory(&v, dir, 0, NULL, err);
+    if (!status) status = qn_vocab_from_directory(&v, dir, NULL, err);
     if (!status) status = qn_vocab_write_metadata(v, m, err);
     if (!status) status = qn_tokenizer_new(&t, v, err);
     if (!status)

@@ -41,7 +41,7 @@ static void open_made(qn_test_tokenizer *r, const json_t *vectors)
     if (at) bytes[json_integer_value(at)] = 2;
     qn_test_subdirectory("model");
     qn_test_file("model/tokenizer.model", bytes, n);
-    ck_assert_msg(!qn_vocab_from_directory(&v, qn_test_path("model"), 0, NULL, &err), "%s",
+    ck_assert_msg(!qn_vocab_from_directory(&v, qn_test_path("model"), NULL, &err), "%s",
                   err.message);
     qn_test_tokenizer_take(r, v);
     qn_free(bytes);

@@ -68,7 +68,7 @@ static void open_json(qn_test_tokenizer *r, const char *from)
     qn_test_subdirectory("json");
     copy(from, "tokenizer.json");
     copy(from, "tokenizer_config.json");
-    ck_assert_msg(!qn_vocab_from_directory(&v, qn_test_path("json"), 0, NULL, &err), "%s",
+    ck_assert_msg(!qn_vocab_from_directory(&v, qn_test_path("json"), NULL, &err), "%s",
                   err.message);
     qn_test_tokenizer_take(r, v);
 }

@@ -26,14 +26,15 @@ static const char model_key[] = "quern.calibrate.model_digest";
 
 typedef struct {
     qn_common common;
-    qn_texts lora;
-    const char *model, *pre, *output, *format;
+    qn_load_options load;
+    const char *model, *output, *format;
     qn_texts files, in_files;
     uint64_t n_ctx, batch, chunks, from, output_frequency, save_frequency, max_memory;
     bool process_output, no_ppl, parse_special, resume, force, layer_streamed, statistics;
 } options;
 
-static const options defaults = {.output = "imatrix.gguf", .n_ctx = 512, .output_frequency = 10};
+static const options defaults = {
+    .load = {.needs_text = true}, .output = "imatrix.gguf", .n_ctx = 512, .output_frequency = 10};
 
 static const qn_opt table[] = {
     {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
@@ -73,9 +74,7 @@ static const qn_opt table[] = {
      "all chunks through a layer before the next: each weight is read once"},
     QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
     {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace OUT if it exists"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
-    QN_LORA_OPTIONS(options, lora),
+    QN_LOAD_OPTIONS(options, load),
 };
 
 typedef struct {
@@ -420,9 +419,7 @@ static qn_status work(job *j, const char *model, const char *const *files, size_
     if (!o->force && !o->resume && qn_path_exists(o->output))
         return qn_fail(err, QN_ERR_ARGUMENT, "%s exists (--force replaces it)", o->output);
     if (model) {
-        status = qn_load_model(
-            &j->l, &o->common, model,
-            &(qn_load_options){.pre = o->pre, .lora = &o->lora, .needs_text = true}, err);
+        status = qn_load_model(&j->l, &o->common, model, &o->load, err);
         if (!status)
             status = qn_calibrate_texts_read(&j->texts, &j->l, files, n, (size_t)o->n_ctx, o->from,
                                              o->chunks, o->parse_special, err);

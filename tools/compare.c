@@ -59,8 +59,9 @@ static const qn_opt table[] = {
     {0, "activations", "HOW", QN_OPT_TEXT, offsetof(qn_compare_options, activations),
      "the inputs of the TESTs' matrix products: exact, or q8: rounded as ggml's CPU kernels do "
      "(default exact)"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(qn_compare_options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_FAMILY_OPTION(QN_OPT_TEXTS, offsetof(qn_compare_options, families),
+                     "; once for all models, or once for each in order"),
+    QN_PRE_OPTION(offsetof(qn_compare_options, pre)),
     QN_LORA_OPTIONS(qn_compare_options, lora),
 };
 
@@ -250,6 +251,12 @@ static qn_status run_models(qn_compare_job *j, qn_error *err)
     return status;
 }
 
+static const char *family_of(const qn_compare_job *j, size_t m)
+{
+    const qn_texts *given = &j->o->families;
+    return given->n > 1 ? given->at[m - j->has_base] : given->n ? given->at[0] : NULL;
+}
+
 /* Adapters are REF's: what was made of it with them is a test. */
 static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
 {
@@ -262,10 +269,11 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
             model->bytes = j->base.map.size;
             continue;
         }
-        const qn_load_options how = {.pre = j->o->pre,
-                                     .activations = m ? j->o->activations : NULL,
-                                     .lora = m ? NULL : &j->o->lora,
-                                     .needs_text = true};
+        qn_load_options how = {.family = family_of(j, m), .pre = j->o->pre, .needs_text = true};
+        if (m)
+            how.activations = j->o->activations;
+        else
+            how.lora = j->o->lora;
         status = qn_load_model(&model->loaded, &j->o->common, paths[m], &how, err);
         if (!status) model->bytes = qn_source_bytes(model->loaded.model);
     }
@@ -353,6 +361,10 @@ static qn_exit run(const void *given, char **args, size_t n)
         !qn_gates_given(&o->limits))
         return qn_usage(&o->common, "--junit and --confidence are of gates; give one, as "
                                     "--max-kld 0.02");
+    const size_t n_opened = n - has_base;
+    if (o->families.n > 1 && o->families.n != n_opened)
+        return qn_usage(&o->common, "--family is there %zu times for %zu models", o->families.n,
+                        n_opened);
     qn_damage_wanted wanted = {.budget = o->budget};
     if (!qn_damage_by(&o->common, o->by, &wanted)) return QN_EXIT_USAGE;
     if (has_base && wanted.layers)

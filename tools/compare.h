@@ -10,7 +10,7 @@
 typedef struct {
     qn_common common;
     const char *pre, *activations;
-    qn_texts files, lora;
+    qn_texts files, families, lora;
     uint64_t n_ctx, chunks, worst, max_memory;
     qn_gate_limits limits;
     const char *junit, *markdown, *html;

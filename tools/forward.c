@@ -14,8 +14,8 @@
 typedef struct {
     qn_common common;
     qn_prompt prompt;
-    const char *model, *output, *pre, *activations;
-    qn_texts lora;
+    qn_load_options load;
+    const char *model, *output;
     uint64_t top;
     bool hidden, force;
 } options;
@@ -39,12 +39,8 @@ static const qn_opt table[] = {
      "without the tokens that the vocabulary puts around a text"},
     {0, "parse-special", NULL, QN_OPT_FLAG, offsetof(options, prompt.parse_special),
      "text that spells a control token becomes that token"},
-    {0, "activations", "HOW", QN_OPT_TEXT, offsetof(options, activations),
-     "the inputs of matrix products: exact, or q8: rounded as ggml's CPU kernels do (default "
-     "exact)"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
-    QN_LORA_OPTIONS(options, lora),
+    QN_ACTIVATIONS_OPTION(offsetof(options, load.activations)),
+    QN_LOAD_OPTIONS(options, load),
 };
 
 /* Logits of so many positions are held at a time. */
@@ -214,10 +210,8 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (!qn_prompt_is_one(&o->common, &o->prompt)) return QN_EXIT_USAGE;
     if (o->hidden && !o->output)
         return qn_usage(&o->common, "--hidden wants a file to write to: -o OUT.safetensors");
-    const qn_load_options how = {.pre = o->pre,
-                                 .activations = o->activations,
-                                 .lora = &o->lora,
-                                 .needs_text = !o->prompt.ids};
+    qn_load_options how = o->load;
+    how.needs_text = !o->prompt.ids;
     qn_status status = qn_load_model(&l, &o->common, o->model ? o->model : args[0], &how, &err);
     if (!status) status = qn_prompt_ids(&o->prompt, &l, &j.ids, &j.n, &err);
     if (!status && o->top > l.model->hparams.n_vocab)

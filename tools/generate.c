@@ -14,8 +14,8 @@
 typedef struct {
     qn_common common;
     qn_prompt prompt;
-    const char *model, *pre, *activations;
-    qn_texts lora;
+    qn_load_options load;
+    const char *model;
     uint64_t n_predict, top_k, seed;
     double temperature, top_p;
     bool ignore_eos, no_display_prompt;
@@ -48,12 +48,8 @@ static const qn_opt table[] = {
      "without the tokens that the vocabulary puts around a text"},
     {0, "parse-special", NULL, QN_OPT_FLAG, offsetof(options, prompt.parse_special),
      "text that spells a control token becomes that token"},
-    {0, "activations", "HOW", QN_OPT_TEXT, offsetof(options, activations),
-     "the inputs of matrix products: exact, or q8: rounded as ggml's CPU kernels do (default "
-     "exact)"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
-    QN_LORA_OPTIONS(options, lora),
+    QN_ACTIVATIONS_OPTION(offsetof(options, load.activations)),
+    QN_LOAD_OPTIONS(options, load),
 };
 
 typedef struct {
@@ -209,10 +205,8 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (o->n_predict > INT32_MAX)
         return qn_usage(&o->common, "--predict %" PRIu64 " is too many", o->n_predict);
 
-    const qn_load_options how = {.pre = o->pre,
-                                 .activations = o->activations,
-                                 .lora = &o->lora,
-                                 .needs_text = !o->prompt.ids};
+    qn_load_options how = o->load;
+    how.needs_text = !o->prompt.ids;
     qn_status status = qn_load_model(&l, &o->common, o->model ? o->model : args[0], &how, &err);
     if (!status) status = qn_prompt_ids(&o->prompt, &l, &g.ids, &g.n, &err);
     g.n_prompt = g.n;

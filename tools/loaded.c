@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/base/alloc.h"
+#include "formats/families/family.h"
 
 /* "dir/model.safetensors" to "dir", allocated. */
 static char *directory_of(const char *path)
@@ -11,27 +12,35 @@ static char *directory_of(const char *path)
     return slash ? qn_strndup(path, (size_t)(slash - path) + (slash == path)) : qn_strdup(".");
 }
 
-static qn_status from_directory_of(qn_loaded *l, const char *path, const char *pre, qn_error *err)
+static qn_status from_directory_of(qn_loaded *l, const char *path, const qn_vocab_options *how,
+                                   qn_error *err)
 {
     char *directory = directory_of(path);
     if (!directory) return qn_fail_memory(err, path);
-    const qn_status status = qn_vocab_from_directory(&l->owned, directory, 0, pre, err);
+    const qn_status status = qn_vocab_from_directory(&l->owned, directory, how, err);
     qn_free(directory);
     return status;
 }
 
-static qn_status load_vocab(qn_loaded *l, const char *path, const char *pre, qn_error *err)
+static qn_status load_vocab(qn_loaded *l, const char *path, const qn_load_options *options,
+                            qn_error *err)
 {
-    if (qn_path_is_dir(path)) return qn_vocab_from_directory(&l->owned, path, 0, pre, err);
-    const qn_status status = qn_reader_open(&l->reader, path, err);
+    qn_vocab_options how = {.pre = options->pre};
+    const qn_family *family;
+    qn_status status = qn_family_asked_for(options->family, &family, err);
     if (status) return status;
-    if (!l->reader->gguf_version) return from_directory_of(l, path, pre, err);
+    if (family) how.model_type = family->model_types[0];
+    if (qn_path_is_dir(path)) return qn_vocab_from_directory(&l->owned, path, &how, err);
+    status = qn_reader_open(&l->reader, path, err);
+    if (status) return status;
+    if (!l->reader->gguf_version) return from_directory_of(l, path, &how, err);
     return qn_vocab_from_metadata(&l->owned, l->reader->metadata, path, err);
 }
 
-qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const char *pre, qn_error *err)
+qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const qn_load_options *options,
+                            qn_error *err)
 {
-    qn_status status = load_vocab(l, path, pre, err);
+    qn_status status = load_vocab(l, path, options, err);
     if (status) return status;
     l->vocab = l->owned;
     return qn_tokenizer_new(&l->tokenizer, l->vocab, err);
@@ -44,11 +53,13 @@ qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path,
     if (options->activations && !qn_activations_by_name(options->activations, &activations))
         return qn_fail(err, QN_ERR_ARGUMENT, "--activations %s is neither exact nor q8",
                        options->activations);
-    static const qn_texts none;
     qn_loras loras;
-    qn_status status = qn_loras_read(options->lora ? options->lora : &none, &loras, err);
+    qn_status status = qn_loras_read(&options->lora, &loras, err);
     if (status) return status;
-    const qn_model_options how = {.pre = options->pre, .adapters = loras.of, .n_adapters = loras.n};
+    const qn_model_options how = {.family = options->family,
+                                  .pre = options->pre,
+                                  .adapters = loras.of,
+                                  .n_adapters = loras.n};
     status = qn_model_open(&l->model, path, &how, err);
     qn_loras_free(&loras);
     if (status) return status;

@@ -15,16 +15,38 @@ typedef struct {
     qn_decoder *decoder;
 } qn_loaded;
 
-/* The tokenizer of a GGUF file, a checkpoint directory (which needs no weights
- * for this), or the directory of a .safetensors file. */
-qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const char *pre, qn_error *err);
-
+/* How a model is read, part of a command's options; {0} is as it is by itself. */
 typedef struct {
+    const char *family;      /* as --family */
     const char *pre;         /* as --pre */
     const char *activations; /* as --activations; NULL: exact */
-    const qn_texts *lora;    /* as --lora; NULL: no adapters */
+    qn_texts lora;           /* as --lora */
     bool needs_text; /* without a tokenizer that is an error, else l->tokenizer is NULL then */
 } qn_load_options;
+
+/* Rows of a command's table, for a const char * or, where there are several
+ * models, a qn_texts. */
+/* clang-format off */
+#define QN_FAMILY_OPTION(kind, field, more)                                           \
+    {0, "family", "NAME", kind, field,                                                \
+     "read a model as one of this family: llama, gemma4 ... (default: by what it says" more ")"}
+#define QN_PRE_OPTION(field)                                                          \
+    {0, "pre", "NAME", QN_OPT_TEXT, field,                                            \
+     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"}
+#define QN_ACTIVATIONS_OPTION(field)                                                  \
+    {0, "activations", "HOW", QN_OPT_TEXT, field,                                     \
+     "the inputs of matrix products: exact, or q8: rounded as ggml's CPU kernels do " \
+     "(default exact)"}
+#define QN_LOAD_OPTIONS(options, load)                                                \
+    QN_FAMILY_OPTION(QN_OPT_TEXT, offsetof(options, load.family), ""),                \
+    QN_PRE_OPTION(offsetof(options, load.pre)),                                       \
+    QN_LORA_OPTIONS(options, load.lora)
+/* clang-format on */
+
+/* The tokenizer of a GGUF file, a checkpoint directory (which needs no weights
+ * for this), or the directory of a .safetensors file. */
+qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const qn_load_options *options,
+                            qn_error *err);
 
 /* A model ready to run. */
 qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path,

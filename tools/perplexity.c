@@ -20,15 +20,17 @@
 
 typedef struct {
     qn_common common;
-    const char *model, *pre, *activations;
-    qn_texts files, texts, lora;
+    qn_load_options load;
+    const char *model;
+    qn_texts files, texts;
     const char *base;
     uint64_t n_ctx, chunks, max_memory;
     bool force;
     qn_task_options tasks;
 } options;
 
-static const options defaults = {.n_ctx = 512, .tasks = {.hellaswag_tasks = 400}};
+static const options defaults = {
+    .load = {.needs_text = true}, .n_ctx = 512, .tasks = {.hellaswag_tasks = 400}};
 
 static const qn_opt table[] = {
     {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
@@ -58,12 +60,8 @@ static const qn_opt table[] = {
      "at most N of them (default all)"},
     {0, "binary-file", "FILE", QN_OPT_TEXTS, offsetof(options, texts), "the same as --file"},
     QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
-    {0, "activations", "HOW", QN_OPT_TEXT, offsetof(options, activations),
-     "the inputs of matrix products: exact, or q8: rounded as ggml's CPU kernels do (default "
-     "exact)"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
-    QN_LORA_OPTIONS(options, lora),
+    QN_ACTIVATIONS_OPTION(offsetof(options, load.activations)),
+    QN_LOAD_OPTIONS(options, load),
 };
 
 /* One text's outcome. */
@@ -186,18 +184,11 @@ static qn_exit report(const options *o, const char *model, const scored *s, size
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
-static qn_load_options load_options(const options *o)
-{
-    return (qn_load_options){
-        .pre = o->pre, .activations = o->activations, .lora = &o->lora, .needs_text = true};
-}
-
 static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
 {
     qn_error err = {0};
     qn_loaded l = {0};
-    const qn_load_options how = load_options(o);
-    qn_status status = qn_load_model(&l, &o->common, model, &how, &err);
+    qn_status status = qn_load_model(&l, &o->common, model, &o->load, &err);
     for (size_t i = 0; i < n && !status; i++) {
         status = score_file(o, &l, &s[i], &err);
         if (!status && !o->common.json) print_result(&s[i], n == 1);
@@ -227,8 +218,7 @@ static qn_exit run(const void *given, char **args, size_t n_args)
         if (o->max_memory) return qn_usage(&o->common, "--max-memory is for texts, not for tasks");
         if (o->base) return qn_usage(&o->common, "--kl-divergence-base is of a text, not of tasks");
         const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
-        const qn_load_options how = load_options(o);
-        return qn_tasks_run(&o->common, &o->tasks, model, &how, file);
+        return qn_tasks_run(&o->common, &o->tasks, model, &o->load, file);
     }
     scored *s = qn_alloc(n, sizeof *s);
     if (!s) return qn_usage(&o->common, "no memory for %zu texts", n);

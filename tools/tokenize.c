@@ -10,7 +10,8 @@
 
 typedef struct {
     qn_common common;
-    const char *model, *prompt, *file, *pre;
+    qn_load_options load;
+    const char *model, *prompt, *file;
     bool ids, decode, no_bos, parse_special;
 } options;
 
@@ -29,8 +30,8 @@ static const qn_opt table[] = {
      "tokens out"},
     {0, "parse-special", NULL, QN_OPT_FLAG, offsetof(options, parse_special),
      "text that spells a control token becomes that token"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
+    QN_FAMILY_OPTION(QN_OPT_TEXT, offsetof(options, load.family), ""),
+    QN_PRE_OPTION(offsetof(options, load.pre)),
 };
 
 /* ---- words ------------------------------------------------------------------------------- */
@@ -112,7 +113,7 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (o->prompt && o->file) return qn_usage(&o->common, "the text is either -p or -f, not both");
     if (!o->model == !n_args)
         return qn_usage(&o->common, "one MODEL, please: quern tokenize MODEL");
-    qn_status status = qn_load_tokenizer(&l, o->model ? o->model : args[0], o->pre, &err);
+    qn_status status = qn_load_tokenizer(&l, o->model ? o->model : args[0], &o->load, &err);
     if (!status) status = work(o, &l, &ids, &n, &decoded, &err);
     const qn_exit exit =
         status ? qn_complain(&o->common, &err) : print(o, l.vocab, ids, n, &decoded);

@@ -244,6 +244,10 @@ const qn_family *qn_family_of_gguf(const char *architecture, const qn_metadata *
 /* "llama, generic": what --family takes, for messages. */
 const char *qn_family_names(char *buf, size_t n);
 
+/* What --family says: *out is NULL for nothing and for "generic"; a name that nobody
+ * has is QN_ERR_ARGUMENT. */
+qn_status qn_family_asked_for(const char *name, const qn_family **out, qn_error *err);
+
 /* Which layer, which expert; 0 where a name has none. */
 typedef struct {
     uint64_t layer, expert;

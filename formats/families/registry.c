@@ -79,6 +79,15 @@ const qn_family *qn_family_by_model_type(const char *name)
     return NULL;
 }
 
+qn_status qn_family_asked_for(const char *name, const qn_family **out, qn_error *err)
+{
+    char known[512];
+    *out = name ? qn_family_by_name(name) : NULL;
+    if (*out || !name || !strcmp(name, "generic")) return QN_OK;
+    return qn_fail(err, QN_ERR_ARGUMENT, "no family is called \"%s\"; there are %s", name,
+                   qn_family_names(known, sizeof known));
+}
+
 const char *qn_family_names(char *buf, size_t n)
 {
     size_t used = 0;

@@ -37,23 +37,25 @@ static qn_status load_tokenizer(const char *dir, qn_map *map, qn_tokenizer_json 
     return status;
 }
 
-static qn_status keep_model_type(qn_vocab *v, const json_t *config, qn_error *err)
+static qn_status keep_model_type(qn_vocab *v, const qn_vocab_files *files,
+                                 const qn_vocab_options *how, qn_error *err)
 {
-    const json_t *type = json_object_get(config, "model_type");
-    if (!json_is_string(type)) return QN_OK;
-    v->model_type = qn_vocab_keep(v, qn_str_of(json_string_value(type), json_string_length(type)));
+    const char *type = json_string_value(json_object_get(files->config, "model_type"));
+    if (how->model_type) type = how->model_type;
+    if (!type) return QN_OK;
+    v->model_type = qn_vocab_keep(v, qn_str_z(type));
     return v->model_type.s ? QN_OK : qn_fail_memory(err, "a vocabulary");
 }
 
 static qn_status from_json(qn_vocab **out, const qn_vocab_files *files,
-                           const qn_tokenizer_json *tokenizer, uint64_t size, const char *pre,
+                           const qn_tokenizer_json *tokenizer, const qn_vocab_options *how,
                            qn_error *err)
 {
     char *where = qn_path_join(files->dir, "tokenizer.json");
     if (!where) return qn_fail_memory(err, "a vocabulary");
     qn_vocab *v = NULL;
-    qn_status status = qn_vocab_from_json(&v, tokenizer, where, size, pre, err);
-    if (!status) status = keep_model_type(v, files->config, err);
+    qn_status status = qn_vocab_from_json(&v, tokenizer, where, how->size, how->pre, err);
+    if (!status) status = keep_model_type(v, files, how, err);
     qn_free(where);
     if (status)
         qn_vocab_free(v);
@@ -65,7 +67,7 @@ static qn_status from_json(qn_vocab **out, const qn_vocab_files *files,
 /* tokenizer.model has the scores, and tokenizer.json, when it is there, the
  * added tokens and the normalizer. */
 static qn_status from_model(qn_vocab **out, const qn_vocab_files *files, const char *path,
-                            uint64_t size, qn_error *err)
+                            const qn_vocab_options *how, qn_error *err)
 {
     char *bytes = NULL;
     size_t n;
@@ -74,9 +76,9 @@ static qn_status from_model(qn_vocab **out, const qn_vocab_files *files, const c
     qn_status status = qn_read_file(path, LARGEST_FILE, &bytes, &n, err);
     if (!status) status = load(files->dir, "added_tokens.json", &added, err);
     if (!status)
-        status = qn_vocab_from_spm(&v, qn_str_of(bytes, n), path, size,
+        status = qn_vocab_from_spm(&v, qn_str_of(bytes, n), path, how->size,
                                    qn_vocab_added_top(files, added), err);
-    if (!status) status = keep_model_type(v, files->config, err);
+    if (!status) status = keep_model_type(v, files, how, err);
     if (!status) status = qn_vocab_join_added(v, files, added, err);
     if (!status) status = qn_vocab_finish(v, path, err);
     json_decref(added);
@@ -89,7 +91,7 @@ static qn_status from_model(qn_vocab **out, const qn_vocab_files *files, const c
 }
 
 static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
-                             const qn_tokenizer_json *tokenizer, uint64_t size, const char *pre,
+                             const qn_tokenizer_json *tokenizer, const qn_vocab_options *how,
                              qn_error *err)
 {
     char *path = qn_path_join(files->dir, "tokenizer.model");
@@ -100,9 +102,9 @@ static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
     if (!path) return qn_fail_memory(err, "a vocabulary");
     qn_status status;
     if (qn_path_exists(path))
-        status = from_model(out, files, path, size, err);
+        status = from_model(out, files, path, how, err);
     else if (tokenizer)
-        status = from_json(out, files, tokenizer, size, pre, err);
+        status = from_json(out, files, tokenizer, how, err);
     else
         status = qn_fail(err, QN_ERR_DATA,
                          "%s: no tokenizer: neither tokenizer.json nor tokenizer.model is there",
@@ -112,11 +114,11 @@ static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
 }
 
 static qn_status build(qn_vocab **out, const qn_vocab_files *files,
-                       const qn_tokenizer_json *tokenizer, uint64_t size, const char *pre,
+                       const qn_tokenizer_json *tokenizer, const qn_vocab_options *how,
                        qn_error *err)
 {
     qn_vocab *v = NULL;
-    qn_status status = read_pieces(&v, files, tokenizer, size, pre, err);
+    qn_status status = read_pieces(&v, files, tokenizer, how, err);
     if (!status) status = qn_vocab_read_specials(v, files, err);
     if (!status) status = qn_vocab_read_templates(v, files, err);
     if (status)
@@ -126,9 +128,10 @@ static qn_status build(qn_vocab **out, const qn_vocab_files *files,
     return status;
 }
 
-qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, uint64_t vocab_size,
-                                  const char *pre, qn_error *err)
+qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, const qn_vocab_options *how,
+                                  qn_error *err)
 {
+    static const qn_vocab_options none;
     qn_map map = {0};
     qn_tokenizer_json *tokenizer = NULL;
     json_t *tokenizer_config = NULL, *config = NULL, *generation = NULL;
@@ -138,7 +141,7 @@ qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, uint64_t voca
     if (!status) status = load(dir, "generation_config.json", &generation, err);
     const qn_vocab_files files = {dir, tokenizer ? qn_tokenizer_json_rest(tokenizer) : NULL,
                                   tokenizer_config, config, generation};
-    if (!status) status = build(out, &files, tokenizer, vocab_size, pre, err);
+    if (!status) status = build(out, &files, tokenizer, how ? how : &none, err);
     json_decref(generation);
     json_decref(config);
     json_decref(tokenizer_config);

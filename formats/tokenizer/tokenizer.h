@@ -17,12 +17,16 @@ typedef struct qn_tokenizer qn_tokenizer;
 /* From a checkpoint directory: tokenizer.model if there, else tokenizer.json
  * (beside a tokenizer.model it says which added tokens are looked for and where
  * spaces go); with tokenizer_config.json, added_tokens.json,
- * generation_config.json, config.json and chat_template.*.
- * vocab_size: the number of rows of the embedding; ids without a piece become
- * [PADn].  0: as many as the files name.
- * pre: a GGUF pre-tokenizer name that overrides recognition, or NULL. */
-qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, uint64_t vocab_size,
-                                  const char *pre, qn_error *err);
+ * generation_config.json, config.json and chat_template.*.  how may be NULL. */
+typedef struct {
+    uint64_t size;          /* rows of the embedding: ids without a piece become [PADn]; 0: as
+                               many as the files name */
+    const char *pre;        /* a GGUF pre-tokenizer's name that overrides recognition, or NULL */
+    const char *model_type; /* instead of config.json's, or NULL */
+} qn_vocab_options;
+
+qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, const qn_vocab_options *how,
+                                  qn_error *err);
 
 /* From GGUF's tokenizer.ggml.* keys; the metadata outlives the vocabulary.
  * where: the file's name, for messages. */

@@ -11,7 +11,8 @@ bool qn_test_tokenizer_open(qn_test_tokenizer *r, const char *name, uint64_t voc
     const char *dir = qn_test_data(name);
     qn_vocab *v = NULL;
     if (!dir) return false;
-    ck_assert_msg(!qn_vocab_from_directory(&v, dir, vocab_size, NULL, &err), "%s", err.message);
+    ck_assert_msg(!qn_vocab_from_directory(&v, dir, &(qn_vocab_options){.size = vocab_size}, &err),
+                  "%s", err.message);
     qn_test_tokenizer_take(r, v);
     return true;
 }
