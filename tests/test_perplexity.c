@@ -9,6 +9,7 @@
 
 #include "tests/support/data.h"
 #include "tests/support/golden.h"
+#include "tests/support/plain_forward.h"
 #include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
@@ -202,6 +203,102 @@ START_TEST(perplexities_of_texts_are_the_golden_ones)
 }
 END_TEST
 
+/* ---- strides ------------------------------------------------------------------------------ */
+
+enum { STRIDE_IDS = 83, STRIDE_CTX = 24 };
+
+static const qn_hparams small_shape = {.n_vocab = 70,
+                                       .n_ctx_train = 128,
+                                       .n_layers = 2,
+                                       .hidden = 32,
+                                       .feed_forward = 48,
+                                       .n_heads = 4,
+                                       .n_kv_heads = 2,
+                                       .head_dim = 8,
+                                       .value_dim = 8,
+                                       .rms_eps = 1e-6,
+                                       .rope_dims = 8,
+                                       .rope_theta = 10000};
+
+/* -log p of id `at` of the text where a window that begins at id `from` is run by
+ * itself, in double. */
+static double plain_surprise(const qn_model *m, const uint32_t *ids, size_t from, size_t at,
+                             bool replace_first)
+{
+    double frequency[4], logits[STRIDE_CTX * 70], sum = 0.0;
+    uint32_t window[STRIDE_CTX];
+    for (size_t j = 0; j < 4; j++) frequency[j] = pow(10000.0, -2.0 * (double)j / 8.0);
+    memcpy(window, ids + from, sizeof window);
+    if (replace_first) window[0] = 3;
+    qn_test_plain_forward(m, frequency, 1.0, window, STRIDE_CTX, logits);
+    const double *row = logits + (at - from - 1) * 70;
+    for (size_t v = 0; v < 70; v++) sum += exp(row[v]);
+    return log(sum) - row[ids[at]];
+}
+
+/* By the definition alone: a token's window is the one that holds it with n_ctx -
+ * stride tokens or more before it, and there is one, or none for the text's ends. */
+START_TEST(a_stride_scores_each_token_once_with_its_context)
+{
+    static const size_t strides[] = {1, 5, 12, 23};
+    const size_t stride = strides[_i / 2];
+    const bool replace_first = _i % 2;
+    uint32_t ids[STRIDE_IDS];
+    double sum = 0.0, squares = 0.0;
+    size_t scored = 0;
+    for (size_t i = 0; i < STRIDE_IDS; i++) ids[i] = (uint32_t)(i * i * 7 + i) % 70;
+    qn_model *m = qn_test_random_model(&small_shape, 5);
+    for (size_t at = 1; at < STRIDE_IDS; at++) {
+        size_t windows = 0;
+        for (size_t from = 0; from + STRIDE_CTX <= STRIDE_IDS; from += stride) {
+            if (at < from + STRIDE_CTX - stride || at >= from + STRIDE_CTX) continue;
+            const double nll = plain_surprise(m, ids, from, at, replace_first);
+            sum += nll;
+            squares += nll * nll;
+            windows++;
+        }
+        const bool near_an_end = at < STRIDE_CTX - stride || at + stride >= STRIDE_IDS;
+        ck_assert_msg(windows == 1 || (near_an_end && !windows), "token %zu: %zu windows", at,
+                      windows);
+        scored += windows;
+    }
+    const double mean = sum / (double)scored, variance = squares / (double)scored - mean * mean;
+    for (size_t batch = 1; batch < 4; batch += 2) {
+        const qn_perplexity_options o = {.n_ctx = STRIDE_CTX, .batch = batch, .stride = stride};
+        qn_perplexity_result r;
+        qn_error err = {0};
+        qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
+        ck_assert_msg(
+            !qn_perplexity_run(d, ids, STRIDE_IDS, 3, replace_first, &o, NULL, NULL, &r, &err),
+            "%s", err.message);
+        ck_assert_uint_eq(r.tokens_scored, scored);
+        ck_assert_uint_eq(r.chunks, scored / stride);
+        ck_assert_double_eq_tol(r.nll_mean, mean, 2e-6);
+        ck_assert_double_eq_tol(r.ppl_stderr, exp(mean) * sqrt(variance / ((double)scored - 1.0)),
+                                1e-4);
+        qn_free(r.chunk_nll);
+        qn_decoder_free(d);
+    }
+    qn_test_random_model_free(m);
+}
+END_TEST
+
+START_TEST(a_stride_of_the_whole_context_is_refused)
+{
+    uint32_t ids[STRIDE_IDS] = {0};
+    qn_perplexity_result r;
+    qn_error err = {0};
+    qn_model *m = qn_test_random_model(&small_shape, 5);
+    qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 1);
+    const qn_perplexity_options o = {.n_ctx = STRIDE_CTX, .stride = STRIDE_CTX};
+    ck_assert_int_eq(qn_perplexity_run(d, ids, STRIDE_IDS, 3, false, &o, NULL, NULL, &r, &err),
+                     QN_ERR_ARGUMENT);
+    ck_assert_str_eq(err.message, "a stride of 24 in a context of 24: a token needs one before it");
+    qn_decoder_free(d);
+    qn_test_random_model_free(m);
+}
+END_TEST
+
 /* ---- options -------------------------------------------------------------------------------- */
 
 START_TEST(batches_and_threads_do_not_change_a_bit)
@@ -294,6 +391,8 @@ int main(void)
     tcase_add_loop_test(tc, every_token_has_the_golden_surprise, 0, 2);
     tcase_add_loop_test(tc, perplexities_of_texts_are_the_golden_ones, 0,
                         (int)(sizeof figures / sizeof *figures));
+    tcase_add_loop_test(tc, a_stride_scores_each_token_once_with_its_context, 0, 8);
+    tcase_add_test(tc, a_stride_of_the_whole_context_is_refused);
     tcase_add_test(tc, batches_and_threads_do_not_change_a_bit);
     tcase_add_test(tc, a_caller_who_says_stop_is_obeyed);
     tcase_add_test(tc, a_text_without_one_whole_chunk_is_refused);

@@ -24,13 +24,14 @@ typedef struct {
     const char *model;
     qn_texts files, texts;
     const char *base;
-    uint64_t n_ctx, chunks, max_memory;
+    uint64_t n_ctx; /* 0: not given */
+    uint64_t chunks, stride, max_memory;
     bool force;
     qn_task_options tasks;
 } options;
 
-static const options defaults = {
-    .load = {.needs_text = true}, .n_ctx = 512, .tasks = {.hellaswag_tasks = 400}};
+#define DEFAULT_CTX 512
+static const options defaults = {.load = {.needs_text = true}, .tasks = {.hellaswag_tasks = 400}};
 
 static const qn_opt table[] = {
     {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
@@ -41,6 +42,9 @@ static const qn_opt table[] = {
      "tokens of a chunk, of which the second half is scored (default 512)"},
     {0, "chunks", "N", QN_OPT_COUNT, offsetof(options, chunks),
      "stop after N chunks (default all)"},
+    {0, "stride", "N", QN_OPT_COUNT, offsetof(options, stride),
+     "a chunk every N tokens, of which the last N are scored: each token once, with CTX - N or "
+     "more before it (default: chunks side by side)"},
     {0, "kl-divergence-base", "FILE", QN_OPT_TEXT, offsetof(options, base),
      "write all logits to FILE, in llama-perplexity's format: a reference for quern compare"},
     {0, "save-all-logits", "FILE", QN_OPT_TEXT, offsetof(options, base),
@@ -98,8 +102,10 @@ static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored
     const qn_encode_options how = {.add_special = true};
     qn_kld_base_writer save = {.path = o->base, .force = o->force};
     const qn_logits_sink sink = {&save, qn_kld_base_begin, qn_kld_base_rows};
-    qn_perplexity_options settings = {
-        .n_ctx = (size_t)o->n_ctx, .chunks = o->chunks, .sink = o->base ? &sink : NULL};
+    qn_perplexity_options settings = {.n_ctx = (size_t)o->n_ctx,
+                                      .chunks = o->chunks,
+                                      .stride = (size_t)o->stride,
+                                      .sink = o->base ? &sink : NULL};
     const qn_common *c = &o->common;
     uint32_t *ids = NULL;
     size_t n = 0;
@@ -162,14 +168,15 @@ static json_t *result_json(const options *o, const scored *s)
     for (uint64_t i = 0; i < s->p.chunks; i++)
         json_array_append_new(chunk_nll, qn_json_number(s->p.chunk_nll[i]));
     const double tokens = (double)(s->p.chunks * o->n_ctx);
-    return json_pack("{s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: s, s: o}", "file",
-                     qn_json_text(s->file, strlen(s->file)), "ppl", qn_json_number(s->p.ppl),
-                     "ppl_stderr", qn_json_number(s->p.ppl_stderr), "nll_mean",
-                     qn_json_number(s->p.nll_mean), "n_ctx", qn_json_count(o->n_ctx), "chunks",
-                     qn_json_count(s->p.chunks), "tokens_scored", qn_json_count(s->p.tokens_scored),
-                     "tokens_per_s", qn_json_number(s->seconds > 0 ? tokens / s->seconds : 0),
-                     "elapsed_s", qn_json_number(s->seconds), "text_sha256", s->sha256, "chunk_nll",
-                     chunk_nll);
+    json_t *stride = o->stride ? qn_json_count(o->stride) : json_null();
+    return json_pack("{s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: s, s: o}",
+                     "file", qn_json_text(s->file, strlen(s->file)), "ppl",
+                     qn_json_number(s->p.ppl), "ppl_stderr", qn_json_number(s->p.ppl_stderr),
+                     "nll_mean", qn_json_number(s->p.nll_mean), "n_ctx", qn_json_count(o->n_ctx),
+                     "stride", stride, "chunks", qn_json_count(s->p.chunks), "tokens_scored",
+                     qn_json_count(s->p.tokens_scored), "tokens_per_s",
+                     qn_json_number(s->seconds > 0 ? tokens / s->seconds : 0), "elapsed_s",
+                     qn_json_number(s->seconds), "text_sha256", s->sha256, "chunk_nll", chunk_nll);
 }
 
 static qn_exit report(const options *o, const char *model, const scored *s, size_t n)
@@ -200,37 +207,61 @@ static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
     return QN_EXIT_FINE;
 }
 
+/* What the options say of texts. */
+static qn_exit run_texts(const options *given, const char *model, char **args, size_t n_args)
+{
+    options o = *given;
+    const qn_common *c = &o.common;
+    const size_t n = n_args + o.files.n + o.texts.n;
+    if (!o.n_ctx) o.n_ctx = DEFAULT_CTX;
+    if (o.n_ctx < 2 || o.n_ctx > INT32_MAX)
+        return qn_usage(c, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o.n_ctx);
+    if (o.stride >= o.n_ctx)
+        return qn_usage(c, "--stride %" PRIu64 " is not below the --ctx-size of %" PRIu64, o.stride,
+                        o.n_ctx);
+    if (o.base && n > 1) return qn_usage(c, "--kl-divergence-base is of one text, not of %zu", n);
+    if (o.base && o.stride)
+        return qn_usage(c, "--kl-divergence-base is of chunks side by side: no --stride");
+    scored *s = qn_alloc(n, sizeof *s);
+    if (!s) return qn_usage(c, "no memory for %zu texts", n);
+    size_t at = 0;
+    for (size_t i = 0; i < o.files.n; i++) s[at++].file = o.files.at[i];
+    for (size_t i = 0; i < o.texts.n; i++) s[at++].file = o.texts.at[i];
+    for (size_t i = 0; i < n_args; i++) s[at++].file = args[i];
+    const qn_exit exit = measure(&o, model, s, n);
+    for (size_t i = 0; i < n; i++)
+        if (s[i].done) qn_free(s[i].p.chunk_nll);
+    qn_free(s);
+    return exit;
+}
+
+/* And of tasks. */
+static qn_exit run_tasks(const options *o, const char *model, char **args, size_t n_args)
+{
+    const qn_common *c = &o->common;
+    const size_t n = n_args + o->files.n + o->texts.n;
+    if (n > 1) return qn_usage(c, "tasks of one file, not of %zu", n);
+    if (o->max_memory) return qn_usage(c, "--max-memory is for texts, not for tasks");
+    if (o->base) return qn_usage(c, "--kl-divergence-base is of a text, not of tasks");
+    if (o->n_ctx || o->chunks || o->stride)
+        return qn_usage(c, "--%s is for texts: tasks run whole, whatever their length",
+                        o->n_ctx    ? "ctx-size"
+                        : o->chunks ? "chunks"
+                                    : "stride");
+    const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
+    return qn_tasks_run(c, &o->tasks, model, &o->load, file);
+}
+
 static qn_exit run(const void *given, char **args, size_t n_args)
 {
     const options *o = given;
     const char *model = o->model;
     if (!model && n_args) model = *args++, n_args--;
-    const size_t n = n_args + o->files.n + o->texts.n;
-    if (!model || !n)
+    if (!model || !(n_args + o->files.n + o->texts.n))
         return qn_usage(&o->common, "a model and a text, please: quern perplexity MODEL -f TEXT");
-    if (o->n_ctx < 2 || o->n_ctx > INT32_MAX)
-        return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o->n_ctx);
-    if (o->base && n > 1)
-        return qn_usage(&o->common, "--kl-divergence-base is of one text, not of %zu", n);
     if (!qn_task_options_agree(&o->common, &o->tasks)) return QN_EXIT_USAGE;
-    if (qn_tasks_wanted(&o->tasks)) {
-        if (n > 1) return qn_usage(&o->common, "tasks of one file, not of %zu", n);
-        if (o->max_memory) return qn_usage(&o->common, "--max-memory is for texts, not for tasks");
-        if (o->base) return qn_usage(&o->common, "--kl-divergence-base is of a text, not of tasks");
-        const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
-        return qn_tasks_run(&o->common, &o->tasks, model, &o->load, file);
-    }
-    scored *s = qn_alloc(n, sizeof *s);
-    if (!s) return qn_usage(&o->common, "no memory for %zu texts", n);
-    size_t at = 0;
-    for (size_t i = 0; i < o->files.n; i++) s[at++].file = o->files.at[i];
-    for (size_t i = 0; i < o->texts.n; i++) s[at++].file = o->texts.at[i];
-    for (size_t i = 0; i < n_args; i++) s[at++].file = args[i];
-    const qn_exit exit = measure(o, model, s, n);
-    for (size_t i = 0; i < n; i++)
-        if (s[i].done) qn_free(s[i].p.chunk_nll);
-    qn_free(s);
-    return exit;
+    return qn_tasks_wanted(&o->tasks) ? run_tasks(o, model, args, n_args)
+                                      : run_texts(o, model, args, n_args);
 }
 
 const qn_command qn_command_perplexity = {
@@ -241,7 +272,9 @@ const qn_command qn_command_perplexity = {
         "MODEL is a checkpoint directory or a .gguf file. The text is cut into chunks of "
         "--ctx-size "
         "tokens; in the second half of each, every token is predicted from those before it in the "
-        "chunk, as llama-perplexity does. PPL is the exponential of the mean negative log "
+        "chunk, as llama-perplexity does, or with --stride N in the last N of chunks that begin "
+        "every N "
+        "tokens. PPL is the exponential of the mean negative log "
         "probability, with its standard error. Arithmetic is exact to float32, so that what is "
         "measured is the loss in the weights alone; with --activations q8 the inputs of products "
         "are rounded as llama.cpp's CPU kernels round them, and so is what a phone shows.\n\n"

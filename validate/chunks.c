@@ -27,9 +27,14 @@ qn_status qn_chunks_cut(qn_chunks *out, const uint32_t *ids, size_t n_ids, uint3
             "the text is %zu tokens, too short for one chunk of %zu: give more text or a "
             "smaller context",
             n_ids, c.n_ctx);
-    c.first = c.n_ctx / 2;
+    if (options->stride >= c.n_ctx)
+        return qn_fail(err, QN_ERR_ARGUMENT,
+                       "a stride of %zu in a context of %zu: a token needs one before it",
+                       options->stride, c.n_ctx);
+    c.step = options->stride ? options->stride : c.n_ctx;
+    c.first = options->stride ? c.n_ctx - 1 - options->stride : c.n_ctx / 2;
     c.scored = c.n_ctx - 1 - c.first;
-    c.chunks = n_ids / c.n_ctx;
+    c.chunks = (n_ids - c.n_ctx) / c.step + 1;
     if (options->chunks) c.chunks = (size_t)qn_min_u64(options->chunks, c.chunks);
     c.batch = options->batch ? options->batch : BATCH_TOKENS / c.n_ctx;
     c.batch = (size_t)qn_min_u64(c.batch ? c.batch : 1, c.chunks);
@@ -106,8 +111,11 @@ qn_status qn_chunk_runner_run(qn_chunk_runner *r, size_t at, size_t n, qn_error 
         qn_session_watch_inputs(r->session, r->watch, r->watch_ctx);
         r->sequences = n;
     }
-    memcpy(r->ids, qn_chunk_ids(c, at), n * c->n_ctx * sizeof *r->ids);
-    for (size_t s = 0; s < n && c->replace_first; s++) r->ids[s * c->n_ctx] = c->bos;
+    for (size_t s = 0; s < n; s++) {
+        uint32_t *ids = r->ids + s * c->n_ctx;
+        memcpy(ids, qn_chunk_ids(c, at + s), c->n_ctx * sizeof *ids);
+        if (c->replace_first) ids[0] = c->bos;
+    }
     qn_session_reset(r->session);
     qn_error why = {0};
     const qn_status status = qn_session_run(r->session, r->ids, c->n_ctx, NULL, NULL, &why);

@@ -4,7 +4,14 @@
  * The text is tokenized once and cut into chunks of n_ctx ids, the tail is
  * dropped; the first id of each chunk is replaced by BOS when the vocabulary
  * adds BOS; logits at positions n_ctx / 2 .. n_ctx - 2 are scored: they predict
- * the next id.  (llama.cpp tools/perplexity/perplexity.cpp.) */
+ * the next id.  (llama.cpp tools/perplexity/perplexity.cpp.)
+ *
+ * With a stride, chunks of n_ctx begin every `stride` ids and overlap, and the last
+ * `stride` ids of each are scored: each id of the text once, with n_ctx - stride or
+ * more before it, but for the first n_ctx - stride and the tail.  (Hugging Face's
+ * "Perplexity of fixed-length models" slides the same window, and scores those, too;
+ * perplexity_v2 of llama.cpp's file leaves out BOS and a last chunk that ends with
+ * the text.) */
 #ifndef QN_VALIDATE_CHUNKS_H
 #define QN_VALIDATE_CHUNKS_H
 
@@ -14,6 +21,7 @@ typedef struct {
     size_t n_ctx;    /* 0: 512 */
     uint64_t chunks; /* at most so many; 0: all */
     size_t batch;    /* run together; 0: about 2048 tokens' worth */
+    size_t stride;   /* below n_ctx; 0: none */
 } qn_chunk_options;
 
 typedef struct {
@@ -21,6 +29,7 @@ typedef struct {
     uint32_t bos;
     bool replace_first;
     size_t n_ctx, chunks, batch;
+    size_t step;          /* ids from a chunk's first to the next one's */
     size_t first, scored; /* positions first .. first + scored - 1 of a chunk */
 } qn_chunks;
 
@@ -33,7 +42,7 @@ qn_status qn_chunks_cut(qn_chunks *out, const uint32_t *ids, size_t n_ids, uint3
 /* The ids of a chunk as they stand in the text: what position i predicts is [i + 1]. */
 static inline const uint32_t *qn_chunk_ids(const qn_chunks *c, size_t chunk)
 {
-    return c->ids + chunk * c->n_ctx;
+    return c->ids + chunk * c->step;
 }
 
 /* Rows of logits that are held at a time: 64 MiB of them, or 16 of any vocabulary. */

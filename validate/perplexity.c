@@ -105,7 +105,7 @@ qn_status qn_perplexity_run(const qn_decoder *d, const uint32_t *ids, size_t n_i
                             qn_error *err)
 {
     job j = {.sink = options->sink};
-    const qn_chunk_options how = {options->n_ctx, options->chunks, options->batch};
+    const qn_chunk_options how = {options->n_ctx, options->chunks, options->batch, options->stride};
     qn_status status = qn_chunks_cut(&j.chunks, ids, n_ids, bos, replace_first, &how, err);
     if (!status && options->memory)
         status = qn_chunks_fit(&j.chunks, options->memory, &d, 1, j.sink ? 2 : 1, err);

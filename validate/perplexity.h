@@ -17,9 +17,9 @@ typedef struct {
 } qn_logits_sink;
 
 typedef struct {
-    size_t n_ctx; /* as in qn_chunk_options */
+    size_t n_ctx; /* these four as in qn_chunk_options */
     uint64_t chunks;
-    size_t batch;
+    size_t batch, stride;
     uint64_t memory; /* bytes that it may take (qn_chunks_fit, instead of batch); 0: no limit */
     const qn_logits_sink *sink; /* NULL: nobody */
     qn_input_fn watch;          /* sees the inputs of all matrices; NULL: nobody */
