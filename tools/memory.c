@@ -44,6 +44,12 @@ uint64_t qn_memory_peak(void)
     return now > seen ? now : seen;
 }
 
+uint64_t qn_memory_of_machine(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : 0;
+}
+
 static void *sample(void *unused)
 {
     const struct timespec pause = {.tv_nsec = 5000000};

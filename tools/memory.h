@@ -13,6 +13,9 @@ uint64_t qn_memory_now(void);
  * where models are run. */
 uint64_t qn_memory_resident(void);
 
+/* What the machine has; 0 where it does not tell. */
+uint64_t qn_memory_of_machine(void);
+
 /* Starts a thread that looks every few milliseconds.  Without one (no memory
  * for it) the peak is of the moments of qn_memory_peak() calls. */
 void qn_memory_watch(void);

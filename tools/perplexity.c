@@ -208,11 +208,11 @@ static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
 }
 
 /* What the options say of texts. */
-static qn_exit run_texts(const options *given, const char *model, char **args, size_t n_args)
+static qn_exit run_texts(const options *given, const char *model, const char *const *files,
+                         size_t n)
 {
     options o = *given;
     const qn_common *c = &o.common;
-    const size_t n = n_args + o.files.n + o.texts.n;
     if (!o.n_ctx) o.n_ctx = DEFAULT_CTX;
     if (o.n_ctx < 2 || o.n_ctx > INT32_MAX)
         return qn_usage(c, "--ctx-size %" PRIu64 " is not between 2 and 2^31", o.n_ctx);
@@ -224,10 +224,7 @@ static qn_exit run_texts(const options *given, const char *model, char **args, s
         return qn_usage(c, "--kl-divergence-base is of chunks side by side: no --stride");
     scored *s = qn_alloc(n, sizeof *s);
     if (!s) return qn_usage(c, "no memory for %zu texts", n);
-    size_t at = 0;
-    for (size_t i = 0; i < o.files.n; i++) s[at++].file = o.files.at[i];
-    for (size_t i = 0; i < o.texts.n; i++) s[at++].file = o.texts.at[i];
-    for (size_t i = 0; i < n_args; i++) s[at++].file = args[i];
+    for (size_t i = 0; i < n; i++) s[i].file = files[i];
     const qn_exit exit = measure(&o, model, s, n);
     for (size_t i = 0; i < n; i++)
         if (s[i].done) qn_free(s[i].p.chunk_nll);
@@ -236,10 +233,9 @@ static qn_exit run_texts(const options *given, const char *model, char **args, s
 }
 
 /* And of tasks. */
-static qn_exit run_tasks(const options *o, const char *model, char **args, size_t n_args)
+static qn_exit run_tasks(const options *o, const char *model, const char *const *files, size_t n)
 {
     const qn_common *c = &o->common;
-    const size_t n = n_args + o->files.n + o->texts.n;
     if (n > 1) return qn_usage(c, "tasks of one file, not of %zu", n);
     if (o->max_memory) return qn_usage(c, "--max-memory is for texts, not for tasks");
     if (o->base) return qn_usage(c, "--kl-divergence-base is of a text, not of tasks");
@@ -248,20 +244,25 @@ static qn_exit run_tasks(const options *o, const char *model, char **args, size_
                         o->n_ctx    ? "ctx-size"
                         : o->chunks ? "chunks"
                                     : "stride");
-    const char *file = o->files.n ? o->files.at[0] : o->texts.n ? o->texts.at[0] : args[0];
-    return qn_tasks_run(c, &o->tasks, model, &o->load, file);
+    return qn_tasks_run(c, &o->tasks, model, &o->load, files[0]);
 }
 
 static qn_exit run(const void *given, char **args, size_t n_args)
 {
     const options *o = given;
+    const qn_texts *const lists[] = {&o->files, &o->texts};
     const char *model = o->model;
+    size_t n = 0;
     if (!model && n_args) model = *args++, n_args--;
     if (!model || !(n_args + o->files.n + o->texts.n))
         return qn_usage(&o->common, "a model and a text, please: quern perplexity MODEL -f TEXT");
     if (!qn_task_options_agree(&o->common, &o->tasks)) return QN_EXIT_USAGE;
-    return qn_tasks_wanted(&o->tasks) ? run_tasks(o, model, args, n_args)
-                                      : run_texts(o, model, args, n_args);
+    const char **files = qn_file_list(lists, 2, args, n_args, &n);
+    if (!files) return qn_usage(&o->common, "no memory for the names of the texts");
+    const qn_exit exit =
+        qn_tasks_wanted(&o->tasks) ? run_tasks(o, model, files, n) : run_texts(o, model, files, n);
+    qn_free(files);
+    return exit;
 }
 
 const qn_command qn_command_perplexity = {

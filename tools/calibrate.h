@@ -1,0 +1,63 @@
+/* What the files of quern calibrate share: its options and the job at hand. */
+#ifndef QN_TOOLS_CALIBRATE_H
+#define QN_TOOLS_CALIBRATE_H
+
+#include "tools/calibrate_texts.h"
+#include "tools/progress.h"
+#include "validate/calibrate.h"
+
+typedef struct {
+    qn_common common;
+    qn_load_options load;
+    const char *model, *output, *format;
+    qn_texts files, in_files;
+    uint64_t n_ctx, batch, chunks, from, output_frequency, save_frequency, max_memory;
+    bool process_output, no_ppl, parse_special, resume, force, layer_streamed, statistics;
+} qn_calibrate_options;
+
+typedef struct {
+    const qn_calibrate_options *o;
+    qn_loaded l;
+    qn_calibration *sums;
+    qn_imatrix **in; /* [n_in]: open, since names of texts lie in them */
+    size_t n_in;
+    qn_str *datasets;
+    size_t n_datasets;
+    qn_calibrate_texts texts;
+    qn_chunks chunks;  /* that are left to run */
+    uint64_t done;     /* of texts.chunks, before this run */
+    uint64_t held;     /* of them, in sums */
+    bool legacy, ours; /* ours: OUT is this run's and may be replaced */
+    qn_perplexity_result ppl;
+    double seconds;
+
+    char model_digest[65];
+    qn_progress progress;
+    bool listing;
+    qn_status failed; /* while saving */
+    qn_error why;
+} qn_calibrate_job;
+
+/* ---- calibrate_files.c: what is there before, and what is written ---- */
+
+/* Begins the sums: with OUT's that is resumed, else with those of --in-file. */
+qn_status qn_calibrate_start(qn_calibrate_job *j, qn_error *err);
+
+/* OUT as it stands. */
+qn_status qn_calibrate_write(qn_calibrate_job *j, bool unfinished, qn_error *err);
+
+/* Refuses copies that are there already, which the run would replace. */
+qn_status qn_calibrate_check_copies(const qn_calibrate_job *j, qn_error *err);
+
+/* OUT and its copies, where they are due after so many chunks `before`. */
+qn_status qn_calibrate_save(qn_calibrate_job *j, uint64_t before, qn_error *err);
+
+/* ---- calibrate_report.c: words ---- */
+
+/* How many experts no token reached, and how many there are. */
+uint64_t qn_calibrate_unseen_experts(const qn_calibrate_job *j, uint64_t *experts);
+void qn_calibrate_warn_of_unseen(const qn_calibrate_job *j);
+void qn_calibrate_tell_coverage(const qn_calibrate_job *j);
+qn_exit qn_calibrate_say(const qn_calibrate_job *j);
+
+#endif
