@@ -16,16 +16,25 @@
  * takes the outtype; metadata is {"format": "pt"}. */
 qn_status qn_export_open(qn_model **out, const qn_model *m, qn_error *err);
 
-/* Into the existing directory dir: config.json, saying the outtype (F32, F16 or
- * BF16), and beside a checkpoint's its tokenizer's files and
- * generation_config.json.  From GGUF only config.json can be made: *tokenizer
- * says whether there is a tokenizer.  Existing files stop it unless force.  m
- * is the model itself, not the exported one. */
-qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
-                          bool *tokenizer, qn_error *err);
+/* Whether the files beside the weights can be made, which is known before hours of
+ * work: what config.json or the tokenizer's files cannot say is
+ * QN_ERR_UNSUPPORTED. */
+qn_status qn_export_check(const qn_model *m, qn_outtype outtype, qn_error *err);
 
 /* What stands in config.json for a model from GGUF with a family; the caller's to
  * json_decref. */
 qn_status qn_export_made_config(const qn_model *m, qn_outtype outtype, json_t **out, qn_error *err);
+
+/* Into the existing directory dir: the tokenizer's files and generation_config.json
+ * of a model from GGUF that has a vocabulary. */
+qn_status qn_export_vocabulary(const qn_model *m, const char *dir, bool force, qn_error *err);
+
+/* Into the existing directory dir: config.json, saying the outtype (F32, F16 or
+ * BF16), the tokenizer's files and generation_config.json.  From a checkpoint the
+ * latter are copied, from GGUF they are made; *tokenizer says whether there is a
+ * tokenizer.  Existing files stop it unless force.  m is the model itself, not the
+ * exported one. */
+qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
+                          bool *tokenizer, qn_error *err);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "formats/base/outfile.h"
 #include "formats/export.h"
+#include "formats/general_keys.h"
 #include "formats/hf_config.h"
 #include "formats/packed/scheme.h"
 
@@ -66,11 +67,6 @@ static qn_status own_config(const char *dir, qn_outtype t, json_t **out, qn_erro
     return status;
 }
 
-static int set_id(json_t *o, const char *key, uint32_t id)
-{
-    return id == UINT32_MAX ? 0 : json_object_set_new(o, key, json_integer(id));
-}
-
 qn_status qn_export_made_config(const qn_model *m, qn_outtype t, json_t **out, qn_error *err)
 {
     if (m->hparams.rope_scaling == QN_ROPE_LLAMA3 && m->hparams.rope_low_freq == 0)
@@ -86,13 +82,12 @@ qn_status qn_export_made_config(const qn_model *m, qn_outtype t, json_t **out, q
             m->path, m->family->name);
     json_t *o = qn_hf_config_make(m->family, &m->hparams, dtype_name(t));
     if (!o) return qn_fail_memory(err, "config.json");
-    if (m->vocab && (set_id(o, "bos_token_id", qn_vocab_bos(m->vocab)) ||
-                     set_id(o, "eos_token_id", qn_vocab_eos(m->vocab)))) {
+    const qn_status status = m->vocab ? qn_vocab_config_ids(m->vocab, o, err) : QN_OK;
+    if (status)
         json_decref(o);
-        return qn_fail_memory(err, "config.json");
-    }
-    *out = o;
-    return QN_OK;
+    else
+        *out = o;
+    return status;
 }
 
 static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, bool force,
@@ -112,6 +107,51 @@ static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, 
     return status;
 }
 
+/* ---- from GGUF's keys ---------------------------------------------------------------------- */
+
+typedef struct {
+    const char *dir;
+    bool force;
+} place;
+
+static qn_status put(void *ctx, const char *name, qn_str text, qn_error *err)
+{
+    const place *p = ctx;
+    return write_file(p->dir, name, text.s, text.n, p->force, err);
+}
+
+static qn_status write_generation(const qn_model *m, const char *dir, bool force, qn_error *err)
+{
+    json_t *o = json_object();
+    qn_status status = o ? qn_vocab_generation_ids(m->vocab, o, err)
+                         : qn_fail_memory(err, "generation_config.json");
+    if (!status) status = qn_general_sampling(m->metadata, o, err);
+    char *text = status ? NULL : json_dumps(o, JSON_INDENT(2));
+    if (!status && !text) status = qn_fail_memory(err, "generation_config.json");
+    if (!status && json_object_size(o))
+        status = write_file(dir, "generation_config.json", text, strlen(text), force, err);
+    free(text); /* jansson's own */
+    json_decref(o);
+    return status;
+}
+
+qn_status qn_export_vocabulary(const qn_model *m, const char *dir, bool force, qn_error *err)
+{
+    place p = {dir, force};
+    const qn_status status = qn_vocab_to_directory(m->vocab, m->path, put, &p, err);
+    return status ? status : write_generation(m, dir, force, err);
+}
+
+qn_status qn_export_check(const qn_model *m, qn_outtype outtype, qn_error *err)
+{
+    json_t *config = NULL;
+    if (!m->from_gguf || !m->family) return QN_OK;
+    const qn_status status = qn_export_made_config(m, outtype, &config, err);
+    json_decref(config);
+    if (status || !m->vocab) return status;
+    return qn_vocab_to_directory(m->vocab, m->path, NULL, NULL, err);
+}
+
 /* ---- all ----------------------------------------------------------------------------------- */
 
 qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
@@ -125,6 +165,10 @@ qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype
     qn_status status = QN_OK;
     *tokenizer = false;
     if (m->family) status = write_config(m, dir, outtype, force, err);
+    if (!status && m->from_gguf && m->family && m->vocab) {
+        status = qn_export_vocabulary(m, dir, force, err);
+        *tokenizer = !status;
+    }
     if (m->from_gguf || m->generic) return status;
     for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
         bool there = false;

@@ -26,6 +26,9 @@ typedef struct {
 qn_status qn_general_keys(const qn_general_source *source, qn_metadata *m, qn_text *remarks,
                           qn_error *err);
 
+/* What general.sampling.* says, as generation_config.json has it, set in generation. */
+qn_status qn_general_sampling(const qn_metadata *m, json_t *generation, qn_error *err);
+
 /* The name of the directory that path leads to ("." is asked of the system),
  * in the arena; NULL: no memory. */
 const char *qn_directory_name(qn_arena *a, const char *path);

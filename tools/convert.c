@@ -169,25 +169,20 @@ static qn_status to_checkpoint(const options *o, const qn_model *m, qn_outtype o
                                const char *dir, json_t *outputs, qn_error *err)
 {
     bool tokenizer = false;
-    if (m->from_gguf && m->family) { /* before hours of work: can its config.json be made? */
-        json_t *config = NULL;
-        const qn_status status = qn_export_made_config(m, outtype, &config, err);
-        json_decref(config);
-        if (status) return status;
-    }
+    qn_status status = qn_export_check(m, outtype, err);
+    if (status) return status;
     const bool made = !o->dry_run && !mkdir(dir, 0777);
     if (!o->dry_run && !made && errno != EEXIST)
         return qn_fail_errno(err, "%s: cannot make the directory", dir);
     char *path = qn_path_join(dir, "model.safetensors");
-    qn_status status = path ? QN_OK : qn_fail_memory(err, dir);
-    if (status) goto out;
+    if (!path && (status = qn_fail_memory(err, dir))) goto out;
     const bool replaces = qn_path_exists(path);
     status = to_safetensors(o, m, outtype, path, outputs, err);
     if (status || o->dry_run) goto out;
     status = qn_export_files(m, dir, outtype, o->force, &tokenizer, err);
     if (status && !replaces) unlink(path);
     if (!status && !tokenizer)
-        qn_remark(&o->common, "%s: without a tokenizer: the source has no files of one", dir);
+        qn_remark(&o->common, "%s: without a tokenizer: the source has none", dir);
 out:
     if (status && made) rmdir(dir);
     qn_free(path);
@@ -249,7 +244,8 @@ const qn_command qn_command_convert = {
              "converter's metadata, names, order and bytes; from GGUF back to safetensors with the "
              "checkpoint's names and layout; or between float types. OUT absent: NAME-TYPE.gguf in "
              "the current directory. OUT ending in .safetensors: that file. OUT a directory: from "
-             "GGUF a checkpoint with config.json, from a checkpoint a file in it, named by the "
+             "GGUF a checkpoint with config.json and the tokenizer's files, from a checkpoint a "
+             "file in it, named by the "
              "GGUF naming convention (NAME-SIZE-FINETUNE-VERSION-TYPE.gguf).",
     .examples = "  quern convert SmolLM2-135M-Instruct/\n"
                 "  quern convert stories260K-hf/ stories.gguf --outtype f32\n"

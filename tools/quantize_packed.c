@@ -7,6 +7,7 @@
 #include "formats/base/outdir.h"
 #include "formats/carry.h"
 #include "formats/export.h"
+#include "formats/export.h"
 #include "formats/packed/scheme.h"
 #include "formats/shards_write.h"
 #include "tools/interrupt.h"
@@ -131,7 +132,8 @@ static qn_dtype dtype_of(const json_t *o)
 
 static qn_status open_config(job *j, qn_error *err)
 {
-    const qn_status status = qn_carry_config(j->model, &j->config, err);
+    qn_status status = qn_export_check(j->model, QN_OUT_AUTO, err);
+    if (!status) status = qn_carry_config(j->model, &j->config, err);
     if (status) return status;
     qn_packing_forget(j->config);
     const json_t *text = json_object_get(j->config, "text_config");
@@ -358,9 +360,12 @@ static qn_status write_others(job *j, qn_error *err)
     if (!status) status = write_config(j, err);
     if (!status && j->model->directory)
         status = qn_carry_files(j->model->directory, qn_outdir_path(j->directory), &tokenizer, err);
+    if (!status && j->model->from_gguf && j->model->vocab) {
+        status = qn_export_vocabulary(j->model, qn_outdir_path(j->directory), false, err);
+        tokenizer = !status;
+    }
     if (!status && !tokenizer)
-        qn_remark(j->request->common, "%s: without a tokenizer: the source has no files of one",
-                  j->path);
+        qn_remark(j->request->common, "%s: without a tokenizer: the source has none", j->path);
     return status;
 }
 

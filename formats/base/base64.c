@@ -27,3 +27,17 @@ bool qn_base64_decode(qn_str text, qn_text *out)
     }
     return true;
 }
+
+void qn_base64_encode(qn_str bytes, qn_text *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < bytes.n; i += 3) {
+        const size_t n = bytes.n - i < 3 ? bytes.n - i : 3;
+        uint32_t bits = 0;
+        for (size_t j = 0; j < 3; j++)
+            bits = bits << 8 | (j < n ? (unsigned char)bytes.s[i + j] : 0);
+        char text[4];
+        for (size_t j = 0; j < 4; j++) text[j] = j <= n ? digits[bits >> (18 - 6 * j) & 63] : '=';
+        qn_text_add(out, text, sizeof text);
+    }
+}

@@ -7,4 +7,7 @@
 /* Appends the bytes to out; check out->failed.  False: text is none. */
 bool qn_base64_decode(qn_str text, qn_text *out);
 
+/* Appends the text of bytes. */
+void qn_base64_encode(qn_str bytes, qn_text *out);
+
 #endif

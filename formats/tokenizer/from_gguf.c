@@ -231,6 +231,82 @@ static qn_status read_flags(const reader *r, qn_error *err)
     return status;
 }
 
+/* ---- what the converter read, in its order ------------------------------------------------ */
+
+static void take_order(qn_vocab *v, qn_str key, const qn_meta_value *value, bool *behind)
+{
+    static const char *const ids[] = {
+        [QN_SPECIAL_BOS] = "bos_token_id",     [QN_SPECIAL_EOS] = "eos_token_id",
+        [QN_SPECIAL_UNK] = "unknown_token_id", [QN_SPECIAL_SEP] = "seperator_token_id",
+        [QN_SPECIAL_PAD] = "padding_token_id", [QN_SPECIAL_MASK] = "mask_token_id"};
+    static const char *const adds[QN_ADD_COUNT] = {"add_bos_token", "add_eos_token",
+                                                   "add_sep_token"};
+    const bool flag = value->type == QN_META_BOOL && value->bytes.n && value->bytes.s[0];
+    for (unsigned kind = 0; kind < sizeof ids / sizeof *ids; kind++)
+        if (ids[kind] && qn_str_is(key, ids[kind]) && v->special[kind] != QN_NO_ID)
+            v->special_order[v->special_count++] = (uint8_t)kind;
+    for (unsigned kind = 0; kind < QN_ADD_COUNT && !*behind; kind++)
+        if (qn_str_is(key, adds[kind])) {
+            v->add[kind] = flag;
+            v->add_order[v->add_count++] = (uint8_t)kind;
+        }
+}
+
+/* What stands in front of the model's name tokenizer_config.json said, and what
+ * stands behind the chat templates a family's class did. */
+static qn_status read_order(const reader *r, qn_error *err)
+{
+    static const char keys[] = "tokenizer.ggml.";
+    bool begun = false, behind = false;
+    for (size_t i = 0; i < qn_metadata_count(r->m); i++) {
+        const qn_meta_value *value = qn_metadata_at(r->m, i);
+        if (qn_str_starts(value->key, "tokenizer.chat_template")) behind = true;
+        if (!qn_str_starts(value->key, keys)) continue;
+        const qn_str key =
+            qn_str_of(value->key.s + sizeof keys - 1, value->key.n - sizeof keys + 1);
+        if (qn_str_is(key, "model")) begun = true;
+        if (qn_str_is(key, "add_space_prefix")) {
+            behind |= begun && r->v->kind != QN_VOCAB_UNIGRAM;
+            bool prefix = false;
+            const qn_status status =
+                qn_metadata_bool(r->m, "tokenizer.ggml.add_space_prefix", &prefix, NULL, err);
+            if (status) return status;
+            if (!begun) r->v->config_space_prefix = prefix;
+        }
+        take_order(r->v, key, value, &behind);
+    }
+    return QN_OK;
+}
+
+static qn_status add_template(qn_vocab *v, qn_str name, qn_str text, qn_error *err)
+{
+    qn_chat_template *grown = qn_resize(v->templates, v->template_count + 1, sizeof *grown);
+    if (!grown) return qn_fail_memory(err, "the chat templates");
+    v->templates = grown;
+    v->templates[v->template_count++] = (qn_chat_template){name, text};
+    return QN_OK;
+}
+
+static qn_status read_templates(const reader *r, qn_error *err)
+{
+    static const char key[] = "tokenizer.chat_template";
+    enum { NAME = sizeof key }; /* behind the dot */
+    qn_status status = QN_OK;
+    for (size_t i = 0; !status && i < qn_metadata_count(r->m); i++) {
+        const qn_meta_value *value = qn_metadata_at(r->m, i);
+        qn_str cursor = value->bytes, text;
+        if (value->type != QN_META_STRING || !qn_str_starts(value->key, key) ||
+            !qn_meta_next_string(&cursor, &text))
+            continue;
+        if (qn_str_is(value->key, key))
+            status = add_template(r->v, qn_str_z("default"), text, err);
+        else if (value->key.n > NAME && value->key.s[NAME - 1] == '.')
+            status =
+                add_template(r->v, qn_str_of(value->key.s + NAME, value->key.n - NAME), text, err);
+    }
+    return status;
+}
+
 /* ---- the whole -------------------------------------------------------------------------- */
 
 static qn_status read_pre(const reader *r, const qn_pre **out, qn_error *err)
@@ -308,6 +384,8 @@ static qn_status fill(reader *r, const qn_meta_value *tokens, qn_error *err)
     v->unknown = v->special[QN_SPECIAL_UNK];
     if (!status) status = read_flags(r, err);
     if (!status) status = find_ends(v, err);
+    if (!status) status = read_order(r, err);
+    if (!status) status = read_templates(r, err);
     return status ? status : qn_vocab_finish(v, r->where, err);
 }
 

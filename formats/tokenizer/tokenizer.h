@@ -8,7 +8,7 @@
 #ifndef QN_FORMATS_TOKENIZER_TOKENIZER_H
 #define QN_FORMATS_TOKENIZER_TOKENIZER_H
 
-#include "formats/base/text.h"
+#include "formats/base/json.h"
 #include "formats/metadata.h"
 
 typedef struct qn_vocab qn_vocab;
@@ -37,6 +37,20 @@ void qn_vocab_free(qn_vocab *v); /* NULL is fine */
 /* Appends tokenizer.ggml.* and tokenizer.chat_template* to m, keys, order and
  * types as convert_hf_to_gguf.py writes them. */
 qn_status qn_vocab_write_metadata(const qn_vocab *v, qn_metadata *m, qn_error *err);
+
+/* v, which came from GGUF, as a checkpoint's tokenizer.json and
+ * tokenizer_config.json (chat templates among it), and tokenizer.model where it
+ * has scores: each is given to put, after all are made; put NULL only asks whether
+ * they can be.  What the files cannot say is QN_ERR_UNSUPPORTED.  where: v's
+ * file, for messages. */
+typedef qn_status (*qn_vocab_put)(void *ctx, const char *name, qn_str text, qn_error *err);
+qn_status qn_vocab_to_directory(const qn_vocab *v, const char *where, qn_vocab_put put, void *ctx,
+                                qn_error *err);
+
+/* Sets "bos_token_id" and so on, as config.json and generation_config.json have them:
+ * there with all that end a generation. */
+qn_status qn_vocab_config_ids(const qn_vocab *v, json_t *config, qn_error *err);
+qn_status qn_vocab_generation_ids(const qn_vocab *v, json_t *config, qn_error *err);
 
 uint64_t qn_vocab_size(const qn_vocab *v);
 /* The piece as stored ("\u2581the", "<0x0A>", "Ġthe"); a view. */
