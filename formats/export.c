@@ -1,5 +1,6 @@
 #include "formats/export.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,19 +16,113 @@ static const qn_rows *expert_of(qn_model *m, const qn_model_tensor *t, uint64_t 
     return qn_rows_select(m->arena, t->rows, 1, expert * n, 1, n);
 }
 
-/* How many tensors of the checkpoint it is; 0: it has no such tensor.  Opening
- * has refused unknown ones. */
+/* The way in which plain numbers stand transposed, where packed ones are as they
+ * are; NULL: there is none. */
+static const qn_role *transposed_role(const qn_family *f, const char *name)
+{
+    qn_place place;
+    const qn_role *r = qn_family_role(f, name, true, NULL, &place);
+    while (r && !qn_cut_of(r->transform).transposed) r = qn_family_role(f, name, true, r, &place);
+    return r;
+}
+
+static bool stays_packed(const qn_family *f, const qn_model_tensor *t)
+{
+    return t->rows->dtype == QN_MXFP4 && t->rows->raw && transposed_role(f, t->name);
+}
+
+bool qn_export_has_packed(const qn_model *m)
+{
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (m->family && stays_packed(m->family, &m->tensors[i])) return true;
+    return false;
+}
+
+/* The role whose name the tensor gets. */
+static const qn_role *role_of(const qn_model *m, const qn_model_tensor *t, qn_place *place)
+{
+    const qn_role *first = qn_family_role(m->family, t->name, true, NULL, place);
+    const qn_role *transposed = transposed_role(m->family, t->name);
+    return transposed && !stays_packed(m->family, t) ? transposed : first;
+}
+
+/* How many tensors of the checkpoint it is; 0: it has no such tensor, or it goes
+ * into another's.  Opening has refused unknown ones. */
 static uint64_t parts_of(const qn_model *m, const qn_model_tensor *t, const qn_role **role,
                          qn_place *place)
 {
-    *role = m->family ? qn_family_role(m->family, t->name, true, NULL, place) : NULL;
+    *role = m->family ? role_of(m, t, place) : NULL;
     if (!m->family) return 1;
-    if (!*role || !(*role)->checkpoint) return 0;
+    if (!*role || !(*role)->checkpoint || qn_cut_of((*role)->transform).second) return 0;
+    if (stays_packed(m->family, t)) return 2;
     return qn_role_is_stacked(*role) ? t->dims[0] : 1;
 }
 
-static qn_status export_tensor(qn_model *m, const qn_model_tensor *t, qn_model_tensor *out,
-                               size_t *n, qn_error *err)
+/* The tensor that has the other part of what the role's name stands for. */
+static qn_status other_part(const qn_model *from, const qn_role *role, qn_place place,
+                            const qn_rows **out, qn_error *err)
+{
+    char name[160] = "";
+    const qn_model_tensor *t = NULL;
+    for (size_t i = 0; i < from->family->n_roles && !t; i++) {
+        const qn_role *r = &from->family->roles[i];
+        if (!r->checkpoint || strcmp(r->checkpoint, role->checkpoint) != 0 ||
+            !qn_cut_of(r->transform).second)
+            continue;
+        qn_role_name(r->gguf, place, name, sizeof name);
+        t = qn_model_find(from, name);
+    }
+    if (!t)
+        return qn_fail(err, QN_ERR_DATA, "%s: no tensor \"%s\" for %s", from->path, name,
+                       role->checkpoint);
+    *out = t->rows;
+    return QN_OK;
+}
+
+/* A fused tensor of the checkpoint out of its parts. */
+static qn_status fuse(qn_model *m, const qn_model *from, const qn_role *role, qn_place place,
+                      const qn_model_tensor *t, qn_model_tensor *mine, qn_error *err)
+{
+    const qn_cut cut = qn_cut_of(role->transform);
+    const uint64_t groups = t->rank > 2 ? m->hparams.n_experts : 1;
+    const qn_rows *rows = t->rows, *other;
+    qn_status status = cut.is_cut ? other_part(from, role, place, &other, err) : QN_OK;
+    if (status) return status;
+    if (cut.is_cut && (other->rows != rows->rows || other->columns != rows->columns))
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" and its other part differ in shape",
+                       from->path, t->name);
+    if (cut.is_cut)
+        rows = cut.columns ? qn_rows_alternate(m->arena, rows, other)
+                           : qn_rows_join(m->arena, rows, other, groups, cut.alternating);
+    if (rows && cut.transposed && !qn_rows_are_plain(rows))
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: \"%s\" is stored as %s; a checkpoint has it transposed, which takes "
+                       "plain numbers",
+                       from->path, t->name, qn_dtype_facts(t->rows->dtype)->name);
+    if (rows && cut.transposed)
+        rows = qn_rows_transpose(m->arena, rows, groups, 0, 1, rows->columns);
+    mine->rank = qn_role_shape(role, &m->hparams, place.layer, false, mine->dims);
+    mine->rows = rows;
+    return rows ? QN_OK : qn_fail_memory(err, "the list of tensors");
+}
+
+/* "...gate_up_proj.weight" in MXFP4: its codes, then its scales. */
+static qn_status unpack(qn_model *m, uint64_t part, qn_model_tensor *mine, qn_error *err)
+{
+    const uint64_t blocks = mine->rows->columns / 32;
+    const size_t stem = strlen(mine->name) - strlen(".weight");
+    char name[160];
+    snprintf(name, sizeof name, "%.*s%s", (int)stem, mine->name, part ? "_scales" : "_blocks");
+    mine->name = qn_arena_strndup(m->arena, name, strlen(name));
+    mine->dims[mine->rank - 1] = blocks;
+    if (!part) mine->dims[mine->rank++] = 16;
+    mine->rows = part ? qn_rows_mxfp4_scales(m->arena, mine->rows)
+                      : qn_rows_mxfp4_codes(m->arena, mine->rows);
+    return mine->name && mine->rows ? QN_OK : qn_fail_memory(err, "the list of tensors");
+}
+
+static qn_status export_tensor(qn_model *m, const qn_model *from, const qn_model_tensor *t,
+                               qn_model_tensor *out, size_t *n, qn_error *err)
 {
     char name[160];
     const qn_role *role;
@@ -48,8 +143,12 @@ static qn_status export_tensor(qn_model *m, const qn_model_tensor *t, qn_model_t
             mine->rows = expert_of(m, t, i);
             continue;
         }
-        const qn_status status =
-            qn_model_transform(m, role, t->rank, t->rows, true, &mine->rows, err);
+        const qn_cut cut = qn_cut_of(role->transform);
+        qn_status status =
+            cut.is_cut || cut.transposed
+                ? fuse(m, from, role, place, t, mine, err)
+                : qn_model_transform(m, role, t->rank, t->rows, true, &mine->rows, err);
+        if (!status && stays_packed(m->family, t)) status = unpack(m, i, mine, err);
         if (status) return status;
     }
     return QN_OK;
@@ -72,7 +171,7 @@ static qn_status export_tensors(qn_model *m, const qn_model *from, qn_error *err
     qn_model_tensor *list = qn_alloc(all, sizeof *list);
     if (!list) return qn_fail_memory(err, "the list of tensors");
     for (size_t i = 0; i < from->n_tensors && !status; i++)
-        status = export_tensor(m, &from->tensors[i], list, &n, err);
+        status = export_tensor(m, from, &from->tensors[i], list, &n, err);
     if (!status) qsort(list, n, sizeof *list, by_name);
     for (size_t i = 0; i < n && !status; i++) status = qn_model_add(m, &list[i], err);
     qn_free(list);

@@ -16,6 +16,9 @@
  * takes the outtype; metadata is {"format": "pt"}. */
 qn_status qn_export_open(qn_model **out, const qn_model *m, qn_error *err);
 
+/* Whether some tensors stay MXFP4: codes and scales, which config.json tells of. */
+bool qn_export_has_packed(const qn_model *m);
+
 /* Whether the files beside the weights can be made, which is known before hours of
  * work: what config.json or the tokenizer's files cannot say is
  * QN_ERR_UNSUPPORTED. */

@@ -67,6 +67,16 @@ static qn_status own_config(const char *dir, qn_outtype t, json_t **out, qn_erro
     return status;
 }
 
+/* As gpt-oss's releases have it. */
+static qn_status say_packed(json_t *o, qn_error *err)
+{
+    json_t *said = json_pack("{s:s,s:[s,s,s,s]}", "quant_method", "mxfp4", "modules_to_not_convert",
+                             "model.layers.*.self_attn", "model.layers.*.mlp.router",
+                             "model.embed_tokens", "lm_head");
+    return json_object_set_new(o, "quantization_config", said) ? qn_fail_memory(err, "config.json")
+                                                               : QN_OK;
+}
+
 qn_status qn_export_made_config(const qn_model *m, qn_outtype t, json_t **out, qn_error *err)
 {
     if (m->hparams.rope_scaling == QN_ROPE_LLAMA3 && m->hparams.rope_low_freq == 0)
@@ -74,15 +84,11 @@ qn_status qn_export_made_config(const qn_model *m, qn_outtype t, json_t **out, q
                        "%s: the divisors in rope_freqs.weight follow no llama3 rule that "
                        "config.json could state",
                        m->path);
-    if (m->family->no_config)
-        return qn_fail(
-            err, QN_ERR_UNSUPPORTED,
-            "%s: a config.json of a %s model cannot be made yet; OUT.safetensors has its "
-            "tensors",
-            m->path, m->family->name);
-    json_t *o = qn_hf_config_make(m->family, &m->hparams, dtype_name(t));
-    if (!o) return qn_fail_memory(err, "config.json");
-    const qn_status status = m->vocab ? qn_vocab_config_ids(m->vocab, o, err) : QN_OK;
+    json_t *o = NULL;
+    qn_status status = qn_hf_config_make(m->family, &m->hparams, m->path, dtype_name(t), &o, err);
+    if (status) return status;
+    if (m->vocab) status = qn_vocab_config_ids(m->vocab, o, err);
+    if (!status && qn_export_has_packed(m)) status = say_packed(o, err);
     if (status)
         json_decref(o);
     else

@@ -32,7 +32,9 @@ qn_status qn_hf_config_hparams(const qn_hf_config *c, const qn_family *family, q
 
 /* The same way back: what transformers needs to load the family with h, as a
  * new object for the caller to json_decref.  dtype: "bfloat16", "float16",
- * "float32".  NULL: no memory. */
-json_t *qn_hf_config_make(const qn_family *family, const qn_hparams *h, const char *dtype);
+ * "float32".  What differs by layer in a way that the family's class has no key
+ * for is QN_ERR_UNSUPPORTED; where: h's file, for messages. */
+qn_status qn_hf_config_make(const qn_family *family, const qn_hparams *h, const char *where,
+                            const char *dtype, json_t **out, qn_error *err);
 
 #endif

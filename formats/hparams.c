@@ -45,6 +45,7 @@ static qn_status complete_sizes(qn_hparams *h, const char *where, qn_error *err)
                        "%s: hidden size %llu is not a multiple of %llu attention heads, and no "
                        "head size is given",
                        where, (unsigned long long)h->hidden, (unsigned long long)h->n_heads);
+    h->has_experts = h->n_experts != 0;
     if (!h->n_kv_heads) h->n_kv_heads = h->n_heads;
     if (!h->n_input_vocab) h->n_input_vocab = h->n_vocab;
     if (!h->head_dim) h->head_dim = h->hidden / h->n_heads;

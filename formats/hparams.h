@@ -84,6 +84,7 @@ typedef struct {
     /* Mixture of experts: each token passes the n_experts_used experts that a
      * router likes best. */
     uint64_t n_experts;           /* 0: none */
+    bool has_experts;             /* that it is not */
     uint64_t n_experts_used;      /* of each token */
     uint64_t expert_feed_forward; /* width of one */
     uint64_t shared_feed_forward; /* width of the one that all tokens pass; 0: none */

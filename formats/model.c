@@ -167,13 +167,10 @@ static qn_status permute(qn_model *m, uint64_t heads, unsigned rank, const qn_ro
 }
 
 /* groups: experts, or 1. */
-static qn_status cut_out(qn_model *m, qn_cut cut, uint64_t groups, const qn_rows *below, bool undo,
+static qn_status cut_out(qn_model *m, qn_cut cut, uint64_t groups, const qn_rows *below,
                          const qn_rows **out, qn_error *err)
 {
     const bool by_columns = cut.columns || cut.transposed;
-    if (undo)
-        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: parts of fused matrices are not joined again",
-                       m->path);
     if (by_columns && !qn_rows_are_plain(below))
         return qn_fail(err, QN_ERR_UNSUPPORTED,
                        "%s: a matrix that stands transposed or has two in each row is packed",
@@ -210,7 +207,7 @@ qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, co
     case QN_TRANSPOSED_EVEN:
     case QN_TRANSPOSED_ODD:
         return cut_out(m, qn_cut_of(role->transform), rank > 2 ? m->hparams.n_experts : 1, below,
-                       undo, out, err);
+                       out, err);
     case QN_PAD_VOCAB:
         if (!undo) *out = qn_rows_pad(m->arena, below, m->hparams.n_vocab);
         return QN_OK;

@@ -74,6 +74,14 @@ const qn_rows *qn_rows_stack(qn_arena *a, const qn_rows *const *parts, uint64_t 
 const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups, uint64_t first,
                               uint64_t step, uint64_t count);
 
+/* What undoes two selections: of each of `groups` equal groups the rows of first, then
+ * those of second, or (alternating) one of each in turn. */
+const qn_rows *qn_rows_join(qn_arena *a, const qn_rows *first, const qn_rows *second,
+                            uint64_t groups, bool alternating);
+
+/* Columns of two sources in turn. */
+const qn_rows *qn_rows_alternate(qn_arena *a, const qn_rows *even, const qn_rows *odd);
+
 /* Whether raw rows of plain numbers are there, which the next two need. */
 bool qn_rows_are_plain(const qn_rows *s);
 
@@ -85,6 +93,11 @@ const qn_rows *qn_rows_transpose(qn_arena *a, const qn_rows *below, uint64_t gro
 /* These columns as they are. */
 const qn_rows *qn_rows_columns(qn_arena *a, const qn_rows *below, uint64_t first, uint64_t step,
                                uint64_t count);
+
+/* Of stored MXFP4 rows the codes, 16 bytes a block [rows * blocks, 16], and the scales
+ * [rows, blocks], both U8 by repack: they have no values. */
+const qn_rows *qn_rows_mxfp4_codes(qn_arena *a, const qn_rows *below);
+const qn_rows *qn_rows_mxfp4_scales(qn_arena *a, const qn_rows *below);
 
 /* rows x columns float32 values held in memory (rope_freqs). The values are copied. */
 const qn_rows *qn_rows_values(qn_arena *a, const float *values, uint64_t rows, uint64_t columns);

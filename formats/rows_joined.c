@@ -139,6 +139,130 @@ const qn_rows *qn_rows_select(qn_arena *a, const qn_rows *below, uint64_t groups
     return s;
 }
 
+/* ---- two joined ---------------------------------------------------------------------------- */
+
+typedef struct {
+    const qn_rows *part[2];
+    uint64_t group; /* rows of a group in each */
+    bool alternating;
+} pair;
+
+/* Where row r comes from; *row is its row there, and so are the next of the result. */
+static const qn_rows *joined_from(const qn_rows *s, uint64_t r, uint64_t *row, uint64_t *run)
+{
+    const pair *p = s->state;
+    const uint64_t in = r % (2 * p->group), first = r / (2 * p->group) * p->group;
+    if (p->alternating) {
+        *row = first + in / 2;
+        *run = 1;
+        return p->part[in % 2];
+    }
+    *row = first + in % p->group;
+    *run = p->group - in % p->group;
+    return p->part[in / p->group];
+}
+
+static qn_status join_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
+                             float *out, qn_error *err)
+{
+    while (r0 < r1) {
+        uint64_t row, run;
+        const qn_rows *part = joined_from(s, r0, &row, &run);
+        const uint64_t n = qn_min_u64(run, r1 - r0);
+        const qn_status status = part->decode(part, k, row, row + n, out, err);
+        if (status) return status;
+        out += n * s->columns;
+        r0 += n;
+    }
+    return QN_OK;
+}
+
+static const void *join_raw(const qn_rows *s, uint64_t r)
+{
+    uint64_t row, run;
+    const qn_rows *part = joined_from(s, r, &row, &run);
+    return part->raw(part, row);
+}
+
+static void join_done(const qn_rows *s, uint64_t r0, uint64_t r1)
+{
+    while (r0 < r1) {
+        uint64_t row, run;
+        const qn_rows *part = joined_from(s, r0, &row, &run);
+        const uint64_t n = qn_min_u64(run, r1 - r0);
+        part->done(part, row, row + n);
+        r0 += n;
+    }
+}
+
+static qn_rows *new_pair(qn_arena *a, const qn_rows *first, const qn_rows *second, pair how)
+{
+    qn_rows *s = qn_arena_alloc(a, 1, sizeof *s);
+    pair *p = qn_arena_alloc(a, 1, sizeof *p);
+    if (!s || !p) return NULL;
+    how.part[0] = first;
+    how.part[1] = second;
+    *p = how;
+    *s = (qn_rows){
+        .dtype = QN_F32,
+        .rows = first->rows,
+        .columns = first->columns,
+        .source_bytes = first->source_bytes + second->source_bytes,
+        .below = first,
+        .state = p,
+    };
+    return s;
+}
+
+const qn_rows *qn_rows_join(qn_arena *a, const qn_rows *first, const qn_rows *second,
+                            uint64_t groups, bool alternating)
+{
+    const pair how = {.group = first->rows / groups, .alternating = alternating};
+    qn_rows *s = new_pair(a, first, second, how);
+    if (!s) return NULL;
+    s->rows *= 2;
+    s->decode = join_decode;
+    s->done = join_done;
+    if (first->raw && second->raw && first->dtype == second->dtype) {
+        s->dtype = first->dtype;
+        s->raw = join_raw;
+    }
+    return s;
+}
+
+static qn_status alternate_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,
+                                  float *out, qn_error *err)
+{
+    const pair *p = s->state;
+    const uint64_t n = s->columns / 2;
+    float *row = qn_alloc((size_t)n, sizeof *row);
+    if (!row) return qn_fail_memory(err, "a row");
+    qn_status status = QN_OK;
+    for (; r0 < r1 && !status; r0++, out += s->columns)
+        for (uint64_t half = 0; half < 2 && !status; half++) {
+            status = p->part[half]->decode(p->part[half], k, r0, r0 + 1, row, err);
+            for (uint64_t i = 0; i < n && !status; i++) out[2 * i + half] = row[i];
+        }
+    qn_free(row);
+    return status;
+}
+
+static void alternate_done(const qn_rows *s, uint64_t r0, uint64_t r1)
+{
+    const pair *p = s->state;
+    for (int i = 0; i < 2; i++) p->part[i]->done(p->part[i], r0, r1);
+}
+
+const qn_rows *qn_rows_alternate(qn_arena *a, const qn_rows *even, const qn_rows *odd)
+{
+    qn_rows *s = new_pair(a, even, odd, (pair){0});
+    if (!s) return NULL;
+    s->columns *= 2;
+    s->decode = alternate_decode;
+    s->done = alternate_done;
+    return s;
+}
+
 /* ---- zeros behind it --------------------------------------------------------------------- */
 
 static qn_status pad_decode(const qn_rows *s, const qn_kernels *k, uint64_t r0, uint64_t r1,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/export.h"
+#include "formats/hf_config.h"
 #include "tests/support/checkpoint.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
@@ -233,6 +234,36 @@ START_TEST(biases_come_back_from_gguf)
 }
 END_TEST
 
+/* Gemma 4's class has no lists. */
+START_TEST(what_config_json_has_no_key_for_is_refused)
+{
+    qn_error err = {0};
+    json_t *config = NULL;
+    const char *path = qn_test_data("models/golden/gemma4-multimodal");
+    if (!path) return;
+    qn_model *m = open_model(path, &plain);
+    qn_hparams h = m->hparams;
+    ck_assert(!qn_hf_config_make(m->family, &h, "a.gguf", "float32", &config, &err));
+    ck_assert(json_is_true(json_object_get(config, "use_double_wide_mlp")));
+    ck_assert_int_eq(json_integer_value(json_object_get(config, "intermediate_size")), 128);
+    json_decref(config);
+    h.feed_forward_of.of[1] *= 2;
+    ck_assert_int_eq(qn_hf_config_make(m->family, &h, "a.gguf", "float32", &config, &err),
+                     QN_ERR_UNSUPPORTED);
+    ck_assert_str_eq(
+        err.message,
+        "a.gguf: config.json of gemma4 cannot say these widths of MLPs: 128, and twice "
+        "that in the last 2 layers only");
+    h = m->hparams;
+    for (h.n_kv_heads_of.n = 0; h.n_kv_heads_of.n < h.n_layers; h.n_kv_heads_of.n++)
+        h.n_kv_heads_of.of[h.n_kv_heads_of.n] = 1 + h.n_kv_heads_of.n % 2;
+    ck_assert_int_eq(qn_hf_config_make(m->family, &h, "a.gguf", "float32", &config, &err),
+                     QN_ERR_UNSUPPORTED);
+    ck_assert_msg(strstr(err.message, "cannot say these KV heads by layer"), "%s", err.message);
+    qn_model_close(m);
+}
+END_TEST
+
 /* ---- GGUF files with a fault ----------------------------------------------------------------- */
 
 static const struct {
@@ -333,6 +364,7 @@ int main(void)
     tcase_add_loop_test(t, a_checkpoint_comes_back_from_gguf_value_for_value, 0, N_CHECKPOINTS);
     tcase_add_test(t, a_checkpoint_is_exported_with_its_own_files);
     tcase_add_test(t, biases_come_back_from_gguf);
+    tcase_add_test(t, what_config_json_has_no_key_for_is_refused);
     tcase_add_loop_test(t, a_faulty_gguf_file_is_refused_or_not_run, 0,
                         sizeof faults / sizeof *faults);
     tcase_add_test(t, an_unknown_architecture_opens_for_quantizing_only);

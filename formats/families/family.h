@@ -164,6 +164,7 @@ typedef struct {
     const char *key;
     const char *text; /* the one string it may be; NULL: see number */
     double number;    /* the one number (or false/true as 0/1) it may be */
+    bool unsaid;      /* a string that is not written: absence means the same */
 } qn_condition;
 
 /* Checkpoint names that begin with `from` are those with `to` in its place. */
@@ -190,7 +191,7 @@ struct qn_family {
     /* The keys before general.file_type, in their order, NULL at the end; of a name
      * in both tables the family's own row counts.  NULL: all common ones. */
     const char *const *common_keys;
-    bool no_config; /* config.json of it is more than these tables can write */
+    unsigned shared_class; /* of classes and model_types that with an expert that all tokens pass */
     const qn_condition *conditions;
     size_t n_conditions;
 };

@@ -156,5 +156,4 @@ const qn_family qn_family_gemma3n = {
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
-    .no_config = true,
 };

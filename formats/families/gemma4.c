@@ -98,7 +98,7 @@ static const qn_parameter parameters[] = {
      .gguf = {"attention.value_length_swa"},
      .gguf_else = QN_REQUIRED,
      .write = QN_WRITE_ALWAYS},
-    {.config = {"expert_intermediate_size", "moe_intermediate_size"},
+    {.config = {"moe_intermediate_size", "expert_intermediate_size"},
      .may_be_zero = true,
      .field = FIELD(expert_feed_forward),
      .gguf = {"expert_feed_forward_length"},
@@ -110,6 +110,9 @@ static const qn_parameter parameters[] = {
      .field = FIELD(n_kv_heads),
      .list = FIELD(n_kv_heads_of),
      .config_else = 4},
+    {.config = {"enable_moe_block"}, .kind = QN_FIELD_FLAG, .field = FIELD(has_experts)},
+    {.config = {"num_experts"}, .may_be_zero = true, .field = FIELD(n_experts)},
+    {.config = {"top_k_experts"}, .may_be_zero = true, .field = FIELD(n_experts_used)},
     {.config = {"attention_k_eq_v"}, .kind = QN_FIELD_FLAG, .field = FIELD(value_is_key)},
     {.config = {"num_global_key_value_heads"},
      .may_be_zero = true,
@@ -160,7 +163,7 @@ static const qn_parameter parameters[] = {
 static const qn_condition conditions[] = {
     {.key = "hidden_activation", .text = "gelu_pytorch_tanh"},
     {.key = "attention_bias", .number = 0},
-    {.key = "use_bidirectional_attention", .text = "vision"},
+    {.key = "use_bidirectional_attention", .text = "vision", .unsaid = true},
 };
 
 const qn_family qn_family_gemma4 = {
@@ -178,5 +181,4 @@ const qn_family qn_family_gemma4 = {
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
-    .no_config = true,
 };

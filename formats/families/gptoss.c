@@ -141,7 +141,6 @@ const qn_family qn_family_gptoss = {
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .common_keys = keys,
-    .no_config = true,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
 };

@@ -118,6 +118,7 @@ const qn_family qn_family_granitemoe = {
     .name = "granite-moe",
     .architecture = "granitemoe",
     .classes = moe_classes,
+    .shared_class = 1,
     .model_types = moe_model_types,
     .roles = moe_roles,
     .n_roles = sizeof moe_roles / sizeof *moe_roles,

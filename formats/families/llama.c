@@ -38,10 +38,10 @@ static const qn_parameter parameters[] = {
 };
 
 static const qn_condition conditions[] = {
-    {"hidden_act", "silu", 0},
-    {"partial_rotary_factor", NULL, 1},
-    {"num_local_experts", NULL, 0},
-    {"draft_vocab_size", NULL, 0}, /* an EAGLE-3 draft head calls itself Llama, too */
+    {.key = "hidden_act", .text = "silu"},
+    {.key = "partial_rotary_factor", .number = 1},
+    {.key = "num_local_experts", .number = 0},
+    {.key = "draft_vocab_size", .number = 0}, /* an EAGLE-3 draft head calls itself Llama, too */
 };
 
 const qn_family qn_family_llama = {
