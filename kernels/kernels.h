@@ -26,6 +26,8 @@ typedef void (*qn_encode_fn)(const float *x, const float *weights, void *blocks,
 #define QN_PANEL 32
 /* The tallest tile of activations that one call of gemm_tile handles. */
 #define QN_TILE_MAX 14
+/* add_low_rank takes columns by as many. */
+#define QN_LOW_RANK_COLUMNS 16
 /* Sums that fma_peak keeps going: enough to hide four cycles on two units. */
 #define QN_PEAK_SUMS 12
 
@@ -74,6 +76,15 @@ typedef struct {
     /* sums[j] += x[i * stride + j]^2 in double, for i < rows ascending, j < n.  A
      * square of a float is exact there, so there is one rounding a step. */
     void (*add_squares)(const float *x, size_t stride, size_t rows, double *sums, size_t n);
+    /* A product of low rank in double: for i < m, j < n
+     *     d[i*ldd + j] += scale * sum over p = 0..k-1 ascending, from 0, of
+     *                     a[i*lda + p] * b[p*ldb + j]
+     * n is a multiple of QN_LOW_RANK_COLUMNS.  The values of a are floats', so that
+     * a product is exact: one rounding a step, two with scale. */
+    void (*add_low_rank)(double scale, const double *a, size_t lda, size_t m, const float *b,
+                         size_t ldb, size_t k, double *d, size_t ldd, size_t n);
+    /* x[i] = x[i] + d[i], summed in double and rounded once more. */
+    void (*add_doubles)(const double *d, float *x, size_t n);
     /* For benchmarks, this level's multiply-add roof: QN_PEAK_SUMS independent
      * vectors of vector_floats each take `rounds` fused multiply-adds, so
      * 2 * rounds * QN_PEAK_SUMS * vector_floats operations.  The result only

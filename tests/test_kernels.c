@@ -105,6 +105,55 @@ START_TEST(squares_are_added_the_same_on_every_isa)
 }
 END_TEST
 
+START_TEST(low_rank_sums_are_a_product_in_double_on_every_isa)
+{
+    enum { MOST_M = 19, MOST_K = 9, N = 3 * QN_LOW_RANK_COLUMNS };
+    qn_kernels scalar, other;
+    qn_random r = {SEED};
+    if (!levels((unsigned)_i, &scalar, &other)) return;
+    for (size_t m = 1; m <= MOST_M; m++) {
+        const size_t k = m % MOST_K, lda = k + m % 2, ldd = N + m % 3, last = (m - 1) * ldd + N;
+        const float *b = random_floats(&r, MOST_K * N, m), *of = random_floats(&r, m * lda + 1, 0);
+        double *a = qn_guarded((m * lda + 1) * sizeof *a), *got = qn_guarded(last * sizeof *got);
+        double want[MOST_M * (N + 2)] = {0}, plain[MOST_M * (N + 2)] = {0};
+        for (size_t i = 0; i <= m * lda; i++) a[i] = (double)of[i];
+        for (size_t i = 0; i < last; i++) want[i] = got[i] = plain[i] = (double)i / 3.0;
+        scalar.add_low_rank(0.3, a, lda, m, b, N, k, want, ldd, N);
+        other.add_low_rank(0.3, a, lda, m, b, N, k, got, ldd, N);
+        for (size_t i = 0; i < m; i++)
+            for (size_t j = 0; j < N; j++) {
+                double sum = 0;
+                for (size_t p = 0; p < k; p++) sum = fma(a[i * lda + p], (double)b[p * N + j], sum);
+                plain[i * ldd + j] += 0.3 * sum;
+            }
+        ck_assert_msg(!memcmp(want, got, last * sizeof *got), "%s, m %zu, seed %d", other.isa, m,
+                      SEED);
+        ck_assert_msg(!memcmp(want, plain, last * sizeof *got), "by the formula, m %zu", m);
+    }
+}
+END_TEST
+
+START_TEST(doubles_are_added_and_rounded_once_on_every_isa)
+{
+    qn_kernels scalar, other;
+    qn_random r = {SEED};
+    if (!levels((unsigned)_i, &scalar, &other)) return;
+    for (size_t n = 1; n < 60; n++) {
+        float *x = random_floats(&r, n, n), *y = qn_guarded(n * sizeof *y), want[60];
+        double *d = qn_guarded(n * sizeof *d);
+        memcpy(y, x, n * sizeof *y);
+        for (size_t i = 0; i < n; i++) {
+            d[i] = (double)x[n - 1 - i] / 7.0;
+            want[i] = (float)((double)x[i] + d[i]);
+        }
+        scalar.add_doubles(d, x, n);
+        other.add_doubles(d, y, n);
+        same_floats("add_doubles", other.isa, x, y, n);
+        same_floats("add_doubles", "the formula", want, x, n);
+    }
+}
+END_TEST
+
 START_TEST(one_value_that_is_not_finite_is_found_wherever_it_is)
 {
     qn_kernels scalar, k;
@@ -383,6 +432,8 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, vector_maths_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, squares_are_added_the_same_on_every_isa, 0, MAX_LEVELS);
+    tcase_add_loop_test(c, low_rank_sums_are_a_product_in_double_on_every_isa, 0, MAX_LEVELS);
+    tcase_add_loop_test(c, doubles_are_added_and_rounded_once_on_every_isa, 0, MAX_LEVELS);
     tcase_add_loop_test(c, one_value_that_is_not_finite_is_found_wherever_it_is, 0, MAX_LEVELS);
     tcase_add_loop_test(c, a_tile_is_the_same_on_every_isa, 1, MAX_LEVELS);
     tcase_add_loop_test(c, a_tile_is_a_product_of_matrices, 0, MAX_LEVELS);

@@ -128,6 +128,24 @@ static void add_squares(const float *x, size_t stride, size_t rows, double *sums
             sums[j] += (double)x[i * stride + j] * (double)x[i * stride + j];
 }
 
+static void add_low_rank(double scale, const double *a, size_t lda, size_t m, const float *b,
+                         size_t ldb, size_t k, double *d, size_t ldd, size_t n)
+{
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j += QN_LOW_RANK_COLUMNS) {
+            double sum[QN_LOW_RANK_COLUMNS] = {0};
+            for (size_t p = 0; p < k; p++)
+                for (size_t c = 0; c < QN_LOW_RANK_COLUMNS; c++)
+                    sum[c] += a[i * lda + p] * (double)b[p * ldb + j + c];
+            for (size_t c = 0; c < QN_LOW_RANK_COLUMNS; c++) d[i * ldd + j + c] += scale * sum[c];
+        }
+}
+
+static void add_doubles(const double *d, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = (float)((double)x[i] + d[i]);
+}
+
 static bool all_finite(const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -157,6 +175,8 @@ void qn_use_scalar_math(qn_kernels *k)
     k->gelu_mul = gelu_mul;
     k->soft_cap = soft_cap;
     k->add_squares = add_squares;
+    k->add_low_rank = add_low_rank;
+    k->add_doubles = add_doubles;
     k->finite = all_finite;
     k->fma_peak = fma_peak;
     k->vector_floats = 1;

@@ -14,6 +14,7 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_encode_blocks32_avx2(k);
     qn_use_encode_lattice_avx2(k);
     qn_use_encode_iq1_avx2(k);
+    qn_use_low_rank_avx2(k);
 }
 
 void qn_use_avx512(qn_kernels *k)
@@ -30,4 +31,5 @@ void qn_use_avx512(qn_kernels *k)
     qn_use_encode_blocks32_avx512(k);
     qn_use_encode_lattice_avx512(k);
     qn_use_encode_iq1_avx512(k);
+    qn_use_low_rank_avx512(k);
 }

@@ -21,6 +21,7 @@ void qn_use_encode_ternary_avx2(qn_kernels *k);
 void qn_use_encode_blocks32_avx2(qn_kernels *k);
 void qn_use_encode_lattice_avx2(qn_kernels *k);
 void qn_use_encode_iq1_avx2(qn_kernels *k);
+void qn_use_low_rank_avx2(qn_kernels *k);
 void qn_use_decode_blocks_avx512(qn_kernels *k);
 void qn_use_decode_lattice_avx512(qn_kernels *k);
 void qn_use_math_avx512(qn_kernels *k);
@@ -33,5 +34,6 @@ void qn_use_encode_ternary_avx512(qn_kernels *k);
 void qn_use_encode_blocks32_avx512(qn_kernels *k);
 void qn_use_encode_lattice_avx512(qn_kernels *k);
 void qn_use_encode_iq1_avx512(qn_kernels *k);
+void qn_use_low_rank_avx512(qn_kernels *k);
 
 #endif

@@ -81,12 +81,25 @@ static void print_math(const qn_kernels *k)
     print("exp_sum", "F32", hash(hash(START, &one, sizeof one), x, N * sizeof *x));
 }
 
+static void print_low_rank(const qn_kernels *k)
+{
+    static double a[ROWS * ROWS], d[ROWS * N];
+    qn_random random = {4};
+    for (int row = 0; row < ROWS; row++) qn_random_row(&random, 0, x + row * N, N);
+    for (size_t i = 0; i < ROWS * ROWS; i++) a[i] = (double)qn_random_normal(&random);
+    for (size_t m = 1; m <= ROWS; m++) k->add_low_rank(0.3, a, ROWS, m, x, N, m, d, N, N);
+    print("low_rank", "F64", hash(START, d, sizeof d));
+    k->add_doubles(d, x, N - 3);
+    print("doubles", "F32", hash(START, x, N * sizeof *x));
+}
+
 int main(void)
 {
     const qn_kernels *k = qn_kernels_best();
     for (int t = 0; t < QN_DTYPE_COUNT; t++) print_type(k, (qn_dtype)t);
     print_gemm(k);
     print_math(k);
+    print_low_rank(k);
     fprintf(stderr, "%s\n", k->isa);
     return 0;
 }

@@ -1,0 +1,2 @@
+#define QN_USE qn_use_low_rank_avx2
+#include "kernels/x86/low_rank.h"
