@@ -12,6 +12,7 @@
 #include "kernels/half.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/random.h"
 #include "tests/support/run.h"
 #include "tests/support/write_model.h"
 #include "validate/decoder.h"
@@ -173,34 +174,126 @@ START_TEST(logits_are_those_of_the_merged_model)
 }
 END_TEST
 
-/* ---- refused ------------------------------------------------------------------------------ */
+/* ---- adapters made here ------------------------------------------------------------------- */
 
 static const char config[] = "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8%s}";
 
-/* An adapter directory with this configuration and these tensors, opened on the
- * base: refused in a line with these words. */
-static void refused(const char *json, const char *header, const void *data, size_t n,
-                    qn_status expected, const char *words)
+/* An adapter directory `name` with this configuration and, unless header is NULL,
+ * these tensors. */
+static void make_adapter(const char *name, const char *json, const char *header, const void *data,
+                         size_t n)
+{
+    char path[128];
+    qn_test_subdirectory(name);
+    snprintf(path, sizeof path, "%s/adapter_config.json", name);
+    qn_test_file(path, json, strlen(json));
+    if (!header) return;
+    const uint64_t length = strlen(header);
+    qn_text bytes = {0};
+    qn_text_add(&bytes, (const char *)&length, sizeof length);
+    qn_text_adds(&bytes, header);
+    qn_text_add(&bytes, data, n);
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", name);
+    qn_test_file(path, bytes.s, bytes.n);
+    qn_text_free(&bytes);
+}
+
+/* Rank 37, so more than one run of ranks, on down_proj of the golden llama. */
+enum { ROWS = 256, COLUMNS = 256, RANK = 37, N_A = RANK * COLUMNS, N_B = ROWS * RANK };
+
+static const float *made_adapter(const char *name, bool dora, uint64_t seed)
+{
+    static float data[2][N_A + N_B + ROWS];
+    float *d = data[dora];
+    char header[1024], json[256];
+    int n = snprintf(header, sizeof header,
+                     "{\"model.layers.0.mlp.down_proj.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":"
+                     "[%d,%d],\"data_offsets\":[0,%d]},"
+                     "\"model.layers.0.mlp.down_proj.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":"
+                     "[%d,%d],\"data_offsets\":[%d,%d]}",
+                     RANK, COLUMNS, 4 * N_A, ROWS, RANK, 4 * N_A, 4 * (N_A + N_B));
+    if (dora)
+        n += snprintf(header + n, sizeof header - n,
+                      ",\"model.layers.0.mlp.down_proj.lora_magnitude_vector\":{\"dtype\":\"F32\","
+                      "\"shape\":[%d],\"data_offsets\":[%d,%d]}",
+                      ROWS, 4 * (N_A + N_B), 4 * (N_A + N_B + ROWS));
+    snprintf(header + n, sizeof header - n, "}");
+    qn_random r = {seed};
+    for (size_t i = 0; i < N_A + N_B + ROWS; i++) d[i] = 0.05F * qn_random_normal(&r);
+    snprintf(json, sizeof json,
+             "{\"peft_type\": \"LORA\", \"r\": %d, \"lora_alpha\": 11, \"use_dora\": %s}", RANK,
+             dora ? "true" : "false");
+    make_adapter(name, json, header, d, 4 * (N_A + N_B + (dora ? ROWS : 0)));
+    return d;
+}
+
+/* d[j] = scale * sum over k of B[i][k] A[k][j]. */
+static void plain_sum(const float *adapter, double scale, size_t i, double *d)
+{
+    for (size_t j = 0; j < COLUMNS; j++) {
+        d[j] = 0;
+        for (size_t k = 0; k < RANK; k++)
+            d[j] += (double)adapter[N_A + i * RANK + k] * (double)adapter[k * COLUMNS + j];
+        d[j] *= scale * 11 / RANK;
+    }
+}
+
+START_TEST(lora_and_dora_one_after_the_other_are_the_formula_in_double)
+{
+    const char *base = base_path();
+    if (!base) return;
+    qn_error err = {0};
+    qn_model *m = NULL, *plain = NULL;
+    const float *lora = made_adapter("lora", false, 5), *dora = made_adapter("dora", true, 6);
+    char *first = qn_strdup(qn_test_path("lora")), *second = qn_strdup(qn_test_path("dora"));
+    const qn_lora_request both[] = {{first, 0.5}, {second, 2}};
+    ck_assert_msg(!try_open(&m, base, both, 2, &err), "%s", err.message);
+    ck_assert(!try_open(&plain, base, NULL, 0, &err));
+    float *w = values_of(qn_model_find(plain, "blk.0.ffn_down.weight"));
+    float *got = values_of(qn_model_find(m, "blk.0.ffn_down.weight"));
+    for (size_t i = 0; i < ROWS; i++) {
+        double d1[COLUMNS], d2[COLUMNS], squares = 0;
+        plain_sum(lora, 0.5, i, d1);
+        plain_sum(dora, 2, i, d2);
+        for (size_t j = 0; j < COLUMNS; j++) squares += pow((double)w[i * COLUMNS + j] + d2[j], 2);
+        const double factor = (double)dora[N_A + N_B + i] / sqrt(squares);
+        for (size_t j = 0; j < COLUMNS; j++) {
+            const size_t at = i * COLUMNS + j;
+            ck_assert_double_eq_tol((double)got[at], factor * ((double)w[at] + d1[j] + d2[j]),
+                                    1e-9);
+        }
+    }
+    qn_free(first);
+    qn_free(second);
+    qn_free(w);
+    qn_free(got);
+    qn_model_close(m);
+    qn_model_close(plain);
+}
+END_TEST
+
+/* ---- refused ------------------------------------------------------------------------------ */
+
+/* Such an adapter, opened on the base at this scale: refused in a line with these
+ * words. */
+static void refused_at(double scale, const char *json, const char *header, const void *data,
+                       size_t n, qn_status expected, const char *words)
 {
     const char *base = base_path();
     qn_error err = {0};
     qn_model *m = NULL;
     if (!base) return;
-    qn_test_subdirectory("adapter");
-    qn_test_file("adapter/adapter_config.json", json, strlen(json));
-    if (header) {
-        const uint64_t length = strlen(header);
-        qn_text bytes = {0};
-        qn_text_add(&bytes, (const char *)&length, sizeof length);
-        qn_text_adds(&bytes, header);
-        qn_text_add(&bytes, data, n);
-        qn_test_file("adapter/adapter_model.safetensors", bytes.s, bytes.n);
-        qn_text_free(&bytes);
-    }
-    const qn_lora_request one = {qn_test_path("adapter"), 1};
+    make_adapter("adapter", json, header, data, n);
+    const qn_lora_request one = {qn_test_path("adapter"), scale};
     ck_assert_int_eq(try_open(&m, base, &one, 1, &err), expected);
     ck_assert_msg(strstr(err.message, words), "%s", err.message);
     ck_assert_ptr_null(strchr(err.message, '\n'));
+}
+
+static void refused(const char *json, const char *header, const void *data, size_t n,
+                    qn_status expected, const char *words)
+{
+    refused_at(1, json, header, data, n, expected, words);
 }
 
 static const struct {
@@ -217,7 +310,10 @@ static const struct {
     {"{\"peft_type\": \"LORA\", \"r\": 4}", "lora_alpha", QN_ERR_DATA},
     {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": NaN}", "adapter_config.json",
      QN_ERR_DATA},
-    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"use_dora\": true}", "use_dora",
+    {"{\"peft_type\": \"LOHA\", \"r\": 4, \"lora_alpha\": 8}", "peft_type is \"LOHA\"",
+     QN_ERR_UNSUPPORTED},
+    {"{\"peft_type\": \"VERA\", \"r\": 4}", "peft_type is \"VERA\"", QN_ERR_UNSUPPORTED},
+    {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"use_qalora\": true}", "use_qalora",
      QN_ERR_UNSUPPORTED},
     {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"alora_invocation_tokens\": [1]}",
      "alora_invocation_tokens", QN_ERR_UNSUPPORTED},
@@ -278,7 +374,7 @@ static const struct {
      "does not fit the base's", QN_ERR_DATA},
     {"{" NAME(Q "lora_magnitude_vector") "{\"dtype\":\"F32\",\"shape\":[256],"
                                          "\"data_offsets\":[0,1024]}}",
-     "no part of plain LoRA", QN_ERR_UNSUPPORTED},
+     "does not say use_dora", QN_ERR_UNSUPPORTED},
     {"{" NAME("model.norm.weight") "{\"dtype\":\"I32\",\"shape\":[256],\"data_offsets\":[0,1024]}}",
      "adapters are F32, F16 or BF16", QN_ERR_UNSUPPORTED},
     {"{" NAME("lm_head.weight") "{\"dtype\":\"F32\",\"shape\":[8,256],\"data_offsets\":[0,8192]}}",
@@ -316,6 +412,24 @@ START_TEST(a_nan_is_refused_before_any_work)
 }
 END_TEST
 
+START_TEST(a_product_of_scales_that_overflows_is_refused)
+{
+    static const float zeros[2048];
+    refused_at(1e300, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 1e300}", "{" A "," B "}",
+               zeros, sizeof zeros, QN_ERR_DATA, "is scaled by inf");
+}
+END_TEST
+
+START_TEST(dora_without_magnitudes_is_refused)
+{
+    char json[256];
+    static const float zeros[2048];
+    snprintf(json, sizeof json, config, ", \"use_dora\": true");
+    refused(json, "{" A "," B "}", zeros, sizeof zeros, QN_ERR_DATA,
+            "has no lora_magnitude_vector beside it");
+}
+END_TEST
+
 START_TEST(patterns_decide_rank_and_alpha_by_the_end_of_a_name)
 {
     char json[256];
@@ -350,6 +464,9 @@ int main(void)
     tcase_add_test(right, rows_are_the_same_alone_and_together);
     tcase_add_test(right, a_scale_of_zero_leaves_the_base_and_two_adapters_add_up);
     tcase_add_loop_test(right, logits_are_those_of_the_merged_model, 0, n_names);
+    tcase_add_test(right, lora_and_dora_one_after_the_other_are_the_formula_in_double);
+    tcase_add_test(refuse, a_product_of_scales_that_overflows_is_refused);
+    tcase_add_test(refuse, dora_without_magnitudes_is_refused);
     tcase_add_loop_test(refuse, what_is_not_plain_lora_is_refused_by_its_field, 0,
                         sizeof configs / sizeof *configs);
     tcase_add_loop_test(refuse, tensors_without_a_place_or_of_another_shape_are_refused, 0,

@@ -1,5 +1,6 @@
 #include "formats/lora/adapter.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ static const struct {
     {".lora_A.weight", QN_LORA_A, "weight"},
     {".lora_B.weight", QN_LORA_B, "weight"},
     {".lora_B.bias", QN_LORA_B_BIAS, "bias"},
+    {".lora_magnitude_vector", QN_LORA_MAGNITUDE, "weight"},
     {".lora_embedding_A", QN_LORA_EMBEDDING_A, "weight"},
     {".lora_embedding_B", QN_LORA_EMBEDDING_B, "weight"},
     {".token_adapter.trainable_tokens_delta", QN_LORA_TOKENS, "weight"},
@@ -127,6 +129,12 @@ qn_status qn_adapter_note(const qn_adapter *a, const qn_tensor *t, const qn_lora
     qn_lora_change *mine = qn_arena_alloc(a->arena, 1, sizeof *mine);
     struct qn_lora_merge *m = merge_of(a, t);
     if (!mine || !m) return qn_fail_memory(err, qn_adapter_path(a));
+    if (!isfinite(change->scale))
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is scaled by %g", qn_adapter_path(a), t->name,
+                       change->scale);
+    if (change->magnitude && m->n_magnitudes++ == QN_LORA_MOST_MAGNITUDES)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: more than %d DoRA adapters of \"%s\"",
+                       qn_adapter_path(a), QN_LORA_MOST_MAGNITUDES, t->name);
     *mine = *change;
     if (m->last)
         m->last->next = mine;
@@ -208,13 +216,32 @@ static qn_lora_factor by_column(const qn_tensor *t)
     return (qn_lora_factor){.tensor = t, .step = 1, .rank_step = t->dims[1]};
 }
 
+/* DoRA: the magnitudes [to] beside A and B; NULL where the adapter has none. */
+static qn_status find_magnitude(const qn_adapter *a, const qn_lora_part *p, const qn_tensor *base,
+                                bool transposed, const qn_tensor **out, qn_error *err)
+{
+    *out = NULL;
+    if (!a->config.dora) return QN_OK;
+    if (transposed)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: \"%s\": DoRA of an embedding, whose columns it scales",
+                       qn_adapter_path(a), p->tensor->name);
+    const qn_tensor *t = partner(a, p, ".lora_magnitude_vector");
+    if (!t)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" has no lora_magnitude_vector beside it",
+                       qn_adapter_path(a), p->tensor->name);
+    if (t->rank != 1 || t->dims[0] != base->dims[0]) return qn_adapter_wrong_shape(a, t, base, err);
+    *out = t;
+    return QN_OK;
+}
+
 /* first [rank, from], second [to, rank]: of a matrix [to, from], or [from, to] where
  * it is transposed. */
 static qn_status add_pair(const qn_adapter *a, const qn_lora_part *p, const qn_tensor *second,
                           const qn_tensor *base, bool transposed, qn_error *err)
 {
     const qn_tensor *first = p->tensor;
-    qn_lora_change c = {.n_rows = base->dims[0]};
+    qn_lora_change c = {0};
     qn_status status =
         qn_lora_config_scaling(&a->config, p->module, p->parameter, &c.rank, &c.scale, err);
     if (!status) status = qn_adapter_check_ranks(a, first, second, c.rank, 1, err);
@@ -223,6 +250,8 @@ static qn_status add_pair(const qn_adapter *a, const qn_lora_part *p, const qn_t
         return qn_adapter_wrong_shape(a, first, base, err);
     if (second->dims[0] != base->dims[transposed])
         return qn_adapter_wrong_shape(a, second, base, err);
+    status = find_magnitude(a, p, base, transposed, &c.magnitude, err);
+    if (status) return status;
     c.scale *= a->scale;
     c.left = transposed ? by_column(first) : by_row(second);
     c.right = transposed ? by_row(second) : by_column(first);
@@ -235,6 +264,24 @@ static bool is_conv1d(const qn_adapter *a, const qn_tensor *base, const qn_tenso
 {
     return a->config.fan_in_fan_out && !a->targets->family && base->rank == 2 &&
            first->dims[1] == base->dims[0];
+}
+
+static qn_status need_partner(const qn_adapter *a, const qn_lora_part *p, const char *suffix,
+                              qn_error *err)
+{
+    if (partner(a, p, suffix)) return QN_OK;
+    return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" has no %s beside it", qn_adapter_path(a),
+                   p->tensor->name, suffix + 1);
+}
+
+/* A magnitude belongs to A and B, and to a configuration that asks for it. */
+static qn_status check_magnitude(const qn_adapter *a, const qn_lora_part *p, qn_error *err)
+{
+    if (!a->config.dora)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: \"%s\" is DoRA's, but adapter_config.json does not say use_dora",
+                       qn_adapter_path(a), p->tensor->name);
+    return need_partner(a, p, ".lora_A.weight", err);
 }
 
 static qn_status add_linear(const qn_adapter *a, const qn_lora_part *p, qn_error *err)
@@ -265,7 +312,7 @@ static qn_status add_embedding(const qn_adapter *a, const qn_lora_part *p, qn_er
 static qn_status add_bias(const qn_adapter *a, const qn_lora_part *p, qn_error *err)
 {
     const qn_tensor *base = qn_lora_target(a->targets, p->module, p->parameter);
-    qn_lora_change c = {.n_rows = 1, .right = {.tensor = p->tensor, .step = 1}};
+    qn_lora_change c = {.right = {.tensor = p->tensor, .step = 1}};
     if (!base || !partner(a, p, ".lora_A.weight")) return qn_adapter_no_place(a, p->tensor, err);
     if (base->rank != 1 || !same_shape(p->tensor, base))
         return qn_adapter_wrong_shape(a, p->tensor, base, err);
@@ -329,20 +376,13 @@ static qn_status add_tokens(const qn_adapter *a, const qn_lora_part *p, qn_error
 
 /* ---- any ------------------------------------------------------------------------------------------ */
 
-static qn_status need_partner(const qn_adapter *a, const qn_lora_part *p, const char *suffix,
-                              qn_error *err)
-{
-    if (partner(a, p, suffix)) return QN_OK;
-    return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" has no %s beside it", qn_adapter_path(a),
-                   p->tensor->name, suffix + 1);
-}
-
 qn_status qn_adapter_change(const qn_adapter *a, const qn_lora_part *p, qn_error *err)
 {
     switch (p->kind) {
     case QN_LORA_A: return add_linear(a, p, err);
     case QN_LORA_B: return need_partner(a, p, ".lora_A.weight", err);
     case QN_LORA_B_BIAS: return add_bias(a, p, err);
+    case QN_LORA_MAGNITUDE: return check_magnitude(a, p, err);
     case QN_LORA_EMBEDDING_A: return add_embedding(a, p, err);
     case QN_LORA_EMBEDDING_B: return need_partner(a, p, ".lora_embedding_A", err);
     case QN_LORA_TOKENS: return add_tokens(a, p, err);

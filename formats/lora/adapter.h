@@ -23,6 +23,7 @@ typedef enum {
     QN_LORA_A,
     QN_LORA_B,
     QN_LORA_B_BIAS,
+    QN_LORA_MAGNITUDE, /* DoRA's */
     QN_LORA_EMBEDDING_A,
     QN_LORA_EMBEDDING_B,
     QN_LORA_TOKENS,

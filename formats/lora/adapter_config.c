@@ -20,6 +20,9 @@ static const char *const beginnings[] = {"loftq_config", "eva_config", "corda_co
 /* Fields that are null unless they change what the adapter computes. */
 static const char *const more[] = {"alora_invocation_tokens", "layer_replication"};
 
+/* "use_..." fields that we know. */
+static const char *const known[] = {"use_rslora", "use_dora"};
+
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static bool is_one_of(const char *word, const char *const *list, size_t n)
@@ -39,7 +42,7 @@ static bool is_set(const json_t *v)
 /* Whether a field that is set makes another adapter of it: use_dora, kasa_config ... */
 static bool is_more(const char *key)
 {
-    const bool uses = !strncmp(key, "use_", strlen("use_")) && strcmp(key, "use_rslora") != 0;
+    const bool uses = !strncmp(key, "use_", strlen("use_")) && !is_one_of(key, known, COUNT(known));
     const bool configures = qn_str_ends(qn_str_z(key), "_config");
     return uses || is_one_of(key, more, COUNT(more)) ||
            (configures && !is_one_of(key, beginnings, COUNT(beginnings)));
@@ -50,8 +53,8 @@ static qn_status refuse_more(const qn_lora_config *c, qn_error *err)
     const char *key;
     json_t *v;
     json_object_foreach(c->root, key, v) if (is_set(v) && is_more(key)) return qn_fail(
-        err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is set: only plain LoRA adapters are merged", c->where,
-        key);
+        err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is set: only LoRA, rsLoRA and DoRA are merged",
+        c->where, key);
     const char *init = json_string_value(json_object_get(c->root, "init_lora_weights"));
     for (size_t i = 0; init && i < COUNT(other_base); i++)
         if (!strncmp(init, other_base[i], strlen(other_base[i])))
@@ -150,6 +153,7 @@ static qn_status read_all(qn_lora_config *c, qn_error *err)
         (status = read_number(c, "r", check_rank, &c->rank, err)) ||
         (status = read_number(c, "lora_alpha", check_alpha, &c->alpha, err)) ||
         (status = qn_json_bool(c->root, "use_rslora", c->where, &c->rslora, &found, err)) ||
+        (status = qn_json_bool(c->root, "use_dora", c->where, &c->dora, &found, err)) ||
         (status =
              qn_json_bool(c->root, "fan_in_fan_out", c->where, &c->fan_in_fan_out, &found, err)) ||
         (status = read_patterns(c, "rank_pattern", check_rank, &c->ranks, err)))

@@ -21,7 +21,7 @@ typedef struct {
     json_t *root;
     double rank, alpha;
     qn_lora_patterns ranks, alphas; /* the first that fits a module counts */
-    bool rslora, fan_in_fan_out;
+    bool rslora, dora, fan_in_fan_out;
 } qn_lora_config;
 
 /* Of the directory.  QN_ERR_UNSUPPORTED names the field that asks for more than

@@ -32,16 +32,15 @@ static qn_status read_scale(pair *p, const char *parameter, qn_error *err)
     return qn_adapter_check_ranks(p->a, p->first, p->second, p->rank, p->experts, err);
 }
 
-/* Expert e's rows `from` on of B A, n of them, onto rows `row` on of t. */
+/* B A of expert e, from its row `from` on, onto t; or of all from e on, onto t's
+ * groups. */
 static qn_status add_expert(const pair *p, uint64_t e, uint64_t from, const qn_tensor *t,
-                            uint64_t row, uint64_t n, bool transposed, qn_error *err)
+                            bool transposed, qn_error *err)
 {
     const uint64_t in = p->first->dims[1], step = p->second->dims[1];
-    const qn_lora_factor first = {p->first, e * p->rank * in, 1, in};
-    const qn_lora_factor second = {p->second, e + from * step, step, p->experts};
-    const qn_lora_change c = {.first_row = row,
-                              .n_rows = n,
-                              .rank = p->rank,
+    const qn_lora_factor first = {p->first, e * p->rank * in, 1, in, p->rank * in};
+    const qn_lora_factor second = {p->second, e + from * step, step, p->experts, 1};
+    const qn_lora_change c = {.rank = p->rank,
                               .scale = p->scale,
                               .left = transposed ? first : second,
                               .right = transposed ? second : first};
@@ -70,9 +69,7 @@ static qn_status add_stack(pair *p, const char *parameter, const qn_tensor *t, b
                        "%s: \"%s\": whether the experts of \"%s\" are transposed shows neither in "
                        "their shape nor, without a family, in their name",
                        qn_adapter_path(p->a), p->first->name, t->name);
-    for (uint64_t e = 0; e < p->experts && !status; e++)
-        status = add_expert(p, e, 0, t, e * t->dims[1], t->dims[1], transposed, err);
-    return status;
+    return status ? status : add_expert(p, 0, 0, t, transposed, err);
 }
 
 /* ---- one by one ------------------------------------------------------------------------ */
@@ -90,7 +87,7 @@ static qn_status add_part(const pair *p, uint64_t e, qn_lora_expert_part part, u
     if (!t) return qn_adapter_no_place(p->a, p->first, err);
     if (t->rank != 2 || t->dims[0] != out || t->dims[1] != in)
         return qn_adapter_wrong_shape(p->a, p->first, t, err);
-    return add_expert(p, e, from, t, 0, out, false, err);
+    return add_expert(p, e, from, t, false, err);
 }
 
 static qn_status add_each(pair *p, const qn_tensor *down, qn_error *err)
@@ -119,6 +116,9 @@ qn_status qn_adapter_experts(const qn_adapter *a, qn_str module, const qn_tensor
     pair p = {.a = a, .module = module, .first = left, .second = right};
     const qn_tensor *stack = NULL;
     bool transposed;
+    if (a->config.dora)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\": DoRA of experts, which PEFT lacks",
+                       qn_adapter_path(a), left->name);
     if (left->rank != 2 || right->rank != 2) return qn_adapter_no_place(a, left, err);
     for (int i = 0; i < 2; i++) {
         const qn_tensor *t = qn_lora_target(a->targets, module, parameters[i]);

@@ -3,7 +3,8 @@
  *     W' = W + s B A      A [rank, in], B [out, rank], s = alpha / rank,
  *                         or alpha / sqrt(rank) with use_rslora
  *
- * (Hu et al., 2021; Kalajdzievski, 2023).  Nothing is computed here: the reader's
+ * (Hu et al., 2021; Kalajdzievski, 2023), with DoRA's magnitudes if there are any
+ * (Liu et al., 2024).  Nothing is computed here: the reader's
  * tensors get what their rows will add when somebody reads them
  * (formats/lora/merge.h), under the checkpoint's names and before the family's
  * transforms.  docs/formats/lora.md says what of an adapter is taken. */

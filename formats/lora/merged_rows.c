@@ -1,6 +1,7 @@
 /* Rows with their share of B A added, tile by tile: a few rows, a run of columns
  * and a run of ranks at a time, so that nothing is allocated whatever the sizes,
  * and a piece of an adapter is decoded once for all rows of a tile. */
+#include <math.h>
 #include <string.h>
 
 #include "formats/base/sizes.h"
@@ -8,84 +9,121 @@
 
 enum {
     TILE_ROWS = 16,
-    TILE_COLUMNS = 128,
-    TILE_RANKS = 32,
-    UNROLL = 4 /* ranks added in one pass over a row of the tile */
+    TILE_COLUMNS = 128, /* a multiple of QN_LOW_RANK_COLUMNS */
+    TILE_RANKS = 32
 };
 
+/* Some rows of one group, and a run of columns. */
 typedef struct {
-    double sum[TILE_ROWS][TILE_COLUMNS];
-    double left[TILE_ROWS][TILE_RANKS];
-    double right[TILE_RANKS][TILE_COLUMNS];
-    float floats[TILE_COLUMNS];
+    const uint64_t *rows;
+    size_t n_rows;
+    uint64_t group, group_rows; /* all of rows are in group */
+    uint64_t column;
+    size_t width;
 } tile;
+
+typedef struct {
+    double added[TILE_ROWS][TILE_COLUMNS]; /* by all changes */
+    double alone[TILE_ROWS][TILE_COLUMNS]; /* by one that has a magnitude */
+    double left[TILE_ROWS][TILE_RANKS];
+    float right[TILE_RANKS][TILE_COLUMNS];
+    double factor[QN_LORA_MOST_MAGNITUDES][TILE_ROWS]; /* magnitude / norm */
+    /* What left holds, which serves all columns. */
+    const qn_lora_change *left_of;
+    uint64_t left_from;
+} work;
 
 /* ---- pieces of an adapter ------------------------------------------------------------ */
 
-static void decode_at(const qn_lora_factor *f, const qn_kernels *k, uint64_t i, float *out,
-                      size_t n)
+static void decode_at(const qn_tensor *t, const qn_kernels *k, uint64_t i, float *out, size_t n)
 {
-    const size_t bytes = qn_dtype_facts(f->tensor->dtype)->block_bytes;
-    k->decode[f->tensor->dtype]((const uint8_t *)f->tensor->data + i * bytes, out, n);
+    const size_t bytes = qn_dtype_facts(t->dtype)->block_bytes;
+    k->decode[t->dtype]((const uint8_t *)t->data + i * bytes, out, n);
 }
 
-/* Elements (i0 .. i0+n, k0 .. k0+ranks) to out[i * i_step + k * k_step]. */
-static void fill(const qn_lora_factor *f, const qn_kernels *k, uint64_t i0, size_t n, uint64_t k0,
-                 size_t ranks, float *floats, double *out, size_t i_step, size_t k_step)
+/* Ranks k0 .. k0+ranks of row i of the group. */
+static void left_row(const qn_lora_factor *f, const qn_kernels *k, uint64_t group, uint64_t i,
+                     uint64_t k0, size_t ranks, double *out)
 {
-    const uint64_t at = f->tensor ? f->first + i0 * f->step + k0 * f->rank_step : 0;
-    const bool by_rank = f->tensor && f->step == 1;
-    const bool by_row = f->tensor && !by_rank && f->rank_step == 1;
-    const size_t outer = by_rank ? ranks : n, inner = by_rank ? n : ranks;
-    const size_t outer_step = by_rank ? k_step : i_step, inner_step = by_rank ? i_step : k_step;
-    for (size_t o = 0; o < outer; o++) {
-        const uint64_t first = at + o * (by_rank ? f->rank_step : f->step);
-        if (by_rank || by_row) decode_at(f, k, first, floats, inner);
-        for (size_t i = 0; i < inner; i++) {
-            if (!f->tensor)
-                floats[i] = 1.0F;
-            else if (!by_rank && !by_row)
-                decode_at(f, k, first + i * f->rank_step, &floats[i], 1);
-            out[o * outer_step + i * inner_step] = (double)floats[i];
+    float floats[TILE_RANKS];
+    const uint64_t at = f->first + group * f->group_step + i * f->step + k0 * f->rank_step;
+    if (f->tensor && f->rank_step == 1) decode_at(f->tensor, k, at, floats, ranks);
+    for (size_t r = 0; r < ranks; r++) {
+        if (!f->tensor)
+            floats[r] = 1.0F;
+        else if (f->rank_step != 1)
+            decode_at(f->tensor, k, at + r * f->rank_step, &floats[r], 1);
+        out[r] = (double)floats[r];
+    }
+}
+
+static void fill_left(work *w, const qn_lora_change *c, const qn_kernels *k, const tile *t,
+                      uint64_t k0, size_t ranks)
+{
+    if (w->left_of == c && w->left_from == k0) return;
+    for (size_t i = 0; i < t->n_rows; i++)
+        left_row(&c->left, k, t->group, t->rows[i] - t->group * t->group_rows, k0, ranks,
+                 w->left[i]);
+    w->left_of = c;
+    w->left_from = k0;
+}
+
+/* Ranks k0 .. k0+ranks of the tile's columns. */
+static void fill_right(work *w, const qn_lora_change *c, const qn_kernels *k, const tile *t,
+                       uint64_t k0, size_t ranks)
+{
+    const qn_lora_factor *f = &c->right;
+    float floats[TILE_RANKS];
+    const uint64_t at =
+        f->first + t->group * f->group_step + t->column * f->step + k0 * f->rank_step;
+    for (size_t r = 0; r < ranks && f->step == 1; r++)
+        decode_at(f->tensor, k, at + r * f->rank_step, w->right[r], t->width);
+    for (size_t j = 0; j < t->width && f->step != 1; j++) {
+        if (f->rank_step == 1) decode_at(f->tensor, k, at + j * f->step, floats, ranks);
+        for (size_t r = 0; r < ranks; r++) {
+            if (f->rank_step != 1)
+                decode_at(f->tensor, k, at + j * f->step + r * f->rank_step, &floats[r], 1);
+            w->right[r][j] = floats[r];
         }
     }
 }
 
-/* ---- sums ---------------------------------------------------------------------------- */
+/* ---- changes ---------------------------------------------------------------------------- */
 
-/* UNROLL ranks, one after the other, in each of a run of columns. */
-static void add_ranks(double *restrict sum, const double *restrict left,
-                      const double (*restrict right)[TILE_COLUMNS])
+static size_t whole_columns(size_t width)
 {
-    const double l0 = left[0], l1 = left[1], l2 = left[2], l3 = left[3];
-    for (int c = 0; c < TILE_COLUMNS; c++) {
-        double s = sum[c];
-        s += l0 * right[0][c];
-        s += l1 * right[1][c];
-        s += l2 * right[2][c];
-        s += l3 * right[3][c];
-        sum[c] = s;
-    }
+    return (width + QN_LOW_RANK_COLUMNS - 1) / QN_LOW_RANK_COLUMNS * QN_LOW_RANK_COLUMNS;
 }
 
-/* t->sum = left right of n rows and a run of columns.  What a tile has too much is
- * zero, which leaves sums as they are. */
-static void multiply(tile *t, const qn_lora_change *c, const qn_kernels *k, uint64_t row, size_t n,
-                     uint64_t column, size_t width)
+static void add_sum(work *w, const qn_lora_change *c, const qn_kernels *k, const tile *t,
+                    double (*to)[TILE_COLUMNS])
 {
-    memset(t->sum, 0, n * sizeof *t->sum);
     for (uint64_t k0 = 0; k0 < c->rank; k0 += TILE_RANKS) {
         const size_t ranks = (size_t)qn_min_u64(TILE_RANKS, c->rank - k0);
-        if (ranks % UNROLL || width < TILE_COLUMNS) {
-            memset(t->left, 0, sizeof t->left);
-            memset(t->right, 0, sizeof t->right);
+        fill_left(w, c, k, t, k0, ranks);
+        fill_right(w, c, k, t, k0, ranks);
+        k->add_low_rank(c->scale, w->left[0], TILE_RANKS, t->n_rows, w->right[0], TILE_COLUMNS,
+                        ranks, to[0], TILE_COLUMNS, whole_columns(t->width));
+    }
+}
+
+/* The tile's place in rows that stand decoded at out. */
+static float *row_at(float *out, uint64_t columns, const tile *t, size_t i)
+{
+    return out + i * columns + t->column;
+}
+
+static void add_direction(work *w, const qn_lora_change *c, const qn_kernels *k, const tile *t,
+                          const double *factor, float *out, uint64_t columns)
+{
+    memset(w->alone, 0, t->n_rows * sizeof *w->alone);
+    add_sum(w, c, k, t, w->alone);
+    for (size_t i = 0; i < t->n_rows; i++) {
+        const float *base = row_at(out, columns, t, i);
+        for (size_t j = 0; j < t->width; j++) {
+            const double sum = (double)base[j] + w->added[i][j] + w->alone[i][j];
+            w->added[i][j] = factor[i] * sum - (double)base[j];
         }
-        fill(&c->left, k, row - c->first_row, n, k0, ranks, t->floats, &t->left[0][0], TILE_RANKS,
-             1);
-        fill(&c->right, k, column, width, k0, ranks, t->floats, &t->right[0][0], 1, TILE_COLUMNS);
-        for (size_t i = 0; i < n; i++)
-            for (size_t r = 0; r < ranks; r += UNROLL)
-                add_ranks(t->sum[i], &t->left[i][r], (const double(*)[TILE_COLUMNS])t->right + r);
     }
 }
 
@@ -104,54 +142,88 @@ static const qn_lora_token *token_of(const qn_lora_change *c, uint64_t row)
     return NULL;
 }
 
-typedef struct {
-    tile t;
-    double value[TILE_ROWS][TILE_COLUMNS];
-} work;
-
-static void replace(work *w, const qn_lora_change *c, const qn_kernels *k, uint64_t row, size_t n,
-                    uint64_t column, size_t width)
+static void replace(work *w, const qn_lora_change *c, const qn_kernels *k, const tile *t,
+                    float *out, uint64_t columns)
 {
-    for (size_t i = 0; i < n; i++) {
-        const qn_lora_token *token = token_of(c, row + i);
+    for (size_t i = 0; i < t->n_rows; i++) {
+        const qn_lora_token *token = token_of(c, t->rows[i]);
         if (!token) continue;
-        fill(&c->right, k, column, width, token->row, 1, w->t.floats, w->value[i], 1, 0);
+        decode_at(c->right.tensor, k, token->row * columns + t->column, row_at(out, columns, t, i),
+                  t->width);
+        memset(w->added[i], 0, sizeof w->added[i]);
     }
 }
 
-/* Rows row .. row+n, of which those of the change. */
-static void apply(work *w, const qn_lora_change *c, const qn_kernels *k, uint64_t row, size_t n,
-                  uint64_t column, size_t width)
+/* ---- magnitudes --------------------------------------------------------------------------- */
+
+static void find_factors(work *w, const qn_lora_change *c, const qn_kernels *k, tile t,
+                         double *factor, float *out, uint64_t columns)
 {
-    const uint64_t first = row > c->first_row ? row : c->first_row;
-    const uint64_t end = qn_min_u64(row + n, c->first_row + c->n_rows);
-    if (c->tokens) {
-        replace(w, c, k, row, n, column, width);
-        return;
+    double squares[TILE_ROWS] = {0};
+    for (t.column = 0; t.column < columns; t.column += TILE_COLUMNS) {
+        t.width = (size_t)qn_min_u64(TILE_COLUMNS, columns - t.column);
+        memset(w->alone, 0, t.n_rows * sizeof *w->alone);
+        add_sum(w, c, k, &t, w->alone);
+        for (size_t i = 0; i < t.n_rows; i++) {
+            const float *base = row_at(out, columns, &t, i);
+            for (size_t j = 0; j < t.width; j++) {
+                const double sum = (double)base[j] + w->alone[i][j];
+                squares[i] += sum * sum;
+            }
+        }
     }
-    if (first >= end) return;
-    multiply(&w->t, c, k, first, (size_t)(end - first), column, width);
-    for (uint64_t r = first; r < end; r++)
-        for (size_t j = 0; j < width; j++)
-            w->value[r - row][j] += c->scale * w->t.sum[r - first][j];
+    for (size_t i = 0; i < t.n_rows; i++) {
+        float magnitude;
+        decode_at(c->magnitude, k, t.rows[i], &magnitude, 1);
+        factor[i] = (double)magnitude / sqrt(squares[i]);
+    }
 }
 
 /* ---- the source -------------------------------------------------------------------------- */
 
-/* n rows of s, which stand decoded at out, get their changes. */
-static void change_rows(const qn_rows *s, const qn_kernels *k, uint64_t row, size_t n, float *out)
+/* The tile's rows, which stand decoded at out, get their changes. */
+static void change_rows(const qn_rows *s, const qn_kernels *k, work *w, tile t, float *out)
 {
     const struct qn_lora_merge *m = s->state;
-    work w;
-    for (uint64_t column = 0; column < s->columns; column += TILE_COLUMNS) {
-        const size_t width = (size_t)qn_min_u64(TILE_COLUMNS, s->columns - column);
-        float *at = out + column;
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < width; j++) w.value[i][j] = (double)at[i * s->columns + j];
+    size_t n = 0;
+    w->left_of = NULL;
+    for (const qn_lora_change *c = m->changes; c; c = c->next)
+        if (c->magnitude) find_factors(w, c, k, t, w->factor[n++], out, s->columns);
+    for (t.column = 0; t.column < s->columns; t.column += TILE_COLUMNS) {
+        t.width = (size_t)qn_min_u64(TILE_COLUMNS, s->columns - t.column);
+        memset(w->added, 0, t.n_rows * sizeof *w->added);
+        n = 0;
         for (const qn_lora_change *c = m->changes; c; c = c->next)
-            apply(&w, c, k, row, n, column, width);
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = 0; j < width; j++) at[i * s->columns + j] = (float)w.value[i][j];
+            if (c->tokens)
+                replace(w, c, k, &t, out, s->columns);
+            else if (c->magnitude)
+                add_direction(w, c, k, &t, w->factor[n++], out, s->columns);
+            else
+                add_sum(w, c, k, &t, w->added);
+        for (size_t i = 0; i < t.n_rows; i++)
+            k->add_doubles(w->added[i], row_at(out, s->columns, &t, i), t.width);
+    }
+}
+
+/* How many of the first n rows are in one group, at most a tile's. */
+static size_t in_one_group(const uint64_t *rows, size_t n, uint64_t group_rows)
+{
+    size_t i = 1;
+    while (i < n && i < TILE_ROWS && rows[i] / group_rows == rows[0] / group_rows) i++;
+    return i;
+}
+
+static void change_all(const qn_rows *s, const qn_kernels *k, work *w, const uint64_t *rows,
+                       size_t n, float *out)
+{
+    const uint64_t group_rows = s->number;
+    for (size_t done = 0, some; done < n; done += some) {
+        some = in_one_group(rows + done, n - done, group_rows);
+        const tile t = {.rows = rows + done,
+                        .n_rows = some,
+                        .group = rows[done] / group_rows,
+                        .group_rows = group_rows};
+        change_rows(s, k, w, t, out + done * s->columns);
     }
 }
 
@@ -159,12 +231,27 @@ static qn_status merged_decode(const qn_rows *s, const qn_kernels *k, uint64_t r
                                float *out, qn_error *err)
 {
     const qn_status status = s->below->decode(s->below, k, r0, r1, out, err);
+    uint64_t rows[TILE_ROWS];
+    work w = {.left_of = NULL};
     if (status) return status;
     for (size_t n; r0 < r1; r0 += n, out += n * s->columns) {
         n = (size_t)qn_min_u64(TILE_ROWS, r1 - r0);
-        change_rows(s, k, r0, n, out);
+        for (size_t i = 0; i < n; i++) rows[i] = r0 + i;
+        change_all(s, k, &w, rows, n, out);
     }
     return QN_OK;
+}
+
+static qn_status merged_gather(const qn_rows *s, const qn_kernels *k, const uint64_t *rows,
+                               size_t n, float *out, qn_error *err)
+{
+    const qn_rows *b = s->below;
+    qn_status status = b->gather ? b->gather(b, k, rows, n, out, err) : QN_OK;
+    work w = {.left_of = NULL};
+    for (size_t i = 0; i < n && !b->gather && !status; i++)
+        status = b->decode(b, k, rows[i], rows[i] + 1, out + i * s->columns, err);
+    if (!status) change_all(s, k, &w, rows, n, out);
+    return status;
 }
 
 static void merged_done(const qn_rows *s, uint64_t r0, uint64_t r1)
@@ -184,9 +271,11 @@ const qn_rows *qn_lora_rows(qn_arena *a, const struct qn_lora_merge *m)
         .columns = below->columns,
         .source_bytes = below->source_bytes,
         .decode = merged_decode,
+        .gather = merged_gather,
         .done = merged_done,
         .below = below,
         .state = m,
+        .number = m->base.rank == 3 ? m->base.dims[1] : below->rows,
     };
     return s;
 }

@@ -41,6 +41,8 @@ CASES = [
      dict(r=4, lora_alpha=8, target_modules=["embed_tokens", "q_proj", "v_proj"])),
     ("qwen2, tokens", t.Qwen2ForCausalLM, t.Qwen2Config(**SMALL, tie_word_embeddings=True),
      dict(r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices=[7, 3, 630])),
+    ("llama, DoRA", t.LlamaForCausalLM, t.LlamaConfig(**SMALL),
+     dict(r=35, lora_alpha=8, use_dora=True, target_modules="all-linear")),
     ("gemma3", t.Gemma3ForCausalLM, t.Gemma3TextConfig(**GEMMA),
      dict(r=4, lora_alpha=8, target_modules="all-linear", modules_to_save=["norm"])),
     ("phi3", t.Phi3ForCausalLM, t.Phi3Config(**SMALL),
