@@ -97,9 +97,10 @@ static void compare_all(const json_t *all, const qn_kld_base *base, int threads,
         !qn_chunks_cut(&chunks, ids, n, qn_vocab_bos(reference.model->vocab), true, &how, &err),
         "%s", err.message);
     ck_assert_uint_eq(chunks.chunks, 5);
-    ck_assert_msg(!qn_compare_run(seen, &(qn_compare_reference){reference.decoder, base}, decoders,
-                                  TESTS, names, &chunks, NULL, NULL, &err),
-                  "%s", err.message);
+    ck_assert_msg(
+        !qn_compare_run(seen, &(qn_compare_reference){.decoder = reference.decoder, .base = base},
+                        decoders, TESTS, names, &chunks, NULL, NULL, &err),
+        "%s", err.message);
     for (size_t t = 0; t < TESTS; t++) closed(&tests[t]);
     closed(&reference);
     qn_free(ids);

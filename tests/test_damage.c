@@ -72,8 +72,8 @@ static double mean_kld(const qn_decoder *reference, const qn_decoder *test, cons
     qn_comparison seen;
     qn_error err = {0};
     double sum = 0;
-    ck_assert_msg(!qn_compare_run(&seen, &(qn_compare_reference){reference, NULL}, &test, 1, names,
-                                  c, NULL, NULL, &err),
+    ck_assert_msg(!qn_compare_run(&seen, &(qn_compare_reference){.decoder = reference}, &test, 1,
+                                  names, c, NULL, NULL, &err),
                   "%s", err.message);
     for (size_t i = 0; i < seen.n; i++) sum += seen.tests->kld[i] / (double)seen.n;
     qn_comparison_free(&seen);

@@ -7,18 +7,16 @@
 #include <string.h>
 
 #include "formats/base/alloc.h"
-#include "formats/base/digest.h"
 #include "formats/base/outfile.h"
 #include "tools/commands.h"
 #include "tools/progress.h"
-#include "tools/text_input.h"
 #include "tools/window_memory.h"
 #include "tools/write_model.h"
 
 static const qn_compare_options defaults = {
     .n_ctx = 512,
     .worst = 5,
-    .budget = 65536,
+    .budget = QN_NO_BUDGET,
     .limits = {NAN, NAN, NAN, NAN, NAN, .confidence = 0.99},
 };
 
@@ -65,137 +63,6 @@ static const qn_opt table[] = {
     QN_LORA_OPTIONS(qn_compare_options, lora),
 };
 
-/* ---- texts ---------------------------------------------------------------------------- */
-
-/* Every model must read the text as the same ids. */
-static qn_status check_ids(const qn_compare_job *j, qn_str text, const uint32_t *ids, size_t n,
-                           qn_error *err)
-{
-    const qn_encode_options how = {.add_special = true};
-    for (size_t m = 1; m < j->n_models; m++) {
-        uint32_t *other = NULL;
-        size_t n_other = 0, same = 0;
-        const qn_status status =
-            qn_encode_text(&j->models[m].loaded, text, how, &other, &n_other, err);
-        if (status) return status;
-        while (same < n && same < n_other && other[same] == ids[same]) same++;
-        qn_free(other);
-        if (same < n || n != n_other)
-            return qn_fail(err, QN_ERR_DATA,
-                           "%s: its tokenizer differs from %s's: %zu tokens and %zu, the first "
-                           "that differs is number %zu",
-                           j->models[m].path, j->models->path, n_other, n, same + 1);
-    }
-    return QN_OK;
-}
-
-static qn_status add_ids(qn_compare_job *j, const uint32_t *ids, size_t n, qn_error *err)
-{
-    if (j->id_capacity - j->n_ids < n) {
-        const size_t capacity = qn_grow(j->id_capacity, j->n_ids + n);
-        uint32_t *grown = qn_resize(j->ids, capacity, sizeof *grown);
-        if (!grown) return qn_fail_memory(err, "the texts");
-        j->ids = grown;
-        j->id_capacity = capacity;
-    }
-    memcpy(j->ids + j->n_ids, ids, n * sizeof *ids);
-    j->n_ids += n;
-    return QN_OK;
-}
-
-static qn_status cut(const qn_compare_job *j, const uint32_t *ids, size_t n, qn_chunks *out,
-                     qn_error *err)
-{
-    const qn_compare_options *o = j->o;
-    const qn_vocab *v = qn_compare_speaker(j)->vocab;
-    const qn_chunk_options how = {.n_ctx = (size_t)o->n_ctx, .chunks = o->chunks};
-    const uint32_t bos = qn_vocab_bos(v);
-    return qn_chunks_cut(out, ids, n, bos, qn_vocab_adds_bos(v) && bos != UINT32_MAX, &how, err);
-}
-
-/* Adds the whole chunks of one text. */
-static qn_status add_text(qn_compare_job *j, qn_compare_text *t, qn_str text, qn_error *err)
-{
-    const qn_encode_options how = {.add_special = true};
-    uint32_t *ids = NULL;
-    size_t n = 0;
-    qn_chunks chunks;
-    qn_status status = qn_encode_text(&j->models->loaded, text, how, &ids, &n, err);
-    if (!status) status = check_ids(j, text, ids, n, err);
-    if (!status) status = cut(j, ids, n, &chunks, err);
-    if (!status) {
-        t->first_chunk = j->n_ids / chunks.n_ctx;
-        t->chunks = chunks.chunks;
-        status = add_ids(j, ids, chunks.chunks * chunks.n_ctx, err);
-    }
-    qn_free(ids);
-    return status;
-}
-
-static qn_status read_text(qn_compare_job *j, qn_compare_text *t, qn_error *err)
-{
-    qn_text text = {0};
-    qn_error why = {0};
-    qn_status status = qn_text_from_file(t->file, &text, err);
-    if (status) return status;
-    qn_sha256_hex(text.s, text.n, t->sha256);
-    status = add_text(j, t, qn_str_of(text.s ? text.s : "", text.n), &why);
-    if (status) status = qn_fail(err, status, "%s: %s", t->file, why.message);
-    qn_text_free(&text);
-    return status;
-}
-
-/* A file of logits has its text in it, cut as it is. */
-static qn_status read_base(qn_compare_job *j, qn_error *err)
-{
-    const qn_kld_base *b = &j->base;
-    const size_t chunks =
-        j->o->chunks && j->o->chunks < b->n_chunks ? (size_t)j->o->chunks : b->n_chunks;
-    const qn_vocab *v = qn_compare_speaker(j)->vocab;
-    const uint32_t bos = qn_vocab_bos(v);
-    const qn_chunk_options how = {.n_ctx = b->n_ctx};
-    j->texts->file = j->models->path;
-    qn_sha256_hex(b->ids, 4 * b->n_ctx * b->n_chunks, j->texts->sha256);
-    j->texts->chunks = chunks;
-    const qn_status status = add_ids(j, b->ids, chunks * b->n_ctx, err);
-    return status ? status
-                  : qn_chunks_cut(&j->chunks, j->ids, j->n_ids, bos,
-                                  qn_vocab_adds_bos(v) && bos != UINT32_MAX, &how, err);
-}
-
-static qn_status read_texts(qn_compare_job *j, qn_error *err)
-{
-    qn_status status = QN_OK;
-    if (j->has_base) return read_base(j, err);
-    for (size_t i = 0; i < j->n_texts && !status; i++) status = read_text(j, &j->texts[i], err);
-    if (status) return status;
-    /* all chunks of all texts, whatever --chunks says of each */
-    qn_compare_options all = *j->o;
-    all.chunks = 0;
-    const qn_compare_options *given = j->o;
-    j->o = &all;
-    status = cut(j, j->ids, j->n_ids, &j->chunks, err);
-    j->o = given;
-    return status;
-}
-
-/* Gates want windows in random order; which one, the text's length says (an odd
- * multiplier as in Knuth's linear congruential generator; Fisher and Yates). */
-static void shuffle(qn_compare_job *j)
-{
-    const size_t w = j->chunks.n_ctx;
-    uint64_t state = j->chunks.chunks;
-    for (size_t i = j->chunks.chunks; i > 1; i--) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        const size_t other = (size_t)((state >> 33) % i);
-        for (size_t k = 0; k < w; k++) {
-            const uint32_t id = j->ids[(i - 1) * w + k];
-            j->ids[(i - 1) * w + k] = j->ids[other * w + k];
-            j->ids[other * w + k] = id;
-        }
-    }
-}
-
 /* ---- the run ---------------------------------------------------------------------------- */
 
 typedef struct {
@@ -240,7 +107,7 @@ static qn_status run_models(qn_compare_job *j, qn_error *err)
         const double started = qn_seconds();
         qn_progress_start(&t.progress, &j->o->common, j->models->path, "chunks");
         const qn_compare_reference reference = {j->models->loaded.decoder,
-                                                j->has_base ? &j->base : NULL};
+                                                j->has_base ? &j->base : NULL, j->mixed.order};
         status = qn_compare_run(&j->seen, &reference, (const qn_decoder *const *)(decoders + 1),
                                 j->n_models - 1, names, &j->chunks, tell, &t, err);
         qn_progress_end(&t.progress);
@@ -276,6 +143,7 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
             how.lora = j->o->lora;
         status = qn_load_model(&model->loaded, &j->o->common, paths[m], &how, err);
         if (!status) model->bytes = qn_source_bytes(model->loaded.model);
+        if (!status) status = qn_digests_of(&model->loaded, &model->digests, err);
     }
     return status;
 }
@@ -320,6 +188,16 @@ static qn_status write_files(const qn_compare_job *j, qn_error *err)
     return status;
 }
 
+/* What --by could not compare is told before the long run. */
+static qn_status check_models(const qn_compare_job *j, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t m = 1; m < j->n_models && j->wanted.layers && !status; m++)
+        status =
+            qn_output_errors_agree(j->models->loaded.decoder, j->models[m].loaded.decoder, err);
+    return status;
+}
+
 static qn_status find_damage(qn_compare_job *j, qn_error *err)
 {
     qn_status status = QN_OK;
@@ -336,9 +214,12 @@ static qn_exit compare(qn_compare_job *j, char **paths)
 {
     qn_error err = {0};
     qn_status status = load(j, paths, &err);
-    if (!status) status = read_texts(j, &err);
-    if (!status && j->gates.n_tests && !j->has_base) shuffle(j);
+    if (!status) status = check_models(j, &err);
+    if (!status) status = qn_compare_read_texts(j, &err);
+    if (!status && j->gates.n_tests) status = qn_windows_shuffle(&j->mixed, &j->chunks, &err);
     if (!status) status = run_models(j, &err);
+    if (!status && j->gates.n_tests)
+        status = qn_windows_restore(&j->mixed, &j->seen, &j->chunks, j->ids, &err);
     if (!status) status = find_damage(j, &err);
     if (!status && !j->o->common.json) status = qn_compare_print(j, &err);
     if (status) return qn_complain(&j->o->common, &err);
@@ -365,8 +246,8 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (o->families.n > 1 && o->families.n != n_opened)
         return qn_usage(&o->common, "--family is there %zu times for %zu models", o->families.n,
                         n_opened);
-    qn_damage_wanted wanted = {.budget = o->budget};
-    if (!qn_damage_by(&o->common, o->by, &wanted)) return QN_EXIT_USAGE;
+    qn_damage_wanted wanted;
+    if (!qn_damage_by(&o->common, o->by, o->budget, o->n_ctx, &wanted)) return QN_EXIT_USAGE;
     if (has_base && wanted.layers)
         return qn_usage(&o->common, "--by %s wants a model as REF; %s has only its logits", o->by,
                         args[0]);
@@ -385,6 +266,7 @@ static qn_exit run(const void *given, char **args, size_t n)
     qn_kld_base_close(&j.base);
     qn_comparison_free(&j.seen);
     qn_gates_free(&j.gates);
+    qn_shuffled_free(&j.mixed);
     qn_free(j.ids);
     qn_free(j.texts);
     qn_free(j.models);

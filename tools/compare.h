@@ -4,6 +4,7 @@
 
 #include "tools/compare_damage.h"
 #include "tools/compare_gates.h"
+#include "tools/compare_windows.h"
 #include "tools/loaded.h"
 #include "validate/kl_statistics.h"
 
@@ -28,6 +29,7 @@ typedef struct {
     const char *path;
     uint64_t bytes; /* of its files */
     qn_loaded loaded;
+    qn_digests digests;
 } qn_compare_model;
 
 typedef struct {
@@ -41,6 +43,7 @@ typedef struct {
     uint32_t *ids; /* of all texts' chunks, one behind the other */
     size_t n_ids, id_capacity;
     qn_chunks chunks;
+    qn_shuffled mixed; /* with gates */
     qn_comparison seen;
     qn_compare_gates gates; /* {0}: no limits were given */
     qn_damage_wanted wanted;
@@ -53,6 +56,15 @@ static inline const qn_loaded *qn_compare_speaker(const qn_compare_job *j)
 {
     return &j->models[j->has_base ? 1 : 0].loaded;
 }
+
+/* The number in the texts of the i-th window that was seen. */
+static inline size_t qn_compare_window(const qn_compare_job *j, size_t i)
+{
+    return j->mixed.order ? j->mixed.order[i] : i;
+}
+
+/* Fills texts, ids and chunks; every model must read the texts as the same ids. */
+qn_status qn_compare_read_texts(qn_compare_job *j, qn_error *err);
 
 /* For people, on stdout; or one JSON document. */
 qn_status qn_compare_print(const qn_compare_job *j, qn_error *err);

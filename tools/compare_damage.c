@@ -19,12 +19,24 @@ enum { PRINTED = 12, SUGGESTED = 8 };
 /* A suggestion adds at most this share to the file. */
 #define SUGGESTED_SHARE 0.1
 
-bool qn_damage_by(const qn_common *c, const char *by, qn_damage_wanted *out)
+bool qn_damage_by(const qn_common *c, const char *by, uint64_t budget, uint64_t n_ctx,
+                  qn_damage_wanted *out)
 {
+    const uint64_t least = qn_put_back_passes(1) * n_ctx;
     out->tensors = by && !strcmp(by, "tensor");
     out->layers = out->tensors || (by && !strcmp(by, "layer"));
-    if (!by || out->layers) return true;
-    qn_usage(c, "--by %s: layer or tensor", by);
+    out->budget = budget == QN_NO_BUDGET ? QN_DEFAULT_BUDGET : budget;
+    if (by && !out->layers)
+        qn_usage(c, "--by %s: layer or tensor", by);
+    else if (budget != QN_NO_BUDGET && !out->tensors)
+        qn_usage(c, "--budget is of --by tensor");
+    else if (out->tensors && out->budget < least)
+        qn_usage(c,
+                 "--budget %" PRIu64 " tokens: a tensor takes %" PRIu64 " on one window of "
+                 "%" PRIu64,
+                 out->budget, least, n_ctx);
+    else
+        return true;
     return false;
 }
 
@@ -93,16 +105,10 @@ static qn_status list_candidates(qn_damage *d, qn_error *err)
 
 /* As many tensors as the budget allows on a batch of windows, and where it
  * allows all of them more windows. */
-static qn_status share_out(qn_damage *d, uint64_t budget, const qn_chunks *all, qn_error *err)
+static void share_out(qn_damage *d, uint64_t budget, const qn_chunks *all)
 {
     const uint64_t pass = all->n_ctx;
     uint64_t windows = qn_min_u64(qn_max_u64(BATCH_TOKENS / pass, 1), all->chunks);
-    const uint64_t least = qn_put_back_passes(1) * pass;
-    if (budget < least)
-        return qn_fail(err, QN_ERR_ARGUMENT,
-                       "--budget %" PRIu64 " tokens: a tensor takes %" PRIu64 " on one window of "
-                       "%zu",
-                       budget, least, all->n_ctx);
     while (windows > 1 && qn_put_back_passes(1) * pass * windows > budget) windows--;
     uint64_t n = d->candidates;
     while (n > 1 && qn_put_back_passes(n) * pass * windows > budget) n--;
@@ -111,7 +117,6 @@ static qn_status share_out(qn_damage *d, uint64_t budget, const qn_chunks *all, 
             qn_max_u64(windows, qn_min_u64(budget / (pass * qn_put_back_passes(n)), all->chunks));
     d->n = (size_t)n;
     d->kld_windows = (size_t)windows;
-    return QN_OK;
 }
 
 static int by_gain(const void *a, const void *b)
@@ -129,8 +134,9 @@ static qn_status measure_tensors(qn_damage *d, const qn_common *c, uint64_t budg
     qn_chunks chunks;
     qn_progress progress;
     qn_status status = list_candidates(d, err);
-    if (!status) status = share_out(d, budget, all, err);
-    if (status || !d->n) return status;
+    if (status) return status;
+    share_out(d, budget, all);
+    if (!d->n) return QN_OK;
     if ((status = spread(all, d->kld_windows, &ids, &chunks, err))) return status;
     qn_progress_start(&progress, c, "putting tensors back", "windows");
     const qn_watch watch = {qn_progress_tell, &progress};

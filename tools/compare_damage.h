@@ -13,8 +13,14 @@ typedef struct {
     uint64_t budget; /* tokens of forward passes for the tensors of one test */
 } qn_damage_wanted;
 
-/* "layer" or "tensor"; NULL: neither.  False, and said so: another word. */
-bool qn_damage_by(const qn_common *c, const char *by, qn_damage_wanted *out);
+/* What a budget is that nobody gave, and without the option. */
+#define QN_DEFAULT_BUDGET 65536
+#define QN_NO_BUDGET UINT64_MAX
+
+/* by: "layer" or "tensor"; NULL: neither.  False, and said so: another word, a budget
+ * without tensors, or one that is too small for windows of n_ctx. */
+bool qn_damage_by(const qn_common *c, const char *by, uint64_t budget, uint64_t n_ctx,
+                  qn_damage_wanted *out);
 
 /* Of one test. */
 typedef struct {

@@ -23,13 +23,18 @@ static range range_of(const qn_compare_job *j, size_t text)
     const size_t scored = j->seen.scored;
     if (text == j->n_texts) return (range){NULL, 0, j->seen.n};
     const qn_compare_text *t = &j->texts[text];
-    return (range){t->file, t->first_chunk * scored, t->chunks * scored};
+    const size_t windows = j->seen.n / scored;
+    size_t first = 0, end;
+    while (first < windows && qn_compare_window(j, first) < t->first_chunk) first++;
+    for (end = first; end < windows && qn_compare_window(j, end) < t->first_chunk + t->chunks;)
+        end++;
+    return (range){t->file, first * scored, (end - first) * scored};
 }
 
-/* With a single text, it and all texts are the same; gates mix the texts' windows. */
+/* With a single text, it and all texts are the same. */
 static size_t first_range(const qn_compare_job *j)
 {
-    return j->n_texts == 1 || j->gates.n_tests ? j->n_texts : 0;
+    return j->n_texts == 1 ? j->n_texts : 0;
 }
 
 /* ---- words ---------------------------------------------------------------------------------- */
@@ -119,7 +124,7 @@ typedef struct {
 static place place_of(const qn_compare_job *j, size_t at)
 {
     const qn_chunks *c = &j->chunks;
-    const size_t chunk = at / c->scored, position = c->first + at % c->scored;
+    const size_t chunk = qn_compare_window(j, at / c->scored), position = c->first + at % c->scored;
     const size_t n = position + 1 < CONTEXT ? position + 1 : CONTEXT;
     return (place){qn_chunk_ids(c, chunk) + position + 1 - n, n, chunk, position};
 }
@@ -149,11 +154,13 @@ static size_t worst_of(const qn_compare_job *j, size_t test, size_t **at)
     return *at ? qn_worst_positions(&j->seen, test, *at, most) : 0;
 }
 
-/* One text (or all of them): every test in a line, or alone in full. */
+/* One text (or all of them): every test in a line, or alone in full.  Of a text no window
+ * may have been seen, with gates. */
 static qn_status print_range(const qn_compare_job *j, size_t text, qn_error *err)
 {
     qn_kl_statistics s;
     const range r = range_of(j, text);
+    if (!r.n) return QN_OK;
     const bool alone = j->n_models == 2;
     if (j->n_texts > first_range(j) + 1 || first_range(j) < j->n_texts)
         printf("%s%s\n", text ? "\n" : "", r.name ? r.name : "all texts");
@@ -285,10 +292,10 @@ static json_t *ids_json(const qn_compare_job *j, const uint32_t *ids, size_t n)
     return s ? s : json_null();
 }
 
-/* The text that a window is of; NULL: gates mixed them. */
+/* The text that a window is of. */
 static const char *text_at(const qn_compare_job *j, size_t chunk)
 {
-    for (size_t i = 0; i < j->n_texts && !j->gates.n_tests; i++)
+    for (size_t i = 0; i < j->n_texts; i++)
         if (chunk - j->texts[i].first_chunk < j->texts[i].chunks) return j->texts[i].file;
     return NULL;
 }
@@ -363,6 +370,7 @@ static void describe_model(json_t *o, const qn_compare_model *m)
     json_object_set_new(o, "size_bytes", qn_json_count(m->bytes));
     if (type) json_object_set_new(o, "type", json_string(type));
     if (model) json_object_set_new(o, "tensor_bytes", bytes_by_type(model));
+    qn_report_digests(o, m->digests.model, m->digests.tokenizer);
 }
 
 static json_t *test_json(const qn_compare_job *j, size_t test)
@@ -370,10 +378,11 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
     const qn_compare_model *m = &j->models[test + 1];
     json_t *o = json_object(), *texts = json_array();
     describe_model(o, m);
-    for (size_t text = j->gates.n_tests ? j->n_texts : 0; text <= j->n_texts; text++) {
+    for (size_t text = 0; text <= j->n_texts; text++) {
         qn_kl_statistics s;
         qn_error err;
         const range r = range_of(j, text);
+        if (!r.n) continue;
         if (qn_kl_statistics_of(&s, &j->seen, test, r.first, r.n, &err)) break;
         if (r.name)
             json_array_append_new(texts, statistics_json(r.name, &s));
@@ -386,6 +395,14 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
     json_object_set_new(o, "worst", worst_json(j, test));
     if (j->damage) qn_damage_json(&j->damage[test], o);
     return o;
+}
+
+static json_t *seen_json(const qn_compare_job *j)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < j->seen.n / j->seen.scored; i++)
+        json_array_append_new(list, qn_json_count(qn_compare_window(j, i)));
+    return list;
 }
 
 static json_t *whole_json(const qn_compare_job *j)
@@ -405,6 +422,7 @@ static json_t *whole_json(const qn_compare_job *j)
                         json_string(j->o->activations ? j->o->activations : "exact"));
     json_object_set_new(document, "n_ctx", qn_json_count(j->chunks.n_ctx));
     json_object_set_new(document, "texts", texts);
+    if (j->mixed.order) json_object_set_new(document, "windows_seen", seen_json(j));
     json_object_set_new(document, "elapsed_s", qn_json_number(j->seconds));
     json_object_set_new(document, "tokens_per_s",
                         qn_json_number(j->seconds > 0 ? tokens / j->seconds : 0));

@@ -4,6 +4,7 @@
 
 #include "formats/base/alloc.h"
 #include "formats/families/family.h"
+#include "formats/model_digest.h"
 
 /* "dir/model.safetensors" to "dir", allocated. */
 static char *directory_of(const char *path)
@@ -72,6 +73,13 @@ qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path,
     status = qn_decoder_new(&l->decoder, l->model, qn_kernels_best(), (int)c->threads, err);
     if (!status) qn_decoder_set_activations(l->decoder, activations);
     return status;
+}
+
+qn_status qn_digests_of(const qn_loaded *l, qn_digests *out, qn_error *err)
+{
+    *out = (qn_digests){0};
+    const qn_status status = qn_model_digest(l->model, qn_kernels_best(), out->model, err);
+    return status || !l->vocab ? status : qn_vocab_digest(l->vocab, out->tokenizer, err);
 }
 
 void qn_unload(qn_loaded *l)

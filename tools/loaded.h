@@ -52,6 +52,14 @@ qn_status qn_load_tokenizer(qn_loaded *l, const char *path, const qn_load_option
 qn_status qn_load_model(qn_loaded *l, const qn_common *c, const char *path,
                         const qn_load_options *options, qn_error *err);
 
+/* What tells models and tokenizers apart in results (model_digest.h, tokenizer.h);
+ * empty: not known. */
+typedef struct {
+    char model[65], tokenizer[65];
+} qn_digests;
+
+qn_status qn_digests_of(const qn_loaded *l, qn_digests *out, qn_error *err);
+
 void qn_unload(qn_loaded *l); /* {0} is fine */
 
 /* The ids of text, with what the vocabulary puts around it; allocated. */

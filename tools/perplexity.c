@@ -179,11 +179,13 @@ static json_t *result_json(const options *o, const scored *s)
                      qn_json_number(s->seconds), "text_sha256", s->sha256, "chunk_nll", chunk_nll);
 }
 
-static qn_exit report(const options *o, const char *model, const scored *s, size_t n)
+static qn_exit report(const options *o, const char *model, const qn_digests *digests,
+                      const scored *s, size_t n)
 {
     json_t *document = qn_report_new(&o->common), *files = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(files, result_json(o, &s[i]));
     json_object_set_new(document, "model", qn_json_text(model, strlen(model)));
+    qn_report_digests(document, digests->model, digests->tokenizer);
     json_object_set_new(document, "files", files);
     json_object_set_new(document, "macro_ppl", qn_json_number(macro_average(s, n)));
     return qn_report_print(&o->common, document);
@@ -195,14 +197,16 @@ static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
 {
     qn_error err = {0};
     qn_loaded l = {0};
+    qn_digests digests;
     qn_status status = qn_load_model(&l, &o->common, model, &o->load, &err);
+    if (!status) status = qn_digests_of(&l, &digests, &err);
     for (size_t i = 0; i < n && !status; i++) {
         status = score_file(o, &l, &s[i], &err);
         if (!status && !o->common.json) print_result(&s[i], n == 1);
     }
     qn_unload(&l);
     if (status) return qn_complain(&o->common, &err);
-    if (o->common.json) return report(o, model, s, n);
+    if (o->common.json) return report(o, model, &digests, s, n);
     if (n > 1) printf("Macro average of %zu texts: PPL = %.4f\n", n, macro_average(s, n));
     return QN_EXIT_FINE;
 }

@@ -16,6 +16,12 @@ json_t *qn_report_new(const qn_common *c)
                      qn_kernels_best()->isa);
 }
 
+void qn_report_digests(json_t *o, const char *model, const char *tokenizer)
+{
+    if (*model) json_object_set_new(o, "model_digest", json_string(model));
+    if (*tokenizer) json_object_set_new(o, "tokenizer_digest", json_string(tokenizer));
+}
+
 qn_exit qn_report_print(const qn_common *c, json_t *report)
 {
     qn_error err = {0};

@@ -12,6 +12,9 @@
 /* {"schema": "quern.<command>/1", "quern_version", "threads", "isa"}. */
 json_t *qn_report_new(const qn_common *c);
 
+/* "model_digest" and "tokenizer_digest" into an object; empty: left out. */
+void qn_report_digests(json_t *o, const char *model, const char *tokenizer);
+
 /* Prints and frees it (NULL: no memory); returns the exit status. */
 qn_exit qn_report_print(const qn_common *c, json_t *report);
 

@@ -351,6 +351,15 @@ static void source_row(qn_text *t, const char *file, const char *what, const cha
     qn_text_adds(t, "</code></td></tr>\n");
 }
 
+/* What an object says of its model and tokenizer. */
+static void digest_rows(qn_text *t, const json_t *o)
+{
+    const char *model = qn_report_string(o, "model_digest");
+    const char *tokenizer = qn_report_string(o, "tokenizer_digest");
+    if (*model) source_row(t, qn_report_string(o, "model"), "model: some of its rows", model);
+    if (*tokenizer) source_row(t, qn_report_string(o, "model"), "its tokenizer", tokenizer);
+}
+
 void qn_table_sources(qn_text *t, const qn_report_data *d)
 {
     qn_text_adds(t, "<section><h2>Inputs</h2>\n");
@@ -367,6 +376,13 @@ void qn_table_sources(qn_text *t, const qn_report_data *d)
                      qn_report_string(s->json, "quern_version"), qn_report_string(s->json, "isa"));
         source_row(t, s->file, what.s ? what.s : s->schema, s->sha256);
         qn_text_free(&what);
+    }
+    for (size_t i = 0; i < d->n_sources; i++) {
+        const json_t *doc = d->sources[i].json, *tests = json_object_get(doc, "tests");
+        digest_rows(t, doc);
+        digest_rows(t, json_object_get(doc, "reference"));
+        for (size_t k = 0; k < json_array_size(tests); k++)
+            digest_rows(t, json_array_get(tests, k));
     }
     close_table(t);
     qn_text_adds(t, "</section>\n");

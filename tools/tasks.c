@@ -21,6 +21,7 @@ typedef struct {
     const char *model, *file;
     qn_task_kind kind;
     char sha256[65];
+    qn_digests digests;
     qn_text text;
     qn_task_file tasks;
     size_t *order, n;
@@ -127,6 +128,7 @@ static qn_exit report(const job *j)
     double low, high;
     qn_wilson(j->right, j->n, Z95, &low, &high);
     json_object_set_new(document, "model", qn_json_text(j->model, strlen(j->model)));
+    qn_report_digests(document, j->digests.model, j->digests.tokenizer);
     json_object_set_new(document, "task", json_string(names[j->kind]));
     json_object_set_new(document, "file", qn_json_text(j->file, strlen(j->file)));
     json_object_set_new(document, "file_sha256", json_string(j->sha256));
@@ -169,6 +171,7 @@ static qn_status score(job *j, const qn_load_options *how, qn_error *err)
 {
     qn_loaded l = {0};
     qn_status status = qn_load_model(&l, j->c, j->model, how, err);
+    if (!status && j->c->json) status = qn_digests_of(&l, &j->digests, err);
     if (!status) {
         j->started = qn_seconds();
         qn_progress_start(&j->progress, j->c, j->file, "tasks");

@@ -18,6 +18,7 @@ typedef struct {
 typedef struct {
     const qn_chunks *chunks;
     const qn_kld_base *base; /* NULL: the reference is a model */
+    const size_t *order;     /* of the base's chunks, or NULL */
     const char *const *names;
     const qn_kernels *k;
     int threads;
@@ -109,7 +110,8 @@ static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t ro
 #pragma omp parallel for num_threads(j->threads)
     for (size_t i = 0; i < rows; i++) {
         if (j->base) {
-            qn_kld_base_row(j->base, chunk, row + i, j->logits + i * j->n_vocab);
+            qn_kld_base_row(j->base, j->order ? j->order[chunk] : chunk, row + i,
+                            j->logits + i * j->n_vocab);
             see_base(j, i, at + i, next[i]);
         } else {
             see_model(j, i, at + i, next[i]);
@@ -227,6 +229,7 @@ qn_status qn_compare_run(qn_comparison *out, const qn_compare_reference *referen
 {
     job j = {.chunks = chunks,
              .base = reference->base,
+             .order = reference->order,
              .names = names,
              .n_models = n_tests + 1,
              .out = out};

@@ -44,6 +44,7 @@ typedef qn_compare_verdict (*qn_compare_fn)(void *ctx, const qn_comparison *c, s
 typedef struct {
     const qn_decoder *decoder; /* one of the two */
     const qn_kld_base *base;
+    const size_t *order; /* of a file: which of its chunks each is; NULL: as they stand */
 } qn_compare_reference;
 
 /* Buffers of logits that a run holds (qn_chunks_fit). */

@@ -181,14 +181,14 @@ static qn_status make_room(job *j, const qn_chunks *c, qn_output_errors *out, qn
     return qn_gemm_new(&j->gemm, j->test->k, j->test->threads, err);
 }
 
-static qn_status check_shapes(const job *j, qn_error *err)
+qn_status qn_output_errors_agree(const qn_decoder *reference, const qn_decoder *test, qn_error *err)
 {
-    const qn_hparams *r = j->reference->hparams, *t = j->test->hparams;
+    const qn_hparams *r = reference->hparams, *t = test->hparams;
     if (r->n_layers == t->n_layers && r->hidden == t->hidden && r->n_streams == t->n_streams)
         return QN_OK;
     return qn_fail(err, QN_ERR_DATA, "%s: %llu layers of %llu, %s has %llu of %llu",
-                   j->test->model->path, (unsigned long long)t->n_layers,
-                   (unsigned long long)t->hidden, j->reference->model->path,
+                   test->model->path, (unsigned long long)t->n_layers,
+                   (unsigned long long)t->hidden, reference->model->path,
                    (unsigned long long)r->n_layers, (unsigned long long)r->hidden);
 }
 
@@ -200,7 +200,8 @@ qn_status qn_output_errors_measure(qn_output_errors *out, const qn_decoder *refe
     qn_session *sessions[2] = {NULL, NULL};
     uint32_t *ids = qn_alloc(chunks->n_ctx, sizeof *ids);
     *out = (qn_output_errors){0};
-    qn_status status = ids ? check_shapes(&j, err) : qn_fail_memory(err, "ids");
+    qn_status status =
+        ids ? qn_output_errors_agree(reference, test, err) : qn_fail_memory(err, "ids");
     if (!status) status = make_room(&j, chunks, out, err);
     if (!status) status = qn_session_new(&sessions[0], reference, 1, chunks->n_ctx, err);
     if (!status) status = qn_session_new(&sessions[1], test, 1, chunks->n_ctx, err);

@@ -18,6 +18,10 @@ typedef struct {
     double *tensors; /* [tensors of the test's model]; NaN: the reference has none of that shape */
 } qn_output_errors;
 
+/* Whether layers can be compared: as many, as wide (else QN_ERR_DATA). */
+qn_status qn_output_errors_agree(const qn_decoder *reference, const qn_decoder *test,
+                                 qn_error *err);
+
 /* Over all of chunks, which both models can run.  *out is to be freed also after
  * a failure. */
 qn_status qn_output_errors_measure(qn_output_errors *out, const qn_decoder *reference,

@@ -86,7 +86,7 @@ static qn_status run_group(job *j, qn_put_back *list, size_t n, bool first, qn_e
         tests[i + first] = models[i].decoder;
     }
     if (!status)
-        status = qn_compare_run(&seen, &(qn_compare_reference){j->reference, NULL}, tests,
+        status = qn_compare_run(&seen, &(qn_compare_reference){.decoder = j->reference}, tests,
                                 n + first, names, j->chunks, tell, j, err);
     for (size_t w = 0; first && w < j->chunks->chunks && !status; w++)
         j->whole[w] = qn_window_mean_kld(&seen, 0, w * seen.scored);

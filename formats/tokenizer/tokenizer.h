@@ -64,6 +64,12 @@ bool qn_vocab_adds_eos(const qn_vocab *v);
  * the metadata name. */
 bool qn_vocab_ends(const qn_vocab *v, uint32_t id);
 
+/* SHA-256, in hex, over what turns texts into ids: kind, pieces, merges, split
+ * patterns, BOS and EOS and whether they are added.  The same for a checkpoint and a
+ * GGUF file made from it; what chats and converters want besides (templates, types of
+ * pieces, further special ids) does not count. */
+qn_status qn_vocab_digest(const qn_vocab *v, char out[65], qn_error *err);
+
 /* Builds the tables for running v, which outlives the tokenizer.  Refuses
  * (QN_ERR_UNSUPPORTED) what it could not run exactly. */
 qn_status qn_tokenizer_new(qn_tokenizer **out, const qn_vocab *v, qn_error *err);

@@ -54,6 +54,7 @@ steady() {
         -e 's/\("[a-z_]*elapsed_s":\) [0-9.e-]*/\1 TIME/' \
         -e 's/\("peak_memory_bytes":\) [0-9]*/\1 SIZE/' \
         -e 's/\("tokens_per_s":\) [0-9.e+-]*/\1 RATE/' \
+        -e 's/\("[a-z]*_digest":\) "[0-9a-f]\{64\}"/\1 "DIGEST"/' \
         -e 's/\("threads":\) [0-9]*/\1 N/' \
         -e 's/\([0-9]\.[0-9]\{6\}\)[0-9]*/\1/' \
         -e 's/\("isa":\) "[a-z0-9]*"/\1 NAME/'
