@@ -13,6 +13,7 @@
 #include "tests/support/vocab.h"
 #include "tests/support/write_plan.h"
 #include "validate/kl_statistics.h"
+#include "validate/perplexity.h"
 
 static const char model_name[] = "models/trained/quern-demo-llama";
 static const char *const types[] = {"Q8_0", "Q4_K_M"};
@@ -75,8 +76,8 @@ static size_t ids_of(const json_t *all, uint32_t **out)
 }
 
 /* All models over the golden's text, against the model or a file of its logits. */
-static void compare_all(const json_t *all, const qn_kld_base *base, int threads, size_t batch,
-                        qn_comparison *seen)
+static void compare_all(const json_t *all, const qn_kld_base *base, const qn_compact_base *compact,
+                        int threads, size_t batch, qn_comparison *seen)
 {
     uint32_t *ids;
     qn_chunks chunks;
@@ -97,10 +98,10 @@ static void compare_all(const json_t *all, const qn_kld_base *base, int threads,
         !qn_chunks_cut(&chunks, ids, n, qn_vocab_bos(reference.model->vocab), true, &how, &err),
         "%s", err.message);
     ck_assert_uint_eq(chunks.chunks, 5);
-    ck_assert_msg(
-        !qn_compare_run(seen, &(qn_compare_reference){.decoder = reference.decoder, .base = base},
-                        decoders, TESTS, names, &chunks, NULL, NULL, &err),
-        "%s", err.message);
+    const qn_compare_reference from = {
+        .decoder = reference.decoder, .base = base, .compact = compact};
+    ck_assert_msg(!qn_compare_run(seen, &from, decoders, TESTS, names, &chunks, NULL, NULL, &err),
+                  "%s", err.message);
     for (size_t t = 0; t < TESTS; t++) closed(&tests[t]);
     closed(&reference);
     qn_free(ids);
@@ -170,7 +171,7 @@ START_TEST(statistics_are_those_of_float64_logits)
 {
     json_t *all = expected();
     qn_comparison seen;
-    compare_all(all, NULL, 2, 0, &seen);
+    compare_all(all, NULL, NULL, 2, 0, &seen);
     for (size_t t = 0; t < TESTS; t++) {
         qn_kl_statistics s;
         const json_t *want = json_object_get(json_object_get(all, "float64"), types[t]);
@@ -194,8 +195,8 @@ START_TEST(figures_have_the_same_bits_for_any_batch_and_threads)
 {
     json_t *all = expected();
     qn_comparison one, many;
-    compare_all(all, NULL, 1, 1, &one);
-    compare_all(all, NULL, 3, 4, &many);
+    compare_all(all, NULL, NULL, 1, 1, &one);
+    compare_all(all, NULL, NULL, 3, 4, &many);
     ck_assert(!memcmp(one.nll, many.nll, one.n * sizeof *one.nll));
     for (size_t t = 0; t < TESTS; t++) {
         const qn_compared *a = &one.tests[t], *b = &many.tests[t];
@@ -220,7 +221,7 @@ START_TEST(a_file_of_logits_gives_the_statistics_against_that_file)
     ck_assert(qn_kld_base_is(path));
     ck_assert_msg(!qn_kld_base_open(&base, path, &err), "%s", err.message);
     json_t *all = expected();
-    compare_all(all, &base, 2, 0, &seen);
+    compare_all(all, &base, NULL, 2, 0, &seen);
     for (size_t t = 0; t < TESTS; t++) {
         qn_kl_statistics s;
         const json_t *against = json_object_get(all, "float64_against_base_file");
@@ -230,6 +231,58 @@ START_TEST(a_file_of_logits_gives_the_statistics_against_that_file)
     qn_comparison_free(&seen);
     json_decref(all);
     qn_kld_base_close(&base);
+}
+END_TEST
+
+static const char *written_base(const json_t *all)
+{
+    uint32_t *ids;
+    qn_error err = {0};
+    qn_perplexity_result p = {0};
+    const size_t n = ids_of(all, &ids);
+    runnable reference = opened(qn_test_data(model_name), 2);
+    qn_compact_writer w = {.path = qn_test_path("base.qkl")};
+    const qn_logits_sink sink = {&w, qn_compact_writer_begin, qn_compact_writer_rows};
+    const qn_perplexity_options how = {.n_ctx = 128, .sink = &sink};
+    const qn_status status =
+        qn_perplexity_run(reference.decoder, ids, n, qn_vocab_bos(reference.model->vocab), true,
+                          &how, NULL, NULL, &p, &err);
+    ck_assert_msg(!qn_compact_writer_end(&w, status, &err), "%s", err.message);
+    qn_free(p.chunk_nll);
+    qn_free(ids);
+    closed(&reference);
+    return w.path;
+}
+
+/* Rounding to a step of h adds h^2 / 24 on average, 4e-8; the rest is the samples'. */
+START_TEST(a_compact_base_gives_the_figures_of_float64_logits_within_its_error)
+{
+    json_t *all = expected();
+    qn_compact_base base;
+    qn_error err = {0};
+    qn_comparison seen;
+    ck_assert_msg(!qn_compact_base_open(&base, written_base(all), &err), "%s", err.message);
+    compare_all(all, NULL, &base, 2, 0, &seen);
+    for (size_t t = 0; t < TESTS; t++) {
+        qn_kl_statistics s;
+        const qn_compared *c = &seen.tests[t];
+        const double n = (double)seen.n, error = sqrt(c->kld_variance) / n;
+        const json_t *want = json_object_get(json_object_get(all, "float64"), types[t]);
+        const double exact = number(want, "Mean KLD");
+        ck_assert(!qn_kl_statistics_of(&s, &seen, t, 0, seen.n, NULL));
+        close_to(types[t], "PPL", s.ppl.value, number(want, "Mean PPL(Q)"), 0);
+        close_to(types[t], "PPL(base)", s.ppl_reference.value, number(want, "Mean PPL(base)"), 0);
+        close_to(types[t], "same top", s.same_top.value * 100, number(want, "Same top p %"), 0);
+        close_to(types[t], "mean dp", s.delta_p.value * 100, number(want, "Mean \u0394p %"), 1e-4);
+        close_to(types[t], "99 % KLD", s.kld_at[10], number(want, "99.0% KLD"),
+                 1e-2 * s.kld_at[10]);
+        ck_assert_msg(fabs(s.kld.value - exact) < 1e-3 * exact + 2e-7 + 4 * error,
+                      "%s: mean KLD %.9g, in float64 %.9g", types[t], s.kld.value, exact);
+        ck_assert(c->kld_least / n < exact && exact < c->kld_most / n);
+    }
+    qn_comparison_free(&seen);
+    qn_compact_base_close(&base);
+    json_decref(all);
 }
 END_TEST
 
@@ -264,6 +317,7 @@ int main(void)
     TCase *t = qn_test_group(s, "compare");
     tcase_add_test(t, statistics_are_those_of_float64_logits);
     tcase_add_test(t, a_file_of_logits_gives_the_statistics_against_that_file);
+    tcase_add_test(t, a_compact_base_gives_the_figures_of_float64_logits_within_its_error);
     tcase_add_test(t, figures_have_the_same_bits_for_any_batch_and_threads);
     tcase_add_test(t, errors_by_windows_are_those_of_the_windows_means);
     return qn_test_run_suite(s);

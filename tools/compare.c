@@ -14,7 +14,6 @@
 #include "tools/write_model.h"
 
 static const qn_compare_options defaults = {
-    .n_ctx = 512,
     .worst = 5,
     .budget = QN_NO_BUDGET,
     .limits = {NAN, NAN, NAN, NAN, NAN, .confidence = 0.99},
@@ -28,6 +27,11 @@ static const qn_opt table[] = {
      "tokens of a chunk, of which the second half is scored (default 512)"},
     {0, "chunks", "N", QN_OPT_COUNT, offsetof(qn_compare_options, chunks),
      "at most N chunks of each text (default all)"},
+    {0, "base", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, base),
+     "REF is a base file, of quern perplexity --save-base or --kl-divergence-base or of "
+     "llama-perplexity; TESTs alone are named then"},
+    {0, "base-model", "MODEL", QN_OPT_TEXT, offsetof(qn_compare_options, base_model),
+     "refuse a compact base file that is not of MODEL"},
     {0, "worst", "N", QN_OPT_COUNT, offsetof(qn_compare_options, worst),
      "show the N tokens that changed most, in their context (default 5)"},
     {0, "by", "WHAT", QN_OPT_TEXT, offsetof(qn_compare_options, by),
@@ -106,8 +110,11 @@ static qn_status run_models(qn_compare_job *j, qn_error *err)
         teller t = {.gates = &j->gates};
         const double started = qn_seconds();
         qn_progress_start(&t.progress, &j->o->common, j->models->path, "chunks");
-        const qn_compare_reference reference = {j->models->loaded.decoder,
-                                                j->has_base ? &j->base : NULL, j->mixed.order};
+        const bool compact = qn_compare_is_compact(j);
+        const qn_compare_reference reference = {.decoder = j->models->loaded.decoder,
+                                                .base = j->has_base && !compact ? &j->base : NULL,
+                                                .compact = compact ? &j->compact : NULL,
+                                                .order = j->mixed.order};
         status = qn_compare_run(&j->seen, &reference, (const qn_decoder *const *)(decoders + 1),
                                 j->n_models - 1, names, &j->chunks, tell, &t, err);
         qn_progress_end(&t.progress);
@@ -132,8 +139,7 @@ static qn_status load(qn_compare_job *j, char **paths, qn_error *err)
         qn_compare_model *model = &j->models[m];
         model->path = paths[m];
         if (!m && j->has_base) {
-            status = qn_kld_base_open(&j->base, paths[m], err);
-            model->bytes = j->base.map.size;
+            status = qn_compare_open_base(j, paths[m], err);
             continue;
         }
         qn_load_options how = {.family = family_of(j, m), .pre = j->o->pre, .needs_text = true};
@@ -188,10 +194,10 @@ static qn_status write_files(const qn_compare_job *j, qn_error *err)
     return status;
 }
 
-/* What --by could not compare is told before the long run. */
+/* What could not be compared is told before the long run. */
 static qn_status check_models(const qn_compare_job *j, qn_error *err)
 {
-    qn_status status = QN_OK;
+    qn_status status = qn_compare_is_compact(j) ? qn_compare_check_base(j, err) : QN_OK;
     for (size_t m = 1; m < j->n_models && j->wanted.layers && !status; m++)
         status =
             qn_output_errors_agree(j->models->loaded.decoder, j->models[m].loaded.decoder, err);
@@ -228,15 +234,27 @@ static qn_exit compare(qn_compare_job *j, char **paths)
     return exit ? exit : qn_gates_exit(&j->gates);
 }
 
-static qn_exit run(const void *given, char **args, size_t n)
+/* A file of probabilities stands for the reference. */
+static bool is_base(const char *path)
 {
-    const qn_compare_options *o = given;
-    const bool has_base = qn_kld_base_is(args[0]);
-    const size_t n_texts = has_base ? 1 : o->files.n;
-    if (has_base && o->files.n)
-        return qn_usage(&o->common, "%s has its text in it; no -f, please", args[0]);
-    if (!n_texts) return qn_usage(&o->common, "a text, please: quern compare REF TEST... -f TEXT");
-    if (o->n_ctx < 3 || o->n_ctx > INT32_MAX)
+    return qn_kld_base_is(path) || qn_compact_base_is(path);
+}
+
+static qn_exit check_options(const qn_compare_options *o, const char *reference, bool has_base,
+                             size_t n)
+{
+    if (n < 2)
+        return qn_usage(&o->common, "a reference and a test, please: quern compare REF TEST...");
+    if (has_base && qn_kld_base_is(reference) && (o->files.n || o->base_model))
+        return qn_usage(&o->common, "%s has its text in it, and no model's name; no %s, please",
+                        reference, o->files.n ? "-f" : "--base-model");
+    if (has_base && o->files.n > 1)
+        return qn_usage(&o->common, "%s is of one text, not of %zu", reference, o->files.n);
+    if (!has_base && o->base_model)
+        return qn_usage(&o->common, "--base-model is of a base file; %s is none", reference);
+    if (!has_base && !o->files.n)
+        return qn_usage(&o->common, "a text, please: quern compare REF TEST... -f TEXT");
+    if (o->n_ctx && (o->n_ctx < 3 || o->n_ctx > INT32_MAX))
         return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 3 and 2^31", o->n_ctx);
     if ((o->junit || o->limits.confidence != defaults.limits.confidence) &&
         !qn_gates_given(&o->limits))
@@ -246,11 +264,18 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (o->families.n > 1 && o->families.n != n_opened)
         return qn_usage(&o->common, "--family is there %zu times for %zu models", o->families.n,
                         n_opened);
-    qn_damage_wanted wanted;
-    if (!qn_damage_by(&o->common, o->by, o->budget, o->n_ctx, &wanted)) return QN_EXIT_USAGE;
-    if (has_base && wanted.layers)
+    if (has_base && o->by)
         return qn_usage(&o->common, "--by %s wants a model as REF; %s has only its logits", o->by,
-                        args[0]);
+                        reference);
+    return QN_EXIT_FINE;
+}
+
+static qn_exit run_on(const qn_compare_options *o, char **paths, size_t n, bool has_base)
+{
+    const size_t n_texts = o->files.n ? o->files.n : 1;
+    qn_damage_wanted wanted;
+    if (!qn_damage_by(&o->common, o->by, o->budget, o->n_ctx ? o->n_ctx : 512, &wanted))
+        return QN_EXIT_USAGE;
     qn_compare_job j = {
         .o = o, .wanted = wanted, .n_models = n, .n_texts = n_texts, .has_base = has_base};
     j.models = qn_alloc(n, sizeof *j.models);
@@ -259,17 +284,33 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (qn_gates_given(&o->limits)) exit = qn_gates_start(&j.gates, &o->common, &o->limits, n - 1);
     if (!exit && (!j.models || !j.texts)) exit = QN_EXIT_SYSTEM;
     for (size_t i = 0; i < o->files.n && !exit; i++) j.texts[i].file = o->files.at[i];
-    if (!exit) exit = compare(&j, args);
+    if (!exit) exit = compare(&j, paths);
     for (size_t t = 0; j.damage && t + 1 < n; t++) qn_damage_free(&j.damage[t]);
     qn_free(j.damage);
     for (size_t m = 0; j.models && m < n; m++) qn_unload(&j.models[m].loaded);
     qn_kld_base_close(&j.base);
+    qn_compact_base_close(&j.compact);
     qn_comparison_free(&j.seen);
     qn_gates_free(&j.gates);
     qn_shuffled_free(&j.mixed);
     qn_free(j.ids);
     qn_free(j.texts);
     qn_free(j.models);
+    return exit;
+}
+
+static qn_exit run(const void *given, char **args, size_t n)
+{
+    const qn_compare_options *o = given;
+    const bool has_base = o->base || is_base(args[0]);
+    char **paths = qn_alloc(n + 1, sizeof(char *));
+    if (!paths) return QN_EXIT_SYSTEM;
+    size_t n_paths = 0;
+    if (o->base) paths[n_paths++] = (char *)o->base;
+    for (size_t i = 0; i < n; i++) paths[n_paths++] = args[i];
+    qn_exit exit = check_options(o, paths[0], has_base, n_paths);
+    if (!exit) exit = run_on(o, paths, n_paths, has_base);
+    qn_free(paths);
     return exit;
 }
 
@@ -284,7 +325,9 @@ const qn_command qn_command_compare = {
         "probability of the token that came changes, and the ratio of the perplexities with its "
         "paired error. Definitions are llama-perplexity's --kl-divergence; no base file is needed "
         "in between, but REF may be one (of llama-perplexity or quern perplexity "
-        "--kl-divergence-base), which has its text in it. Errors (+/-) are by windows, since "
+        "--kl-divergence-base, or a compact one of --save-base), which has its text in it. A "
+        "compact one knows its model, tokenizer and text and is refused with others; from it KL "
+        "divergences are estimates whose error is told. Errors (+/-) are by windows, since "
         "tokens of one window are not independent. "
         "Several TESTs share one pass of REF. With --activations q8 the TESTs' products see their "
         "inputs rounded as llama.cpp's CPU kernels round them, REF's never.\n\n"
@@ -308,7 +351,7 @@ const qn_command qn_command_compare = {
     .n_options = QN_COUNT_OF(table),
     .defaults = &defaults,
     .options_bytes = sizeof defaults,
-    .least = 2,
+    .least = 1,
     .most = SIZE_MAX,
     .models = SIZE_MAX,
     .run = run,

@@ -15,6 +15,7 @@ typedef struct {
     uint64_t n_ctx, chunks, worst, max_memory;
     qn_gate_limits limits;
     const char *junit, *markdown, *html;
+    const char *base, *base_model;
     const char *by;
     uint64_t budget;
 } qn_compare_options;
@@ -35,8 +36,9 @@ typedef struct {
 typedef struct {
     const qn_compare_options *o;
     qn_compare_model *models; /* the reference, then the tests */
-    qn_kld_base base;         /* the reference, when it is a file of logits */
-    bool has_base;
+    bool has_base;            /* the reference is a file of probabilities, one of the two: */
+    qn_kld_base base;
+    qn_compact_base compact;
     size_t n_models;
     qn_compare_text *texts;
     size_t n_texts;
@@ -62,6 +64,18 @@ static inline size_t qn_compare_window(const qn_compare_job *j, size_t i)
 {
     return j->mixed.order ? j->mixed.order[i] : i;
 }
+
+static inline bool qn_compare_is_compact(const qn_compare_job *j)
+{
+    return j->compact.map.data != NULL;
+}
+
+/* Opens the file of the reference's probabilities. */
+qn_status qn_compare_open_base(qn_compare_job *j, const char *path, qn_error *err);
+
+/* Whether what a compact base is of fits the texts, tests and --base-model; else
+ * QN_ERR_DATA, and which of them does not. */
+qn_status qn_compare_check_base(const qn_compare_job *j, qn_error *err);
 
 /* Fills texts, ids and chunks; every model must read the texts as the same ids. */
 qn_status qn_compare_read_texts(qn_compare_job *j, qn_error *err);

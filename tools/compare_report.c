@@ -84,6 +84,28 @@ static void print_one(const qn_kl_statistics *s)
     print_percentiles("dp in %", s->delta_p_at, 100, "%8.3f");
 }
 
+/* Of a compact base: what is sure of the mean, and what is estimated. */
+typedef struct {
+    double least, most, error;
+} bounds;
+
+static bounds bounds_of(const qn_compare_job *j, size_t test)
+{
+    const qn_compared *t = &j->seen.tests[test];
+    const double n = (double)j->seen.n;
+    return (bounds){t->kld_least / n, t->kld_most / n, sqrt(t->kld_variance) / n};
+}
+
+static void print_bounds(const qn_compare_job *j)
+{
+    for (size_t t = 0; qn_compare_is_compact(j) && t + 1 < j->n_models; t++) {
+        const bounds b = bounds_of(j, t);
+        printf(
+            "\nmean KLD, %s: between %.6f and %.6f for certain, +/- %.2g by the base's samples\n",
+            base_name(j->models[t + 1].path), b.least, b.most, b.error);
+    }
+}
+
 static void print_table_head(void)
 {
     printf("%-28s %9s %10s %10s %10s %10s %10s %9s %8s\n", "", "size", "PPL", "PPL ratio",
@@ -197,6 +219,7 @@ qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
     qn_status status = QN_OK;
     for (size_t text = first_range(j); text <= j->n_texts && !status; text++)
         status = print_range(j, text, err);
+    if (!status) print_bounds(j);
     for (size_t t = 0; t + 1 < j->n_models && !status && j->o->worst; t++) {
         size_t *at;
         const size_t n = worst_of(j, t, &at);
@@ -373,6 +396,13 @@ static void describe_model(json_t *o, const qn_compare_model *m)
     qn_report_digests(o, m->digests.model, m->digests.tokenizer);
 }
 
+static json_t *bounds_json(const qn_compare_job *j, size_t test)
+{
+    const bounds b = bounds_of(j, test);
+    return json_pack("{s: o, s: o, s: o}", "least", qn_json_number(b.least), "most",
+                     qn_json_number(b.most), "sampling_error", qn_json_number(b.error));
+}
+
 static json_t *test_json(const qn_compare_job *j, size_t test)
 {
     const qn_compare_model *m = &j->models[test + 1];
@@ -390,6 +420,7 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
             json_object_set_new(o, "all", statistics_json(NULL, &s));
     }
     json_object_set_new(o, "texts", texts);
+    if (qn_compare_is_compact(j)) json_object_set_new(o, "base_bounds", bounds_json(j, test));
     if (j->gates.n_tests) json_object_set_new(o, "gates", qn_gates_json(&j->gates, test));
     json_object_set_new(o, "window_mean_kld", windows_json(j, test));
     json_object_set_new(o, "worst", worst_json(j, test));

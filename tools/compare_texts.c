@@ -84,19 +84,24 @@ static qn_status read_text(qn_compare_job *j, qn_compare_text *t, qn_error *err)
     return status;
 }
 
-/* A file of logits has its text in it, cut as it is. */
+/* A file of probabilities has its text in it, cut as it is. */
 static qn_status read_base(qn_compare_job *j, qn_error *err)
 {
-    const qn_kld_base *b = &j->base;
-    const size_t chunks =
-        j->o->chunks && j->o->chunks < b->n_chunks ? (size_t)j->o->chunks : b->n_chunks;
+    const bool compact = qn_compare_is_compact(j);
+    const size_t n_ctx = compact ? j->compact.n_ctx : j->base.n_ctx;
+    const size_t all = compact ? j->compact.n_chunks : j->base.n_chunks;
+    const uint32_t *ids = compact ? j->compact.ids : j->base.ids;
+    const size_t chunks = j->o->chunks && j->o->chunks < all ? (size_t)j->o->chunks : all;
     const qn_vocab *v = qn_compare_speaker(j)->vocab;
     const uint32_t bos = qn_vocab_bos(v);
-    const qn_chunk_options how = {.n_ctx = b->n_ctx};
-    j->texts->file = j->models->path;
-    qn_sha256_hex(b->ids, 4 * b->n_ctx * b->n_chunks, j->texts->sha256);
+    const qn_chunk_options how = {.n_ctx = n_ctx};
+    if (!j->texts->file) j->texts->file = j->models->path;
+    if (compact)
+        memcpy(j->texts->sha256, j->compact.of.text, sizeof j->texts->sha256);
+    else
+        qn_sha256_hex(ids, 4 * n_ctx * all, j->texts->sha256);
     j->texts->chunks = chunks;
-    const qn_status status = add_ids(j, b->ids, chunks * b->n_ctx, err);
+    const qn_status status = add_ids(j, ids, chunks * n_ctx, err);
     return status ? status
                   : qn_chunks_cut(&j->chunks, j->ids, j->n_ids, bos,
                                   qn_vocab_adds_bos(v) && bos != UINT32_MAX, &how, err);

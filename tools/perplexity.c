@@ -15,6 +15,7 @@
 #include "tools/tasks.h"
 #include "tools/text_input.h"
 #include "tools/window_memory.h"
+#include "validate/compact_base.h"
 #include "validate/kld_base_write.h"
 #include "validate/weights.h"
 
@@ -23,7 +24,7 @@ typedef struct {
     qn_load_options load;
     const char *model;
     qn_texts files, texts;
-    const char *base;
+    const char *base, *save_base;
     uint64_t n_ctx; /* 0: not given */
     uint64_t chunks, stride, max_memory;
     bool force;
@@ -49,6 +50,9 @@ static const qn_opt table[] = {
      "write all logits to FILE, in llama-perplexity's format: a reference for quern compare"},
     {0, "save-all-logits", "FILE", QN_OPT_TEXT, offsetof(options, base),
      "the same as --kl-divergence-base"},
+    {0, "save-base", "FILE", QN_OPT_TEXT, offsetof(options, save_base),
+     "write the most probable tokens of all positions to FILE, some kilobytes each: a reference "
+     "for quern compare, a hundredth of --kl-divergence-base with a large vocabulary"},
     {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace FILE if it exists"},
     {0, "hellaswag", NULL, QN_OPT_FLAG, offsetof(options, tasks.hellaswag),
      "score the HellaSwag tasks in FILE (six lines each)"},
@@ -97,15 +101,40 @@ static bool tell(void *ctx, uint64_t chunk, uint64_t chunks, double so_far)
     return qn_progress_tell(&t->progress, chunk, chunks);
 }
 
-static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored *s, qn_error *err)
+/* Who else gets the logits: at most one of two files. */
+typedef struct {
+    qn_kld_base_writer whole;
+    qn_compact_writer compact;
+} saving;
+
+static qn_logits_sink sink_of(const options *o, saving *to)
+{
+    if (o->save_base)
+        return (qn_logits_sink){&to->compact, qn_compact_writer_begin, qn_compact_writer_rows};
+    return (qn_logits_sink){&to->whole, qn_kld_base_begin, qn_kld_base_rows};
+}
+
+static qn_compact_source source_of(const qn_digests *d, const scored *s)
+{
+    qn_compact_source of;
+    memcpy(of.model, d->model, sizeof of.model);
+    memcpy(of.tokenizer, d->tokenizer, sizeof of.tokenizer);
+    memcpy(of.text, s->sha256, sizeof of.text);
+    return of;
+}
+
+static qn_status score(const options *o, const qn_loaded *l, const qn_digests *digests, qn_str text,
+                       scored *s, qn_error *err)
 {
     const qn_encode_options how = {.add_special = true};
-    qn_kld_base_writer save = {.path = o->base, .force = o->force};
-    const qn_logits_sink sink = {&save, qn_kld_base_begin, qn_kld_base_rows};
+    saving save = {.whole = {.path = o->base, .force = o->force},
+                   .compact = {.path = o->save_base, .force = o->force}};
+    const qn_logits_sink sink = sink_of(o, &save);
+    save.compact.of = source_of(digests, s);
     qn_perplexity_options settings = {.n_ctx = (size_t)o->n_ctx,
                                       .chunks = o->chunks,
                                       .stride = (size_t)o->stride,
-                                      .sink = o->base ? &sink : NULL};
+                                      .sink = o->base || o->save_base ? &sink : NULL};
     const qn_common *c = &o->common;
     uint32_t *ids = NULL;
     size_t n = 0;
@@ -124,7 +153,8 @@ static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored
     status =
         qn_perplexity_run(l->decoder, ids, n, bos, qn_vocab_adds_bos(l->vocab) && bos != UINT32_MAX,
                           &settings, tell, &t, &s->p, err);
-    if (o->base) status = qn_kld_base_end(&save, status, err);
+    if (o->base) status = qn_kld_base_end(&save.whole, status, err);
+    if (o->save_base) status = qn_compact_writer_end(&save.compact, status, err);
     s->seconds = qn_seconds() - started;
     qn_progress_end(&t.progress);
     if (t.listing && !status) putchar('\n');
@@ -133,14 +163,15 @@ static qn_status score(const options *o, const qn_loaded *l, qn_str text, scored
     return status;
 }
 
-static qn_status score_file(const options *o, const qn_loaded *l, scored *s, qn_error *err)
+static qn_status score_file(const options *o, const qn_loaded *l, const qn_digests *digests,
+                            scored *s, qn_error *err)
 {
     qn_text text = {0};
     qn_status status = qn_text_from_file(s->file, &text, err);
     if (!status) {
         qn_sha256_hex(text.s, text.n, s->sha256);
         qn_error why = {0};
-        status = score(o, l, qn_str_of(text.s ? text.s : "", text.n), s, &why);
+        status = score(o, l, digests, qn_str_of(text.s ? text.s : "", text.n), s, &why);
         if (status) status = qn_fail(err, status, "%s: %s", s->file, why.message);
     }
     qn_text_free(&text);
@@ -197,11 +228,11 @@ static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
 {
     qn_error err = {0};
     qn_loaded l = {0};
-    qn_digests digests;
+    qn_digests digests = {0};
     qn_status status = qn_load_model(&l, &o->common, model, &o->load, &err);
-    if (!status) status = qn_digests_of(&l, &digests, &err);
+    if (!status && (o->common.json || o->save_base)) status = qn_digests_of(&l, &digests, &err);
     for (size_t i = 0; i < n && !status; i++) {
-        status = score_file(o, &l, &s[i], &err);
+        status = score_file(o, &l, &digests, &s[i], &err);
         if (!status && !o->common.json) print_result(&s[i], n == 1);
     }
     qn_unload(&l);
@@ -223,9 +254,12 @@ static qn_exit run_texts(const options *given, const char *model, const char *co
     if (o.stride >= o.n_ctx)
         return qn_usage(c, "--stride %" PRIu64 " is not below the --ctx-size of %" PRIu64, o.stride,
                         o.n_ctx);
-    if (o.base && n > 1) return qn_usage(c, "--kl-divergence-base is of one text, not of %zu", n);
-    if (o.base && o.stride)
-        return qn_usage(c, "--kl-divergence-base is of chunks side by side: no --stride");
+    const char *saves = o.save_base ? "--save-base" : "--kl-divergence-base";
+    const bool saved = o.base || o.save_base;
+    if (o.base && o.save_base)
+        return qn_usage(c, "--kl-divergence-base and --save-base: one of them a run");
+    if (saved && n > 1) return qn_usage(c, "%s is of one text, not of %zu", saves, n);
+    if (saved && o.stride) return qn_usage(c, "%s is of chunks side by side: no --stride", saves);
     scored *s = qn_alloc(n, sizeof *s);
     if (!s) return qn_usage(c, "no memory for %zu texts", n);
     for (size_t i = 0; i < n; i++) s[i].file = files[i];
@@ -242,7 +276,9 @@ static qn_exit run_tasks(const options *o, const char *model, const char *const 
     const qn_common *c = &o->common;
     if (n > 1) return qn_usage(c, "tasks of one file, not of %zu", n);
     if (o->max_memory) return qn_usage(c, "--max-memory is for texts, not for tasks");
-    if (o->base) return qn_usage(c, "--kl-divergence-base is of a text, not of tasks");
+    if (o->base || o->save_base)
+        return qn_usage(c, "%s is of a text, not of tasks",
+                        o->base ? "--kl-divergence-base" : "--save-base");
     if (o->n_ctx || o->chunks || o->stride)
         return qn_usage(c, "--%s is for texts: tasks run whole, whatever their length",
                         o->n_ctx    ? "ctx-size"

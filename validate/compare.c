@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "validate/compact_kl.h"
 #include "validate/reals.h"
 #include "validate/weights.h"
 
@@ -17,8 +18,8 @@ typedef struct {
 
 typedef struct {
     const qn_chunks *chunks;
-    const qn_kld_base *base; /* NULL: the reference is a model */
-    const size_t *order;     /* of the base's chunks, or NULL */
+    const qn_compare_reference *reference;
+    size_t first; /* model that is run: 1 where the reference is a file */
     const char *const *names;
     const qn_kernels *k;
     int threads;
@@ -27,6 +28,10 @@ typedef struct {
     float *logits, *test;     /* [rows][n_vocab]; of a base: log p */
     float *weights;           /* [rows][n_vocab]: p of the reference, up to a factor */
     row_sums *sums;           /* [rows] */
+    qn_compact_row *compact;  /* [rows], of a compact base; NULL: none */
+    uint32_t *compact_ids;    /* theirs */
+    float *compact_log_p;
+    qn_compact_kl *bounds; /* [rows] */
     qn_comparison *out;
 } job;
 
@@ -83,6 +88,33 @@ static void see_base(const job *j, size_t row, size_t at, uint32_t next)
     j->out->top[at] = first_largest(j->k, a, j->n_vocab);
 }
 
+/* A row of a compact base. */
+static void see_compact(const job *j, size_t row, size_t at)
+{
+    j->out->nll[at] = -(double)j->compact[row].log_p_next;
+    j->out->top[at] = j->compact[row].top;
+}
+
+static void see_test_by_compact(const job *j, const qn_compared *t, size_t row, size_t at,
+                                uint32_t next)
+{
+    const float *b = j->test + row * j->n_vocab;
+    qn_compact_kl *kl = &j->bounds[row];
+    qn_compact_kl_of(kl, j->k, &j->compact[row], b, j->weights + row * j->n_vocab, j->n_vocab);
+    t->nll[at] = kl->total - (double)b[next];
+    t->top[at] = first_largest(j->k, b, j->n_vocab);
+    t->kld[at] = kl->kld;
+}
+
+static void add_bounds(const job *j, qn_compared *t, size_t rows)
+{
+    for (size_t i = 0; i < rows; i++) {
+        t->kld_least += j->bounds[i].least;
+        t->kld_most += j->bounds[i].most;
+        t->kld_variance += j->bounds[i].variance;
+    }
+}
+
 static void see_test(const job *j, const qn_compared *t, size_t row, size_t at, uint32_t next)
 {
     const float *a = j->logits + row * j->n_vocab, *b = j->test + row * j->n_vocab;
@@ -97,31 +129,53 @@ static void see_test(const job *j, const qn_compared *t, size_t row, size_t at, 
 
 /* ---- a batch ------------------------------------------------------------------------- */
 
+/* What the reference says of rows of one chunk, from the model or the file. */
+static qn_status get_reference(const job *j, size_t sequence, size_t chunk, size_t row, size_t rows,
+                               qn_error *err)
+{
+    const qn_compare_reference *r = j->reference;
+    const size_t there = r->order ? r->order[chunk] : chunk;
+    if (r->compact) return qn_compact_base_rows(r->compact, there, row, rows, j->compact, err);
+    if (!r->base)
+        return qn_chunk_runner_logits(j->runners, sequence, chunk, row, rows, j->logits, err);
+#pragma omp parallel for num_threads(j->threads)
+    for (size_t i = 0; i < rows; i++)
+        qn_kld_base_row(r->base, there, row + i, j->logits + i * j->n_vocab);
+    return QN_OK;
+}
+
+static void see_reference(const job *j, size_t row, size_t at, uint32_t next)
+{
+    if (j->compact)
+        see_compact(j, row, at);
+    else if (j->reference->base)
+        see_base(j, row, at, next);
+    else
+        see_model(j, row, at, next);
+}
+
 /* Rows row .. row + rows - 1 of one chunk, all models. */
 static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t row, size_t rows,
                           qn_error *err)
 {
     const size_t at = chunk * j->chunks->scored + row;
     const uint32_t *next = qn_chunk_ids(j->chunks, chunk) + j->chunks->first + row + 1;
-    qn_status status =
-        j->base ? QN_OK
-                : qn_chunk_runner_logits(j->runners, sequence, chunk, row, rows, j->logits, err);
+    qn_status status = get_reference(j, sequence, chunk, row, rows, err);
     if (status) return status;
 #pragma omp parallel for num_threads(j->threads)
-    for (size_t i = 0; i < rows; i++) {
-        if (j->base) {
-            qn_kld_base_row(j->base, j->order ? j->order[chunk] : chunk, row + i,
-                            j->logits + i * j->n_vocab);
-            see_base(j, i, at + i, next[i]);
-        } else {
-            see_model(j, i, at + i, next[i]);
-        }
-    }
+    for (size_t i = 0; i < rows; i++) see_reference(j, i, at + i, next[i]);
     for (size_t t = 1; t < j->n_models; t++) {
+        qn_compared *test = &j->out->tests[t - 1];
         status = qn_chunk_runner_logits(&j->runners[t], sequence, chunk, row, rows, j->test, err);
         if (status) return status;
 #pragma omp parallel for num_threads(j->threads)
-        for (size_t i = 0; i < rows; i++) see_test(j, &j->out->tests[t - 1], i, at + i, next[i]);
+        for (size_t i = 0; i < rows; i++) {
+            if (j->compact)
+                see_test_by_compact(j, test, i, at + i, next[i]);
+            else
+                see_test(j, test, i, at + i, next[i]);
+        }
+        if (j->compact) add_bounds(j, test, rows);
     }
     return QN_OK;
 }
@@ -141,7 +195,7 @@ static qn_status run_all(const job *j, qn_compare_fn progress, void *ctx, qn_err
     for (size_t at = 0; at < c->chunks; at += c->batch) {
         const size_t n = (size_t)qn_min_u64(c->batch, c->chunks - at);
         qn_status status = QN_OK;
-        for (size_t m = j->base != NULL; m < j->n_models && !status; m++)
+        for (size_t m = j->first; m < j->n_models && !status; m++)
             status = qn_chunk_runner_run(&j->runners[m], at, n, err);
         for (size_t s = 0; s < n && !status; s++) {
             if ((status = see_chunk(j, s, at + s, err))) break;
@@ -192,10 +246,45 @@ void qn_comparison_free(qn_comparison *c)
     *c = (qn_comparison){0};
 }
 
+static qn_status make_compact(job *j, qn_error *err)
+{
+    const size_t ids = qn_compact_row_ids(j->n_vocab);
+    j->test = qn_alloc(j->rows * j->n_vocab, sizeof *j->test);
+    j->weights = qn_alloc(j->rows * j->n_vocab, sizeof *j->weights);
+    j->compact = qn_alloc(j->rows, sizeof *j->compact);
+    j->compact_ids = qn_alloc(j->rows * ids, sizeof *j->compact_ids);
+    j->compact_log_p = qn_alloc(j->rows * ids, sizeof *j->compact_log_p);
+    j->bounds = qn_alloc(j->rows, sizeof *j->bounds);
+    if (!j->test || !j->weights || !j->compact || !j->compact_ids || !j->compact_log_p ||
+        !j->bounds)
+        return qn_fail_memory(err, "logits");
+    for (size_t i = 0; i < j->rows; i++) {
+        j->compact[i].ids = j->compact_ids + i * ids;
+        j->compact[i].log_p = j->compact_log_p + i * ids;
+    }
+    return QN_OK;
+}
+
+static void free_buffers(job *j)
+{
+    for (size_t m = 0; j->runners && m < j->n_models; m++) qn_chunk_runner_free(&j->runners[m]);
+    qn_free(j->runners);
+    qn_free(j->logits);
+    qn_free(j->test);
+    qn_free(j->weights);
+    qn_free(j->sums);
+    qn_free(j->compact);
+    qn_free(j->compact_ids);
+    qn_free(j->compact_log_p);
+    qn_free(j->bounds);
+}
+
 static qn_status make_buffers(job *j, qn_error *err)
 {
     j->rows = qn_chunks_logit_rows(j->chunks, j->n_vocab);
     j->runners = qn_alloc(j->n_models, sizeof *j->runners);
+    if (j->reference->compact)
+        return j->runners ? make_compact(j, err) : qn_fail_memory(err, "runners");
     j->logits = qn_alloc(j->rows * j->n_vocab, sizeof *j->logits);
     j->test = qn_alloc(j->rows * j->n_vocab, sizeof *j->test);
     j->weights = qn_alloc(j->rows * j->n_vocab, sizeof *j->weights);
@@ -208,12 +297,14 @@ static qn_status make_buffers(job *j, qn_error *err)
 static qn_status start(job *j, const qn_compare_reference *reference,
                        const qn_decoder *const *tests, qn_error *err)
 {
-    const qn_decoder *first = reference->base ? tests[0] : reference->decoder;
+    const qn_decoder *first = j->first ? tests[0] : reference->decoder;
     j->k = first->k;
     j->threads = first->threads;
-    j->n_vocab = reference->base ? reference->base->n_vocab : (size_t)first->hparams->n_vocab;
+    j->n_vocab = reference->compact ? reference->compact->n_vocab
+                 : reference->base  ? reference->base->n_vocab
+                                    : (size_t)first->hparams->n_vocab;
     qn_status status = make_buffers(j, err);
-    for (size_t m = j->base != NULL; m < j->n_models && !status; m++) {
+    for (size_t m = j->first; m < j->n_models && !status; m++) {
         const qn_decoder *d = m ? tests[m - 1] : reference->decoder;
         if (d->hparams->n_vocab != j->n_vocab)
             return qn_fail(err, QN_ERR_DATA, "%s: a vocabulary of %llu, %s has %zu", j->names[m],
@@ -228,19 +319,14 @@ qn_status qn_compare_run(qn_comparison *out, const qn_compare_reference *referen
                          const qn_chunks *chunks, qn_compare_fn progress, void *ctx, qn_error *err)
 {
     job j = {.chunks = chunks,
-             .base = reference->base,
-             .order = reference->order,
+             .reference = reference,
+             .first = reference->base || reference->compact,
              .names = names,
              .n_models = n_tests + 1,
              .out = out};
     qn_status status = make_room(out, chunks, n_tests, err);
     if (!status) status = start(&j, reference, tests, err);
     if (!status) status = run_all(&j, progress, ctx, err);
-    for (size_t m = 0; j.runners && m < j.n_models; m++) qn_chunk_runner_free(&j.runners[m]);
-    qn_free(j.runners);
-    qn_free(j.logits);
-    qn_free(j.test);
-    qn_free(j.weights);
-    qn_free(j.sums);
+    free_buffers(&j);
     return status;
 }

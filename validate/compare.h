@@ -11,6 +11,7 @@
 #define QN_VALIDATE_COMPARE_H
 
 #include "validate/chunks.h"
+#include "validate/compact_base.h"
 #include "validate/kld_base.h"
 
 /* What was seen of one test at every scored position, in the text's order. */
@@ -18,6 +19,9 @@ typedef struct {
     double *nll;   /* -log q of the token that came */
     double *kld;   /* nats */
     uint32_t *top; /* the most probable id, the first of equals */
+    /* Of a compact base, sums over the positions seen: what KL lies between whatever the
+     * tails, and the variance of the estimates in kld (compact_kl.h). */
+    double kld_least, kld_most, kld_variance;
 } qn_compared;
 
 typedef struct {
@@ -38,12 +42,13 @@ typedef enum {
 typedef qn_compare_verdict (*qn_compare_fn)(void *ctx, const qn_comparison *c, size_t chunk,
                                             size_t chunks);
 
-/* What the tests are compared with: a model, or a file of its probabilities.
- * With a file, q is compared where log p > -16, with p as they stand there, as
- * llama-perplexity does; chunks are then those of the file. */
+/* What the tests are compared with: a model, or a file of its probabilities, whose chunks
+ * are then those that are run.  With llama-perplexity's, q is compared where log p > -16,
+ * with p as they stand there, as it does; with a compact one kld is an estimate. */
 typedef struct {
-    const qn_decoder *decoder; /* one of the two */
+    const qn_decoder *decoder; /* one of the three */
     const qn_kld_base *base;
+    const qn_compact_base *compact;
     const size_t *order; /* of a file: which of its chunks each is; NULL: as they stand */
 } qn_compare_reference;
 
