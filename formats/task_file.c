@@ -4,6 +4,8 @@
 #include <string.h>
 
 enum { HELLASWAG_LINES = 6, HELLASWAG_CHOICES = 4, MOST_ANSWERS = 100 };
+/* Of a task's choices together: the question is in each. */
+static const size_t MOST_TEXT = 16 << 20;
 
 static qn_status make_choices(qn_arena *arena, qn_task *task, size_t n, qn_error *err)
 {
@@ -234,6 +236,9 @@ static qn_status open_multiple_choice(qn_task_file *f, qn_error *err)
 {
     cursor c = {.file = f};
     uint32_t n;
+    if (f->bytes.n < sizeof n)
+        return qn_fail(err, QN_ERR_DATA, "%s: %zu bytes, the number of tasks alone takes %zu",
+                       f->where, f->bytes.n, sizeof n);
     const qn_status status = take_u32(&c, &n, err);
     if (status) return status;
     if (!n || n > (f->bytes.n - c.at) / 4)
@@ -269,11 +274,18 @@ static qn_status read_multiple_choice(const qn_task_file *f, size_t number, qn_a
     if (!question.n || !one.n)
         return qn_fail(err, QN_ERR_DATA, "%s: task %zu has no %s", f->where, c.task,
                        question.n ? "answers" : "question");
-    status = make_choices(arena, task, one.n, err);
-    for (size_t i = 0; i < one.n && !status; i++) {
+    size_t bytes = 0; /* 100 strings of less than 2^32 each: no overflow */
+    for (size_t i = 0; i < one.n; i++) {
         if (!one.text[i].n)
             return qn_fail(err, QN_ERR_DATA, "%s: task %zu: answer %zu is empty", f->where, c.task,
                            i + 1);
+        bytes += question.n + 1 + one.text[i].n;
+    }
+    if (bytes > MOST_TEXT)
+        return qn_fail(err, QN_ERR_DATA, "%s: task %zu: %zu texts of %zu bytes, more than %zu",
+                       f->where, c.task, one.n, bytes, MOST_TEXT);
+    status = make_choices(arena, task, one.n, err);
+    for (size_t i = 0; i < one.n && !status; i++) {
         task->choices[i].right = one.right[i];
         status = join(arena, question, qn_str_z(" "), one.text[i], &task->choices[i].text, err);
     }
