@@ -212,6 +212,34 @@ START_TEST(tensors_errors_are_about_those_of_their_weights)
 }
 END_TEST
 
+/* Whatever pages are given back on the way. */
+START_TEST(less_memory_does_not_change_a_bit)
+{
+    uint32_t ids[WINDOWS * CONTEXT];
+    qn_output_errors whole, limited;
+    qn_put_back list[2] = {{.tensor = 3}, {.tensor = 9}}, again[2] = {{.tensor = 3}, {.tensor = 9}};
+    double kld, other;
+    const runnable reference = opened(qn_test_data(model_name));
+    const runnable test = quantized(reference.model, NULL);
+    const qn_chunks c = some_chunks(reference.model, ids);
+    ck_assert(!qn_output_errors_measure(&whole, reference.decoder, test.decoder, &c, NULL));
+    ck_assert(!qn_put_back_measure(list, 2, reference.decoder, test.decoder, &c, &kld, NULL, NULL));
+    qn_decoder_give_back(reference.decoder);
+    qn_decoder_give_back(test.decoder);
+    ck_assert(!qn_output_errors_measure(&limited, reference.decoder, test.decoder, &c, NULL));
+    ck_assert(
+        !qn_put_back_measure(again, 2, reference.decoder, test.decoder, &c, &other, NULL, NULL));
+    ck_assert_mem_eq(whole.layers, limited.layers, (whole.n_layers + 2) * sizeof(double));
+    ck_assert_mem_eq(whole.tensors, limited.tensors, test.model->n_tensors * sizeof(double));
+    ck_assert_mem_eq(&kld, &other, sizeof kld);
+    ck_assert_mem_eq(list, again, sizeof list);
+    qn_output_errors_free(&whole);
+    qn_output_errors_free(&limited);
+    closed(&test);
+    closed(&reference);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("damage");
@@ -219,6 +247,7 @@ int main(void)
     tcase_add_loop_test(tc, a_tensor_put_back_is_a_file_that_left_it_alone, QN_ACTIVATIONS_EXACT,
                         QN_ACTIVATIONS_Q8 + 1);
     tcase_add_test(tc, layers_errors_are_norms_of_differences);
+    tcase_add_test(tc, less_memory_does_not_change_a_bit);
     tcase_add_test(tc, tensors_errors_are_about_those_of_their_weights);
     return qn_test_run_suite(suite);
 }

@@ -71,6 +71,34 @@ START_TEST(a_model_larger_than_the_limit_stays_below_it)
 }
 END_TEST
 
+/* With no limit: all weights, and the scratch as it is stated. */
+START_TEST(what_is_resident_is_the_weights_and_the_stated_scratch)
+{
+    enum { TOKENS = 64 * 8, OTHERS = 3 << 20 /* threads, the allocator, stdio */ };
+    static uint32_t ids[TOKENS];
+    qn_error err = {0};
+    qn_model *m;
+    qn_perplexity_result r;
+    checkpoint c = checkpoint_make(&deep);
+    ck_assert_msg(!qn_model_open(&m, checkpoint_write(&c, "deep"), &no_vocab, &err), "%s",
+                  err.message);
+    qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
+    const uint64_t before = peak_memory();
+    ck_assert_msg(!measure(d, ids, TOKENS, 0, &r, &err), "%s", err.message);
+    const uint64_t weights = qn_decoders_held_bytes((const qn_decoder *[]){d}, 1);
+    const uint64_t stated = before + weights + r.scratch, peak = peak_memory();
+    ck_assert_uint_gt(weights, 32ull * 6 << 20);
+    ck_assert_msg(sanitized || peak <= stated + OTHERS, "%llu bytes, stated %llu",
+                  (unsigned long long)peak, (unsigned long long)stated);
+    /* a statement is no use if it says anything: 512 tokens, the widest layer's 8 KiB each */
+    ck_assert_uint_lt(r.scratch, 32 << 20);
+    qn_free(r.chunk_nll);
+    qn_decoder_free(d);
+    qn_model_close(m);
+    checkpoint_free(&c);
+}
+END_TEST
+
 START_TEST(less_memory_does_not_change_a_bit)
 {
     static const uint64_t limits[] = {0, 12 << 20, 16 << 20, 1 << 30};
@@ -171,6 +199,7 @@ int main(void)
     TCase *tc = qn_test_group(suite, "memory limit");
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, a_model_larger_than_the_limit_stays_below_it);
+    tcase_add_test(tc, what_is_resident_is_the_weights_and_the_stated_scratch);
     tcase_add_test(tc, less_memory_does_not_change_a_bit);
     tcase_add_test(tc, a_window_that_does_not_fit_is_refused_with_both_numbers);
     tcase_add_loop_test(tc, a_number_that_is_none_is_placed, 0,

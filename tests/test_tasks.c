@@ -34,37 +34,48 @@ static void read_whole(const char *name, char **bytes, size_t *n)
     ck_assert(!qn_read_file(path, 1 << 20, bytes, n, NULL));
 }
 
-/* All tasks of a kind by a model; results[TASKS] must be forgotten. */
-static void score(int kind, int model, int threads, uint64_t at_most, size_t *n,
-                  qn_task_result *results)
+/* All tasks of a kind by a model; results[TASKS] must be forgotten.  limit: bytes of
+ * scratch, 0: any. */
+static qn_status score_within(int kind, int model, int threads, uint64_t at_most, uint64_t limit,
+                              size_t *n, qn_task_result *results, qn_error *err)
 {
+    qn_tasks_memory memory = {.limit = limit};
     char name[64], *bytes;
     size_t size, *order;
     qn_task_file f;
     qn_model *m;
     qn_tokenizer *t;
-    qn_error err = {0};
     snprintf(name, sizeof name, "models/trained/%s", models[model]);
     const char *path = qn_test_data(name);
     ck_assert_ptr_nonnull(path);
-    ck_assert_msg(!qn_model_open(&m, path, NULL, &err), "%s", err.message);
-    ck_assert(!qn_tokenizer_new(&t, m->vocab, &err));
+    ck_assert_msg(!qn_model_open(&m, path, NULL, err), "%s", err->message);
+    ck_assert(!qn_tokenizer_new(&t, m->vocab, err));
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), threads);
     read_whole(kinds[kind].file, &bytes, &size);
-    ck_assert_msg(!qn_task_file_open(&f, kinds[kind].kind, qn_str_of(bytes, size), "tasks", &err),
-                  "%s", err.message);
+    ck_assert_msg(!qn_task_file_open(&f, kinds[kind].kind, qn_str_of(bytes, size), "tasks", err),
+                  "%s", err->message);
     ck_assert_uint_eq(f.n, TASKS);
     ck_assert_uint_eq(f.left_out, 0);
-    ck_assert(!qn_tasks_draw(f.kind, f.n, at_most, &order, n, &err));
+    ck_assert(!qn_tasks_draw(f.kind, f.n, at_most, &order, n, err));
     memset(results, 0, TASKS * sizeof *results);
-    ck_assert_msg(!qn_tasks_score(&f, order, *n, d, t, results, NULL, NULL, &err), "%s",
-                  err.message);
+    if (limit) qn_decoder_give_back(d);
+    const qn_status status = qn_tasks_score(&f, order, *n, d, t, &memory, results, NULL, NULL, err);
+    ck_assert(!limit || memory.scratch <= limit);
     qn_free(order);
     qn_task_file_close(&f);
     qn_free(bytes);
     qn_decoder_free(d);
     qn_tokenizer_free(t);
     qn_model_close(m);
+    return status;
+}
+
+static void score(int kind, int model, int threads, uint64_t at_most, size_t *n,
+                  qn_task_result *results)
+{
+    qn_error err = {0};
+    ck_assert_msg(!score_within(kind, model, threads, at_most, 0, n, results, &err), "%s",
+                  err.message);
 }
 
 static void forget(qn_task_result *results, size_t n)
@@ -158,6 +169,35 @@ START_TEST(batches_and_threads_do_not_change_a_bit)
         forget(other, few);
     }
     forget(one, n);
+}
+END_TEST
+
+/* With little memory few tasks run together, with much all of them. */
+START_TEST(memory_does_not_change_a_bit)
+{
+    static const uint64_t limits[] = {72 << 20, 1 << 30};
+    qn_task_result any[TASKS], limited[TASKS];
+    size_t n;
+    score(_i, 0, 2, 0, &n, any);
+    for (size_t l = 0; l < 2; l++) {
+        qn_error err = {0};
+        ck_assert_msg(!score_within(_i, 0, 2, 0, limits[l], &n, limited, &err), "%s", err.message);
+        for (size_t i = 0; i < n; i++)
+            ck_assert_mem_eq(any[i].scores, limited[i].scores, any[i].n * sizeof(double));
+        forget(limited, n);
+    }
+    forget(any, n);
+}
+END_TEST
+
+START_TEST(a_task_that_does_not_fit_is_refused_with_both_numbers)
+{
+    qn_task_result results[TASKS];
+    qn_error err = {0};
+    size_t n;
+    ck_assert_int_eq(score_within(2, 0, 2, 0, 1 << 20, &n, results, &err), QN_ERR_MEMORY);
+    ck_assert_ptr_nonnull(strstr(err.message, "MiB of memory, 1.0 MiB are left"));
+    forget(results, n);
 }
 END_TEST
 
@@ -273,7 +313,7 @@ static const struct {
     {QN_TASKS_WINOGRANDE, "0,a _ b,c,1\n\n", "four commas"},
     {QN_TASKS_WINOGRANDE, "0,a b,c,d,1\n\n", "no _"},
     {QN_TASKS_WINOGRANDE, "0,a _ b,c,d,3\n\n", "neither 1 nor 2"},
-    {QN_TASKS_MULTIPLE_CHOICE, "\1", "ends at byte 1"},
+    {QN_TASKS_MULTIPLE_CHOICE, "\1", "tasks: 1 bytes, the number of tasks alone takes 4"},
 };
 
 START_TEST(what_is_no_task_is_refused_in_a_line)
@@ -285,6 +325,30 @@ START_TEST(what_is_no_task_is_refused_in_a_line)
     ck_assert_int_eq(err.status, QN_ERR_DATA);
     ck_assert_msg(strstr(err.message, refusals[_i].words), "'%s' lacks '%s'", err.message,
                   refusals[_i].words);
+}
+END_TEST
+
+/* A long question is in each of its answers' texts: a megabyte would become a hundred. */
+START_TEST(texts_that_grow_out_of_all_proportion_are_refused)
+{
+    enum { QUESTION = 1 << 20, ANSWERS = 100, HEAD = 8, AROUND = HEAD + 4 + 4 + 9 * ANSWERS + 4 };
+    char *bytes = calloc(QUESTION + AROUND, 1), *p = bytes;
+    size_t in_file;
+    qn_error err = {0};
+    const uint32_t head[] = {1, HEAD, QUESTION}, answers = ANSWERS, one = 1;
+    memcpy(p, head, sizeof head);
+    memset(p += sizeof head, 'q', QUESTION);
+    memcpy(p += QUESTION, &answers, 4);
+    p += 4;
+    for (size_t i = 0; i < ANSWERS; i++, p += 5) {
+        memcpy(p, &one, 4);
+        p[4] = 'a';
+    }
+    ck_assert_uint_eq(readable(QN_TASKS_MULTIPLE_CHOICE, bytes, QUESTION + AROUND, &in_file, &err),
+                      0);
+    ck_assert_str_eq(err.message,
+                     "tasks: task 1: 100 texts of 104857800 bytes, more than 16777216");
+    free(bytes);
 }
 END_TEST
 
@@ -315,6 +379,8 @@ int main(void)
     tcase_add_loop_test(tc, scores_order_and_verdicts_are_the_golden_ones, 0, KINDS * MODELS);
     tcase_add_loop_test(tc, a_few_are_those_that_llama_perplexity_draws, 0, 2 * MODELS);
     tcase_add_loop_test(tc, batches_and_threads_do_not_change_a_bit, 0, KINDS);
+    tcase_add_loop_test(tc, memory_does_not_change_a_bit, 0, KINDS);
+    tcase_add_test(tc, a_task_that_does_not_fit_is_refused_with_both_numbers);
     tcase_add_test(tc, the_twister_is_the_standard_one);
     tcase_add_test(tc, every_order_is_a_permutation);
     tcase_add_test(tc, the_interval_is_wilsons);
@@ -322,6 +388,7 @@ int main(void)
     tcase_add_test(tc, numbers_that_lie_are_refused);
     tcase_add_loop_test(tc, what_is_no_task_is_refused_in_a_line, 0,
                         (int)(sizeof refusals / sizeof *refusals));
+    tcase_add_test(tc, texts_that_grow_out_of_all_proportion_are_refused);
     tcase_add_test(tc, lines_that_are_no_tasks_are_counted);
     return qn_test_run_suite(suite);
 }

@@ -88,12 +88,14 @@ static qn_compare_verdict tell(void *ctx, const qn_comparison *c, size_t chunk, 
 
 static qn_status fit_memory(qn_compare_job *j, qn_decoder *const *models, size_t n, qn_error *err)
 {
+    const qn_decoder *const *all = (const qn_decoder *const *)models;
     uint64_t left;
-    const qn_status status =
-        qn_window_memory(&j->o->common, j->o->max_memory, models, n, &left, err);
-    if (status || !left) return status;
-    return qn_chunks_fit(&j->chunks, left, (const qn_decoder *const *)models, n, QN_COMPARE_LOGITS,
-                         err);
+    qn_status status = qn_window_memory(&j->o->common, j->o->max_memory, models, n, &left, err);
+    if (!status && left) status = qn_chunks_fit(&j->chunks, left, all, n, QN_COMPARE_LOGITS, err);
+    if (!status)
+        qn_scratch_remark(&j->o->common, "the comparison", all, n,
+                          qn_chunks_scratch(&j->chunks, all, n, QN_COMPARE_LOGITS));
+    return status;
 }
 
 static qn_status run_models(qn_compare_job *j, qn_error *err)
@@ -276,6 +278,7 @@ static qn_exit run_on(const qn_compare_options *o, char **paths, size_t n, bool 
     qn_damage_wanted wanted;
     if (!qn_damage_by(&o->common, o->by, o->budget, o->n_ctx ? o->n_ctx : 512, &wanted))
         return QN_EXIT_USAGE;
+    wanted.max_memory = o->max_memory;
     qn_compare_job j = {
         .o = o, .wanted = wanted, .n_models = n, .n_texts = n_texts, .has_base = has_base};
     j.models = qn_alloc(n, sizeof *j.models);

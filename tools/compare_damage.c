@@ -9,6 +9,7 @@
 #include "formats/base/sizes.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/window_memory.h"
 
 /* Tokens that the layers' errors are over, at least a window. */
 #define LAYER_TOKENS 2048
@@ -58,7 +59,27 @@ static qn_status spread(const qn_chunks *all, size_t n, uint32_t **ids, qn_chunk
     return QN_OK;
 }
 
-static qn_status measure_errors(qn_damage *out, const qn_loaded *reference, const qn_loaded *test,
+/* Both models' layers are held while the outputs of one are compared. */
+static qn_status fit_errors(const qn_common *c, uint64_t limit, const qn_loaded *reference,
+                            const qn_loaded *test, const qn_chunks *chunks, qn_error *err)
+{
+    qn_decoder *const models[] = {reference->decoder, test->decoder};
+    const qn_decoder *const held[] = {reference->decoder, test->decoder};
+    const uint64_t scratch = qn_output_errors_bytes(held[0], held[1], chunks);
+    uint64_t left, all = scratch;
+    const qn_status status = qn_window_memory(c, limit, models, QN_COUNT_OF(models), &left, err);
+    for (size_t m = 0; m < QN_COUNT_OF(held); m++)
+        if (!qn_add_u64(all, qn_decoders_held_bytes(&held[m], 1), &all)) all = UINT64_MAX;
+    if (!status && left && all > left)
+        return qn_fail(err, QN_ERR_MEMORY,
+                       "--by: a window of %zu tokens takes %.1f MiB of memory, %.1f MiB are left",
+                       chunks->n_ctx, (double)all / 0x1p20, (double)left / 0x1p20);
+    if (!status) qn_scratch_remark(c, "layers", held, QN_COUNT_OF(held), scratch);
+    return status;
+}
+
+static qn_status measure_errors(qn_damage *out, const qn_common *c, uint64_t limit,
+                                const qn_loaded *reference, const qn_loaded *test,
                                 const qn_chunks *all, qn_error *err)
 {
     const size_t most = (size_t)qn_max_u64(LAYER_TOKENS / all->n_ctx, 1);
@@ -66,6 +87,7 @@ static qn_status measure_errors(qn_damage *out, const qn_loaded *reference, cons
     qn_chunks chunks;
     out->windows = (size_t)qn_min_u64(most, all->chunks);
     qn_status status = spread(all, out->windows, &ids, &chunks, err);
+    if (!status) status = fit_errors(c, limit, reference, test, &chunks, err);
     if (!status)
         status =
             qn_output_errors_measure(&out->errors, reference->decoder, test->decoder, &chunks, err);
@@ -126,7 +148,31 @@ static int by_gain(const void *a, const void *b)
     return x->tensor < y->tensor ? -1 : 1;
 }
 
-static qn_status measure_tensors(qn_damage *d, const qn_common *c, uint64_t budget,
+/* What a model with one tensor of another takes of its own: its vectors, decoded. */
+static uint64_t mixed_bytes(const qn_model *m)
+{
+    uint64_t bytes = m->n_tensors * sizeof *m->tensors;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i].rows->rows == 1) bytes += m->tensors[i].rows->columns * sizeof(float);
+    return bytes;
+}
+
+/* The reference, and a group of tests that each have one of its tensors. */
+static qn_status fit_tensors(const qn_common *c, uint64_t limit, const qn_loaded *reference,
+                             const qn_loaded *test, qn_chunks *chunks, qn_error *err)
+{
+    qn_decoder *const models[] = {reference->decoder, test->decoder};
+    const qn_decoder *group[1 + QN_PUT_BACK_GROUP] = {reference->decoder};
+    const uint64_t own = QN_PUT_BACK_GROUP * mixed_bytes(test->model);
+    uint64_t left;
+    for (size_t i = 1; i < QN_COUNT_OF(group); i++) group[i] = test->decoder;
+    const qn_status status = qn_window_memory(c, limit, models, QN_COUNT_OF(models), &left, err);
+    if (status || !left) return status;
+    return qn_chunks_fit(chunks, left > own ? left - own : 0, group, QN_COUNT_OF(group),
+                         QN_COMPARE_LOGITS, err);
+}
+
+static qn_status measure_tensors(qn_damage *d, const qn_common *c, const qn_damage_wanted *wanted,
                                  const qn_loaded *reference, const qn_loaded *test,
                                  const qn_chunks *all, qn_error *err)
 {
@@ -135,9 +181,13 @@ static qn_status measure_tensors(qn_damage *d, const qn_common *c, uint64_t budg
     qn_progress progress;
     qn_status status = list_candidates(d, err);
     if (status) return status;
-    share_out(d, budget, all);
+    share_out(d, wanted->budget, all);
     if (!d->n) return QN_OK;
     if ((status = spread(all, d->kld_windows, &ids, &chunks, err))) return status;
+    if ((status = fit_tensors(c, wanted->max_memory, reference, test, &chunks, err))) {
+        qn_free(ids);
+        return status;
+    }
     qn_progress_start(&progress, c, "putting tensors back", "windows");
     const qn_watch watch = {qn_progress_tell, &progress};
     status = qn_put_back_measure(d->list, d->n, reference->decoder, test->decoder, &chunks, &d->kld,
@@ -156,9 +206,10 @@ qn_status qn_damage_measure(qn_damage *out, const qn_common *c, const qn_damage_
     out->test = test->model;
     out->n_ctx = chunks->n_ctx;
     out->by_tensor = wanted->tensors;
-    const qn_status status = measure_errors(out, reference, test, chunks, err);
+    const qn_status status =
+        measure_errors(out, c, wanted->max_memory, reference, test, chunks, err);
     if (status || !wanted->tensors) return status;
-    return measure_tensors(out, c, wanted->budget, reference, test, chunks, err);
+    return measure_tensors(out, c, wanted, reference, test, chunks, err);
 }
 
 void qn_damage_free(qn_damage *d)

@@ -10,7 +10,8 @@
 
 typedef struct {
     bool layers, tensors;
-    uint64_t budget; /* tokens of forward passes for the tensors of one test */
+    uint64_t budget;     /* tokens of forward passes for the tensors of one test */
+    uint64_t max_memory; /* as --max-memory */
 } qn_damage_wanted;
 
 /* What a budget is that nobody gave, and without the option. */

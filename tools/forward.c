@@ -1,6 +1,7 @@
 /* quern forward: the reference forward pass as a tool, so that people who port
  * a model can find the first layer that differs. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,13 +11,14 @@
 #include "tools/progress.h"
 #include "tools/prompt.h"
 #include "tools/report.h"
+#include "tools/window_memory.h"
 
 typedef struct {
     qn_common common;
     qn_prompt prompt;
     qn_load_options load;
     const char *model, *output;
-    uint64_t top;
+    uint64_t top, max_memory;
     bool hidden, force;
 } options;
 
@@ -35,6 +37,7 @@ static const qn_opt table[] = {
     {0, "top", "N", QN_OPT_COUNT, offsetof(options, top),
      "how many of the likeliest next tokens to print (default 10)"},
     {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace an existing OUT"},
+    QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
     {0, "no-bos", NULL, QN_OPT_FLAG, offsetof(options, prompt.no_bos),
      "without the tokens that the vocabulary puts around a text"},
     {0, "parse-special", NULL, QN_OPT_FLAG, offsetof(options, prompt.parse_special),
@@ -178,12 +181,33 @@ static qn_status allocate(job *j, qn_error *err)
     return j->logits && j->top ? QN_OK : qn_fail_memory(err, "logits");
 }
 
+/* The prompt is one window; hidden states of several streams are put side by side. */
+static qn_status fit_memory(const job *j, qn_error *err)
+{
+    const qn_common *c = &j->o->common;
+    qn_decoder *const model = j->l->decoder;
+    const qn_hparams *h = &j->l->model->hparams;
+    const double shown = j->o->hidden ? (double)(h->hidden * h->n_streams) * (double)j->n : 0;
+    uint64_t left;
+    qn_status status = qn_scratch_memory(c, j->o->max_memory, &model, 1, &left, err);
+    if (status) return status;
+    const double scratch = (double)qn_session_whole_bytes(model, 1, j->n) +
+                           ((double)j->n_vocab * BATCH + shown) * sizeof(float);
+    if (j->o->max_memory && scratch > (double)left)
+        return qn_fail(err, QN_ERR_MEMORY, "%zu tokens take %.1f MiB of memory, %.1f MiB are left",
+                       j->n, scratch / 0x1p20, (double)left / 0x1p20);
+    qn_scratch_remark(c, "the run", (const qn_decoder *[]){model}, 1,
+                      (uint64_t)fmin(scratch, 0x1p60));
+    return QN_OK;
+}
+
 static qn_status forward(job *j, qn_error *err)
 {
     qn_session *session = NULL;
-    qn_status status = allocate(j, err);
+    qn_status status = fit_memory(j, err);
+    if (!status) status = allocate(j, err);
     if (!status && j->o->output) status = open_file(j, err);
-    if (!status) status = qn_session_new(&session, j->l->decoder, 1, j->n, err);
+    if (!status) status = qn_session_new_whole(&session, j->l->decoder, 1, j->n, err);
     if (!status)
         status = qn_session_run(session, j->ids, j->n, j->o->hidden ? keep_hidden : NULL, j, err);
     if (!status && j->status) status = qn_fail(err, j->status, "%s", j->error.message);

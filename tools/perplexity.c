@@ -158,6 +158,7 @@ static qn_status score(const options *o, const qn_loaded *l, const qn_digests *d
     s->seconds = qn_seconds() - started;
     qn_progress_end(&t.progress);
     if (t.listing && !status) putchar('\n');
+    if (!status) qn_scratch_remark(c, s->file, (const qn_decoder *[]){l->decoder}, 1, s->p.scratch);
     s->done = !status;
     qn_free(ids);
     return status;
@@ -275,7 +276,6 @@ static qn_exit run_tasks(const options *o, const char *model, const char *const 
 {
     const qn_common *c = &o->common;
     if (n > 1) return qn_usage(c, "tasks of one file, not of %zu", n);
-    if (o->max_memory) return qn_usage(c, "--max-memory is for texts, not for tasks");
     if (o->base || o->save_base)
         return qn_usage(c, "%s is of a text, not of tasks",
                         o->base ? "--kl-divergence-base" : "--save-base");
@@ -284,7 +284,7 @@ static qn_exit run_tasks(const options *o, const char *model, const char *const 
                         o->n_ctx    ? "ctx-size"
                         : o->chunks ? "chunks"
                                     : "stride");
-    return qn_tasks_run(c, &o->tasks, model, &o->load, files[0]);
+    return qn_tasks_run(c, &o->tasks, model, &o->load, o->max_memory, files[0]);
 }
 
 static qn_exit run(const void *given, char **args, size_t n_args)

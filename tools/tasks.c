@@ -10,6 +10,7 @@
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/text_input.h"
+#include "tools/window_memory.h"
 #include "validate/task_draw.h"
 #include "validate/tasks.h"
 
@@ -167,30 +168,33 @@ static qn_status read_tasks(job *j, const qn_task_options *o, qn_error *err)
     return j->results ? QN_OK : qn_fail_memory(err, "results");
 }
 
-static qn_status score(job *j, const qn_load_options *how, qn_error *err)
+static qn_status score(job *j, const qn_load_options *how, uint64_t max_memory, qn_error *err)
 {
     qn_loaded l = {0};
+    qn_tasks_memory memory = {0};
     qn_status status = qn_load_model(&l, j->c, j->model, how, err);
     if (!status && j->c->json) status = qn_digests_of(&l, &j->digests, err);
+    if (!status) status = qn_scratch_memory(j->c, max_memory, &l.decoder, 1, &memory.limit, err);
     if (!status) {
         j->started = qn_seconds();
         qn_progress_start(&j->progress, j->c, j->file, "tasks");
-        status = qn_tasks_score(&j->tasks, j->order, j->n, l.decoder, l.tokenizer, j->results, tell,
-                                j, err);
+        status = qn_tasks_score(&j->tasks, j->order, j->n, l.decoder, l.tokenizer, &memory,
+                                j->results, tell, j, err);
         qn_progress_end(&j->progress);
         j->seconds = qn_seconds() - j->started;
+        qn_scratch_remark(j->c, j->file, (const qn_decoder *[]){l.decoder}, 1, memory.scratch);
     }
     qn_unload(&l);
     return status;
 }
 
 qn_exit qn_tasks_run(const qn_common *c, const qn_task_options *o, const char *model,
-                     const qn_load_options *how, const char *file)
+                     const qn_load_options *how, uint64_t max_memory, const char *file)
 {
     qn_error err = {0};
     job j = {.c = c, .model = model, .file = file, .kind = kind_of(o)};
     qn_status status = read_tasks(&j, o, &err);
-    if (!status) status = score(&j, how, &err);
+    if (!status) status = score(&j, how, max_memory, &err);
     qn_exit exit = QN_EXIT_FINE;
     if (status)
         exit = qn_complain(c, &err);

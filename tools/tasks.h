@@ -18,8 +18,9 @@ static inline bool qn_tasks_wanted(const qn_task_options *o)
     return o->hellaswag || o->winogrande || o->multiple_choice;
 }
 
-/* Scores the tasks of file with the model and the adapters of --lora, and tells. */
+/* Scores the tasks of file with the model and the adapters of --lora, and tells.
+ * max_memory: as --max-memory. */
 qn_exit qn_tasks_run(const qn_common *c, const qn_task_options *o, const char *model,
-                     const qn_load_options *how, const char *file);
+                     const qn_load_options *how, uint64_t max_memory, const char *file);
 
 #endif

@@ -18,4 +18,12 @@
 qn_status qn_window_memory(const qn_common *c, uint64_t limit, qn_decoder *const *models,
                            size_t n_models, uint64_t *left, qn_error *err);
 
+/* The same less the pages that the models hold: what is left for scratch. */
+qn_status qn_scratch_memory(const qn_common *c, uint64_t limit, qn_decoder *const *models,
+                            size_t n_models, uint64_t *left, qn_error *err);
+
+/* With --verbose: what runs of the models held at most, in scratch and weights. */
+void qn_scratch_remark(const qn_common *c, const char *what, const qn_decoder *const *models,
+                       size_t n_models, uint64_t scratch);
+
 #endif

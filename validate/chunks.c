@@ -48,21 +48,33 @@ size_t qn_chunks_logit_rows(const qn_chunks *c, size_t n_vocab)
     return (size_t)qn_min_u64(rows, c->scored);
 }
 
-/* Of a batch; UINT64_MAX: more than can be said. */
-static uint64_t bytes_of(const qn_chunks *c, size_t batch, const qn_decoder *const *models,
-                         size_t n_models, size_t logits)
+static uint64_t scratch_of(const qn_chunks *c, size_t batch, const qn_decoder *const *models,
+                           size_t n_models, size_t logits)
 {
     const size_t n_vocab = (size_t)models[0]->hparams->n_vocab;
-    uint64_t pages = 0;
     double all = (double)logits * (double)n_vocab * sizeof(float);
     all *= (double)qn_chunks_logit_rows(c, n_vocab);
     for (size_t m = 0; m < n_models; m++) {
         all += (double)qn_session_whole_bytes(models[m], batch, c->n_ctx);
         all += (double)batch * (double)c->n_ctx * sizeof *c->ids;
-        if (models[m]->gives_back) pages = qn_max_u64(pages, qn_decoder_page_bytes(models[m]));
     }
-    all += (double)pages;
     return all < 0x1p60 ? (uint64_t)all : UINT64_MAX;
+}
+
+uint64_t qn_chunks_scratch(const qn_chunks *c, const qn_decoder *const *models, size_t n_models,
+                           size_t logits)
+{
+    return scratch_of(c, c->batch, models, n_models, logits);
+}
+
+/* Of a batch, pages that are given back too; UINT64_MAX: more than can be said. */
+static uint64_t bytes_of(const qn_chunks *c, size_t batch, const qn_decoder *const *models,
+                         size_t n_models, size_t logits)
+{
+    uint64_t pages = 0, all = scratch_of(c, batch, models, n_models, logits);
+    for (size_t m = 0; m < n_models; m++)
+        if (models[m]->gives_back) pages = qn_max_u64(pages, qn_decoder_page_bytes(models[m]));
+    return qn_add_u64(all, pages, &all) ? all : UINT64_MAX;
 }
 
 qn_status qn_chunks_fit(qn_chunks *c, uint64_t bytes, const qn_decoder *const *models,

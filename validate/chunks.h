@@ -54,6 +54,10 @@ size_t qn_chunks_logit_rows(const qn_chunks *c, size_t n_vocab);
 qn_status qn_chunks_fit(qn_chunks *c, uint64_t bytes, const qn_decoder *const *models,
                         size_t n_models, size_t logits, qn_error *err);
 
+/* What those sessions and buffers take, as the batch is; UINT64_MAX: more than can be said. */
+uint64_t qn_chunks_scratch(const qn_chunks *c, const qn_decoder *const *models, size_t n_models,
+                           size_t logits);
+
 /* One model at work on them. */
 typedef struct {
     const qn_chunks *chunks;

@@ -37,6 +37,9 @@ void qn_decoder_free(qn_decoder *d);
  * resident at a time. */
 void qn_decoder_give_back(qn_decoder *d);
 uint64_t qn_decoder_page_bytes(const qn_decoder *d);
+/* The most that models which run in turn hold of their weights: of those that give
+ * back the largest's pages, of the others everything. */
+uint64_t qn_decoders_held_bytes(const qn_decoder *const *models, size_t n);
 
 /* What the inputs of its matrix products are; exact unless said.  Before the
  * first session. */
@@ -50,7 +53,8 @@ qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences
  * values are held while a layer needs them, so memory hardly grows with layers. */
 qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t sequences,
                                size_t n_ctx, qn_error *err);
-/* The bytes that one takes, its runs included; UINT64_MAX: more than can be said. */
+/* The bytes that either takes, its runs included; UINT64_MAX: more than can be said. */
+uint64_t qn_session_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx);
 uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx);
 void qn_session_free(qn_session *s);
 void qn_session_reset(qn_session *s); /* forget everything cached */

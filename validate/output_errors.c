@@ -93,7 +93,18 @@ static qn_status make_outputs(job *j, size_t floats, qn_error *err)
     return QN_OK;
 }
 
-/* Both forms of a matrix applied to some of its inputs. */
+/* Rows from .. to - 1 of a matrix of d's.  Their pages are given back, but for those
+ * that the reference's run is about to read. */
+static qn_status apply(const job *j, const qn_decoder *d, const qn_rows *rows, const float *x,
+                       size_t ldx, size_t inputs, uint64_t from, uint64_t to, float *out,
+                       size_t ldo, qn_error *err)
+{
+    const qn_status status = qn_gemm_run(j->gemm, x, ldx, inputs, rows, from, to, out, ldo, err);
+    if (d->gives_back && (d == j->test || rows == d->head.rows)) rows->done(rows, from, to);
+    return status;
+}
+
+/* Both forms of a matrix applied to some of its inputs, so many rows at a time. */
 static qn_status compare_outputs(void *ctx, const qn_linear_input *in, qn_error *err)
 {
     job *j = ctx;
@@ -109,11 +120,14 @@ static qn_status compare_outputs(void *ctx, const qn_linear_input *in, qn_error 
     qn_status status = make_outputs(j, inputs * n, err);
     if (status) return status;
     float *right = j->outputs, *seen = j->outputs + inputs * n;
-    if ((status = qn_gemm_run(j->gemm, x, step * in->columns, inputs, r->rows, r0, r0 + n, right, n,
-                              err)) ||
-        (status = qn_gemm_run(j->gemm, x, step * in->columns, inputs, t->rows, r0, r0 + n, seen, n,
-                              err)))
-        return status;
+    for (size_t at = 0; at < n; at += QN_HEAD_ROWS) {
+        const uint64_t from = r0 + at, to = qn_min_u64(from + QN_HEAD_ROWS, r0 + n);
+        if ((status = apply(j, j->reference, r->rows, x, step * in->columns, inputs, from, to,
+                            right + at, n, err)) ||
+            (status = apply(j, j->test, t->rows, x, step * in->columns, inputs, from, to, seen + at,
+                            n, err)))
+            return status;
+    }
     add_squares(&j->tensors[t - m->tensors], right, seen, inputs * n);
     return QN_OK;
 }
@@ -131,6 +145,8 @@ static qn_status compare_weights(job *j, const qn_model_tensor *t, const qn_mode
         if ((status = r->rows->decode(r->rows, k, row, row + 1, right, err)) ||
             (status = t->rows->decode(t->rows, k, row, row + 1, seen, err)))
             break;
+        if (j->reference->gives_back) r->rows->done(r->rows, row, row + 1);
+        if (j->test->gives_back) t->rows->done(t->rows, row, row + 1);
         add_squares(s, right, seen, columns);
     }
     return status;
@@ -162,14 +178,38 @@ static qn_status run_window(job *j, qn_session *const sessions[2], const qn_chun
     return status ? status : qn_session_run(sessions[1], ids, c->n_ctx, compare_stream, j, err);
 }
 
-static qn_status make_room(job *j, const qn_chunks *c, qn_output_errors *out, qn_error *err)
+static void choose_positions(job *j, size_t n_ctx)
 {
     const qn_hparams *h = j->reference->hparams;
-    const size_t states = j->n_layers + 2;
-    j->n_ctx = c->n_ctx;
+    j->n_ctx = n_ctx;
     j->width = (size_t)(h->hidden * (h->n_streams ? QN_N_STREAMS : 1));
-    j->positions = (size_t)qn_min_u64(MOST_FLOATS / (states * j->width), MOST_POSITIONS);
-    j->positions = (size_t)qn_min_u64(j->positions ? j->positions : 1, c->n_ctx);
+    j->positions = (size_t)qn_min_u64(MOST_FLOATS / ((j->n_layers + 2) * j->width), MOST_POSITIONS);
+    j->positions = (size_t)qn_min_u64(j->positions ? j->positions : 1, n_ctx);
+}
+
+uint64_t qn_output_errors_bytes(const qn_decoder *reference, const qn_decoder *test,
+                                const qn_chunks *chunks)
+{
+    job j = {.reference = reference, .n_layers = (size_t)reference->hparams->n_layers};
+    const qn_model *m = test->model;
+    uint64_t rows = 0, columns = 0;
+    choose_positions(&j, chunks->n_ctx);
+    for (size_t t = 0; t < m->n_tensors; t++) {
+        rows = qn_max_u64(rows, m->tensors[t].rows->rows);
+        columns = qn_max_u64(columns, m->tensors[t].rows->columns);
+    }
+    const double floats = 2.0 * (double)qn_max_u64(MOST_INPUTS * rows, columns) +
+                          (double)(j.n_layers + 2) * (double)j.positions * (double)j.width;
+    const double all = floats * sizeof(float) + (double)qn_gemm_bytes(test->threads, columns) +
+                       (double)qn_session_whole_bytes(reference, 1, chunks->n_ctx) +
+                       (double)qn_session_whole_bytes(test, 1, chunks->n_ctx);
+    return all < 0x1p60 ? (uint64_t)all : UINT64_MAX;
+}
+
+static qn_status make_room(job *j, const qn_chunks *c, qn_output_errors *out, qn_error *err)
+{
+    const size_t states = j->n_layers + 2;
+    choose_positions(j, c->n_ctx);
     j->streams = qn_alloc(states * j->positions * j->width, sizeof *j->streams);
     j->layers = qn_alloc(states, sizeof *j->layers);
     j->tensors = qn_alloc(j->test->model->n_tensors, sizeof *j->tensors);
@@ -203,8 +243,8 @@ qn_status qn_output_errors_measure(qn_output_errors *out, const qn_decoder *refe
     qn_status status =
         ids ? qn_output_errors_agree(reference, test, err) : qn_fail_memory(err, "ids");
     if (!status) status = make_room(&j, chunks, out, err);
-    if (!status) status = qn_session_new(&sessions[0], reference, 1, chunks->n_ctx, err);
-    if (!status) status = qn_session_new(&sessions[1], test, 1, chunks->n_ctx, err);
+    if (!status) status = qn_session_new_whole(&sessions[0], reference, 1, chunks->n_ctx, err);
+    if (!status) status = qn_session_new_whole(&sessions[1], test, 1, chunks->n_ctx, err);
     if (!status) qn_session_watch_inputs(sessions[0], compare_outputs, &j);
     for (size_t w = 0; w < chunks->chunks && !status; w++)
         status = run_window(&j, sessions, chunks, w, ids, err);

@@ -26,6 +26,9 @@ qn_status qn_output_errors_agree(const qn_decoder *reference, const qn_decoder *
  * a failure. */
 qn_status qn_output_errors_measure(qn_output_errors *out, const qn_decoder *reference,
                                    const qn_decoder *test, const qn_chunks *chunks, qn_error *err);
+/* The scratch of that; what each of the two models holds at a time comes to it. */
+uint64_t qn_output_errors_bytes(const qn_decoder *reference, const qn_decoder *test,
+                                const qn_chunks *chunks);
 void qn_output_errors_free(qn_output_errors *e); /* {0} is fine */
 
 /* The reference's tensor that could stand in the place of one of the test's:

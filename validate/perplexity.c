@@ -106,15 +106,17 @@ qn_status qn_perplexity_run(const qn_decoder *d, const uint32_t *ids, size_t n_i
 {
     job j = {.sink = options->sink};
     const qn_chunk_options how = {options->n_ctx, options->chunks, options->batch, options->stride};
+    const size_t buffers = j.sink ? 2 : 1; /* of logits */
     qn_status status = qn_chunks_cut(&j.chunks, ids, n_ids, bos, replace_first, &how, err);
     if (!status && options->memory)
-        status = qn_chunks_fit(&j.chunks, options->memory, &d, 1, j.sink ? 2 : 1, err);
+        status = qn_chunks_fit(&j.chunks, options->memory, &d, 1, buffers, err);
     if (!status && j.sink) status = j.sink->begin(j.sink->ctx, d, &j.chunks, err);
     if (!status) status = start(&j, d, err);
     j.runner.watch = options->watch;
     j.runner.watch_ctx = options->watch_ctx;
     if (!status) status = run_all(&j, progress, ctx, err);
     if (!status) finish(&j, out);
+    if (!status) out->scratch = qn_chunks_scratch(&j.chunks, &d, 1, buffers);
     qn_chunk_runner_free(&j.runner);
     qn_free(j.chunk_nll);
     qn_free(j.nll);

@@ -29,6 +29,7 @@ typedef struct {
 typedef struct {
     double ppl, ppl_stderr, nll_mean;
     uint64_t chunks, tokens_scored;
+    uint64_t scratch;  /* bytes that it took at most */
     double *chunk_nll; /* mean of each chunk, chunks of them; qn_free */
 } qn_perplexity_result;
 

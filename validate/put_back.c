@@ -41,6 +41,7 @@ static qn_status make_mixed(const job *j, size_t tensor, mixed *out, qn_error *e
     const qn_status status =
         qn_decoder_new(&out->decoder, &out->model, j->test->k, j->test->threads, err);
     if (!status) qn_decoder_set_activations(out->decoder, j->test->activations);
+    if (!status && j->test->gives_back) qn_decoder_give_back(out->decoder);
     return status;
 }
 

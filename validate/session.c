@@ -203,11 +203,11 @@ static uint64_t sum_of(const uint64_t *parts, size_t n)
     return sum;
 }
 
-uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx)
+static uint64_t session_bytes(const qn_decoder *d, const qn_attention_size *size)
 {
     const qn_hparams *h = d->hparams;
+    const size_t sequences = size->sequences, n_ctx = size->n_ctx;
     qn_session s = {.d = d, .sequences = sequences, .n_ctx = n_ctx};
-    const qn_attention_size size = {sequences, n_ctx, BLOCK_TOKENS};
     const widths w = widest(h);
     room rooms[MOST_ROOMS], block_rooms[MOST_BLOCK_ROOMS];
     uint64_t tokens;
@@ -220,12 +220,22 @@ uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_
         sizeof s + sequences * sizeof *s.spans,
         bytes_of(rooms, list_rooms(&s, tokens, rooms)),
         bytes_of(block_rooms, list_block_rooms(&s, block, block_rooms)),
-        qn_attention_bytes(h, d->threads, &size),
+        qn_attention_bytes(h, d->threads, size),
         bytes_of(&(room){NULL, rounded, widest_input}, 1),
         qn_gemm_bytes(d->threads, widest_input),
         h->n_experts ? qn_moe_bytes(h, (size_t)block) : 0,
     };
     return sum_of(parts, sizeof parts / sizeof *parts);
+}
+
+uint64_t qn_session_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx)
+{
+    return session_bytes(d, &(qn_attention_size){sequences, n_ctx, 0});
+}
+
+uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx)
+{
+    return session_bytes(d, &(qn_attention_size){sequences, n_ctx, BLOCK_TOKENS});
 }
 
 static void scale_row(float *x, double scale, size_t n)

@@ -8,9 +8,11 @@
 #include "validate/chunks.h"
 #include "validate/session.h"
 
-/* Tasks that are sorted by their beginnings before they run; results come after each. */
+/* Tasks that are sorted by their beginnings before they run, fewer if they have more
+ * tokens than that; results come after each. */
 #define WAVE_TASKS 128
-/* Tokens run together: the forward pass's own block. */
+#define WAVE_TOKENS ((size_t)1 << 20)
+/* Tokens run together where memory has no limit: the forward pass's own block. */
 #define GROUP_TOKENS 2048
 #define LOGIT_FLOATS ((size_t)1 << 24)
 #define LEAST_ROWS 16
@@ -24,12 +26,12 @@ typedef struct {
     size_t from, to;     /* tokens that count, each predicted at the position before it */
     bool lends, borrows; /* the next choice's first token is predicted at our last position */
     double sum;          /* of the log-probabilities */
+    size_t task, choice; /* numbers in the file, from 1 */
     size_t parent;       /* of its task in the group */
 } sequence;
 
 typedef struct {
-    size_t number; /* in the order they are scored in */
-    qn_task task;
+    size_t number;       /* in the order they are scored in */
     size_t shared;       /* tokens that all choices begin with */
     size_t n;            /* choices */
     sequence *sequences; /* [n] */
@@ -47,10 +49,10 @@ typedef struct {
     const size_t *order;
     const qn_decoder *d;
     qn_tokenizer *tokenizer;
+    qn_tasks_memory *memory;
     qn_task_result *results;
     item items[WAVE_TASKS];
     size_t n_items;
-    qn_arena *arena; /* of their texts */
 
     sequence **group; /* the sequences that run together */
     size_t n_group, group_capacity, n_parents;
@@ -91,14 +93,14 @@ static size_t shared_tokens(const item *t)
 }
 
 /* Where Winogrande's choices count from and to. */
-static qn_status winogrande_range(const job *j, item *t, qn_error *err)
+static qn_status winogrande_range(const job *j, const qn_task *task, item *t, qn_error *err)
 {
     sequence *s = t->sequences;
     const bool behind_word = s[0].n - t->shared > FEW_TOKENS && s[1].n - t->shared > FEW_TOKENS;
     for (size_t i = 0; i < 2; i++) {
         s[i].from = t->shared;
         if (behind_word) {
-            const qn_status status = head_tokens(j, t->task.choices[i].head, &s[i].from, err);
+            const qn_status status = head_tokens(j, task->choices[i].head, &s[i].from, err);
             if (status) return status;
         }
         s[i].to = s[i].n > s[i].from + 1 ? s[i].n - 1 : s[i].n;
@@ -107,15 +109,16 @@ static qn_status winogrande_range(const job *j, item *t, qn_error *err)
     return QN_OK;
 }
 
-static qn_status prepare(const job *j, item *t, qn_error *err)
+static qn_status prepare(const job *j, const qn_task *task, item *t, qn_error *err)
 {
-    const qn_task *task = &t->task;
     const size_t number = j->order[t->number] + 1;
     qn_status status = QN_OK;
     t->sequences = qn_alloc(task->n, sizeof *t->sequences);
     if (!t->sequences) return qn_fail_memory(err, "a task");
     for (t->n = 0; t->n < task->n && !status; t->n++) {
         sequence *s = &t->sequences[t->n];
+        s->task = number;
+        s->choice = t->n + 1;
         status = encode(j, task->choices[t->n].text, &s->ids, &s->n, err);
     }
     if (status) return status;
@@ -124,7 +127,7 @@ static qn_status prepare(const job *j, item *t, qn_error *err)
         t->sequences[i].from = t->shared;
         t->sequences[i].to = t->sequences[i].n;
     }
-    if (j->file->kind == QN_TASKS_WINOGRANDE && (status = winogrande_range(j, t, err)))
+    if (j->file->kind == QN_TASKS_WINOGRANDE && (status = winogrande_range(j, task, t, err)))
         return status;
     for (size_t i = 0; i < t->n; i++) {
         sequence *s = &t->sequences[i];
@@ -147,12 +150,9 @@ static qn_status prepare(const job *j, item *t, qn_error *err)
 static void forget_items(job *j)
 {
     for (size_t t = 0; t < j->n_items; t++) {
-        for (size_t i = 0; j->items[t].sequences && i < j->items[t].task.n; i++)
-            qn_free(j->items[t].sequences[i].ids);
+        for (size_t i = 0; i < j->items[t].n; i++) qn_free(j->items[t].sequences[i].ids);
         qn_free(j->items[t].sequences);
     }
-    qn_arena_free(j->arena);
-    j->arena = NULL;
     j->n_items = 0;
 }
 
@@ -184,6 +184,24 @@ static int by_beginning(const void *a, const void *b)
     return x->number < y->number ? -1 : 1;
 }
 
+/* What running so many together takes: what is shared once, then all choices. */
+static uint64_t group_bytes(const job *j, size_t n, size_t trunk, size_t sequences,
+                            size_t positions)
+{
+    const qn_decoder *d = j->d;
+    double all = (double)j->logit_rows * (double)d->hparams->n_vocab * sizeof *j->logits;
+    all += (double)qn_session_bytes(d, sequences, positions);
+    if (trunk) all += (double)qn_session_bytes(d, n, trunk);
+    return all < 0x1p60 ? (uint64_t)all : UINT64_MAX;
+}
+
+/* Whether a group may become so large. */
+static bool fits(const job *j, size_t n, size_t trunk, size_t sequences, size_t positions)
+{
+    if (!j->memory->limit) return n * trunk + sequences * (positions - trunk) <= GROUP_TOKENS;
+    return group_bytes(j, n, trunk, sequences, positions) <= j->memory->limit;
+}
+
 /* How many items from `first` on run together, and their trunk and positions. */
 static size_t group_size(const job *j, size_t first, size_t *trunk, size_t *positions)
 {
@@ -193,7 +211,7 @@ static size_t group_size(const job *j, size_t first, size_t *trunk, size_t *posi
     for (; first + n < j->n_items; n++) {
         const item *t = &j->items[first + n];
         const size_t most = longest(t) > *positions ? longest(t) : *positions;
-        if (n && (n + 1) * *trunk + (sequences + t->n) * (most - *trunk) > GROUP_TOKENS) break;
+        if (n && !fits(j, n + 1, *trunk, sequences + t->n, most)) break;
         *positions = most;
         sequences += t->n;
     }
@@ -305,8 +323,10 @@ static qn_status see(const job *j, qn_session *session, const ask *asks, size_t 
     }
     for (size_t i = 0; i < n; i++) {
         if (isnan(j->found[i]))
-            return qn_fail(err, QN_ERR_DATA, "%s: a logit of a task is not a finite number",
-                           j->d->model->path);
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: the head gives a number that is not finite for choice %zu of task "
+                           "%zu",
+                           j->d->model->path, asks[i].owner->choice, asks[i].owner->task);
         asks[i].owner->sum += j->found[i];
     }
     return QN_OK;
@@ -322,16 +342,26 @@ static void decide(const job *j, const item *t)
     }
     /* llama-perplexity asks whether choice 1 is better, so that choice 2 wins a tie */
     if (j->file->kind == QN_TASKS_WINOGRANDE) r->chosen = !(r->scores[0] > r->scores[1]);
-    r->right = t->task.choices[r->chosen].right;
+    r->right = r->right_choices[r->chosen / 64] >> r->chosen % 64 & 1;
 }
 
 static qn_status run_group(job *j, size_t first, size_t n, size_t trunk, size_t positions,
                            qn_error *err)
 {
     qn_session *session = NULL;
+    qn_error why = {0};
     qn_status status = gather(j, j->items + first, n, err);
-    if (!status) status = list_asks(j, trunk, positions, err);
-    if (!status) status = run_sessions(j, trunk, positions, &session, err);
+    if (status) return status;
+    const sequence *s = j->group[0];
+    const uint64_t bytes = group_bytes(j, n, trunk, j->n_group, positions);
+    if (j->memory->limit && bytes > j->memory->limit)
+        return qn_fail(err, QN_ERR_MEMORY,
+                       "task %zu takes %.1f MiB of memory, %.1f MiB are left", s->task,
+                       (double)bytes / 0x1p20, (double)j->memory->limit / 0x1p20);
+    if (bytes > j->memory->scratch) j->memory->scratch = bytes;
+    if ((status = list_asks(j, trunk, positions, err))) return status;
+    if ((status = run_sessions(j, trunk, positions, &session, &why)))
+        return qn_fail(err, status, "tasks that run with task %zu: %s", s->task, why.message);
     for (size_t at = 0; at < j->n_asks && !status; at += j->logit_rows)
         status =
             see(j, session, j->asks + at, (size_t)qn_min_u64(j->logit_rows, j->n_asks - at), err);
@@ -344,23 +374,39 @@ static qn_status add_item(job *j, size_t number, qn_error *err)
 {
     qn_task_result *r = &j->results[number];
     item *t = &j->items[j->n_items++];
+    qn_task task = {0};
+    qn_arena *arena = qn_arena_new(); /* of its texts */
     *t = (item){.number = number};
-    const qn_status status = qn_task_read(j->file, j->order[number], j->arena, &t->task, err);
-    if (status) return status;
+    qn_status status = arena ? QN_OK : qn_fail_memory(err, "a task");
+    if (!status) status = qn_task_read(j->file, j->order[number], arena, &task, err);
+    if (!status && !(r->scores = qn_alloc(task.n, sizeof *r->scores)))
+        status = qn_fail_memory(err, "scores");
+    if (!status) status = prepare(j, &task, t, err);
     r->task = j->order[number];
-    r->n = t->task.n;
-    for (size_t i = 0; i < r->n; i++)
-        if (t->task.choices[i].right) r->right_choices[i / 64] |= (uint64_t)1 << i % 64;
-    r->scores = qn_alloc(r->n, sizeof *r->scores);
-    return r->scores ? prepare(j, t, err) : qn_fail_memory(err, "scores");
+    r->n = task.n;
+    for (size_t i = 0; i < task.n; i++)
+        if (task.choices[i].right) r->right_choices[i / 64] |= (uint64_t)1 << i % 64;
+    qn_arena_free(arena);
+    return status;
 }
 
-/* The first .. first + n - 1 of those to be scored. */
-static qn_status run_wave(job *j, size_t first, size_t n, qn_error *err)
+static size_t tokens_of(const item *t)
 {
-    j->arena = qn_arena_new();
-    qn_status status = j->arena ? QN_OK : qn_fail_memory(err, "tasks");
-    for (size_t t = 0; t < n && !status; t++) status = add_item(j, first + t, err);
+    size_t n = 0;
+    for (size_t i = 0; i < t->n; i++) n += t->sequences[i].n;
+    return n;
+}
+
+/* The first .. of those to be scored, *n of them and fewer if they are long. */
+static qn_status run_wave(job *j, size_t first, size_t *most, qn_error *err)
+{
+    qn_status status = QN_OK;
+    size_t n = 0;
+    for (size_t tokens = 0; n < *most && tokens < WAVE_TOKENS && !status; n++) {
+        status = add_item(j, first + n, err);
+        tokens += tokens_of(&j->items[n]);
+    }
+    *most = n;
     if (!status) qsort(j->items, n, sizeof(item), by_beginning);
     for (size_t at = 0; at < n && !status;) {
         size_t trunk, positions;
@@ -398,20 +444,21 @@ static qn_status read_all(const job *j, size_t n, qn_error *err)
 }
 
 qn_status qn_tasks_score(const qn_task_file *file, const size_t *order, size_t n,
-                         const qn_decoder *d, qn_tokenizer *t, qn_task_result *results,
-                         qn_tasks_fn progress, void *ctx, qn_error *err)
+                         const qn_decoder *d, qn_tokenizer *t, qn_tasks_memory *memory,
+                         qn_task_result *results, qn_tasks_fn progress, void *ctx, qn_error *err)
 {
     job *j = qn_alloc(1, sizeof *j);
     if (!j) return qn_fail_memory(err, "tasks");
-    *j = (job){.file = file, .order = order, .d = d, .tokenizer = t, .results = results};
+    *j = (job){
+        .file = file, .order = order, .d = d, .tokenizer = t, .memory = memory, .results = results};
     qn_status status = read_all(j, n, err);
     if (!status) status = start(j, err);
-    for (size_t at = 0; at < n && !status; at += WAVE_TASKS) {
-        const size_t wave = (size_t)qn_min_u64(WAVE_TASKS, n - at);
-        status = run_wave(j, at, wave, err);
-        if (!status && progress && !progress(ctx, results, at + wave))
-            status =
-                qn_fail(err, QN_ERR_CANCELLED, "cancelled after %zu of %zu tasks", at + wave, n);
+    for (size_t at = 0; at < n && !status;) {
+        size_t wave = (size_t)qn_min_u64(WAVE_TASKS, n - at);
+        status = run_wave(j, at, &wave, err);
+        at += wave;
+        if (!status && progress && !progress(ctx, results, at))
+            status = qn_fail(err, QN_ERR_CANCELLED, "cancelled after %zu of %zu tasks", at, n);
     }
     qn_free(j->group);
     qn_free(j->asks);

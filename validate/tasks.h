@@ -29,12 +29,18 @@ typedef struct {
 /* Called when results of the first `done` tasks are there; false: stop with QN_ERR_CANCELLED. */
 typedef bool (*qn_tasks_fn)(void *ctx, const qn_task_result *results, size_t done);
 
+typedef struct {
+    uint64_t limit;   /* bytes of scratch; 0: any.  With fewer fewer tasks run at a time */
+    uint64_t scratch; /* out: the most that one took */
+} qn_tasks_memory;
+
 /* Of tasks order[0..n) into results[n], zeroed before, whose scores are to be
  * freed also after a failure.  All are read once before any is run; a choice
- * without a token of its own is QN_ERR_DATA. */
+ * without a token of its own is QN_ERR_DATA, a task that the limit leaves no room
+ * for QN_ERR_MEMORY.  Scores have the same bits for any limit. */
 qn_status qn_tasks_score(const qn_task_file *file, const size_t *order, size_t n,
-                         const qn_decoder *d, qn_tokenizer *t, qn_task_result *results,
-                         qn_tasks_fn progress, void *ctx, qn_error *err);
+                         const qn_decoder *d, qn_tokenizer *t, qn_tasks_memory *memory,
+                         qn_task_result *results, qn_tasks_fn progress, void *ctx, qn_error *err);
 
 /* Wilson's interval for `right` of n, at z standard deviations of a normal
  * distribution ("Probable inference, the law of succession, and statistical

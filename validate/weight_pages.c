@@ -66,3 +66,15 @@ uint64_t qn_decoder_page_bytes(const qn_decoder *d)
         if (others[i]->rows) most = qn_max_u64(most, others[i]->rows->source_bytes);
     return most > UINT64_MAX - AROUND ? UINT64_MAX : most + AROUND;
 }
+
+uint64_t qn_decoders_held_bytes(const qn_decoder *const *models, size_t n)
+{
+    uint64_t pages = 0, whole = 0;
+    for (size_t i = 0; i < n; i++) {
+        const qn_model *m = models[i]->model;
+        if (models[i]->gives_back) pages = qn_max_u64(pages, qn_decoder_page_bytes(models[i]));
+        for (size_t t = 0; t < m->n_tensors && !models[i]->gives_back; t++)
+            if (!qn_add_u64(whole, m->tensors[t].rows->source_bytes, &whole)) return UINT64_MAX;
+    }
+    return qn_add_u64(pages, whole, &whole) ? whole : UINT64_MAX;
+}
