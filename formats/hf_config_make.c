@@ -54,12 +54,18 @@ static json_t *reals_value(const qn_parameter *p, const qn_hparams *h)
 
 static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
 {
+    const bool slides = h->window != 0;
     switch (p->kind) {
-    case QN_FIELD_COUNT: return json_integer((json_int_t)qn_parameter_count(p, h));
+    case QN_FIELD_COUNT:
+        if (p->field == offsetof(qn_hparams, window) && !slides && p->config_else == 0)
+            return json_null();
+        return json_integer((json_int_t)qn_parameter_count(p, h));
     case QN_FIELD_REAL:
         if (p->whole) return json_integer(llround(qn_parameter_real(p, h)));
         return json_real(shortest(qn_parameter_real(p, h)));
-    case QN_FIELD_FLAG: return json_boolean(qn_parameter_flag(p, h));
+    case QN_FIELD_FLAG:
+        if (p->field == offsetof(qn_hparams, use_window)) return json_boolean(slides);
+        return json_boolean(qn_parameter_flag(p, h));
     case QN_FIELD_NOT_FLAG: return json_boolean(!qn_parameter_flag(p, h));
     case QN_FIELD_REALS: return reals_value(p, h);
     case QN_FIELD_SCALING: return json_string(qn_rope_scaling_name(h->rope_scaling));
@@ -90,15 +96,28 @@ static json_t *first_word(const char *words)
     return json_stringn(words, strcspn(words, "|"));
 }
 
+/* Of rope's keys theta stands in the root, in the form that every version reads;
+ * without scaling there is no other place, and Phi's original context stands in both. */
+static bool is_scaling(const qn_parameter *p, const qn_hparams *h)
+{
+    return p->in_rope && p->field != offsetof(qn_hparams, rope_theta) &&
+           (h->rope_scaling != QN_ROPE_NONE || p->kind == QN_FIELD_SCALING);
+}
+
+static bool is_in_root(const qn_family *f, const qn_parameter *p, const qn_hparams *h)
+{
+    const bool own = p >= f->parameters && p < f->parameters + f->n_parameters;
+    return !is_scaling(p, h) || (own && p->field == offsetof(qn_hparams, rope_original_ctx));
+}
+
 static int fill(json_t *o, json_t *rope, const qn_family *f, const qn_hparams *h)
 {
     int bad = 0;
     for (size_t i = 0; i < qn_family_n_parameters(f); i++) {
         const qn_parameter *p = qn_family_parameter(f, i);
         if (!is_said(p, h)) continue;
-        /* theta stands in the root in the form that every version reads */
-        const bool inside = p->in_rope && p->field != offsetof(qn_hparams, rope_theta);
-        bad |= json_object_set_new(inside ? rope : o, p->config[0], value_of(p, h));
+        if (is_scaling(p, h)) bad |= json_object_set_new(rope, p->config[0], value_of(p, h));
+        if (is_in_root(f, p, h)) bad |= json_object_set_new(o, p->config[0], value_of(p, h));
     }
     for (size_t i = 0; i < f->n_conditions; i++)
         if (f->conditions[i].text && !f->conditions[i].unsaid)

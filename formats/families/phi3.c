@@ -84,8 +84,8 @@ static const qn_parameter parameters[] = {
 
 static const qn_condition conditions[] = {
     {.key = "hidden_act", .text = "silu"},
-    {.key = "rope_type", .text = "default|longrope|su"},
-    {.key = "type", .text = "default|longrope|su"},
+    {.key = "rope_type", .text = "default|longrope|su", .unsaid = true},
+    {.key = "type", .text = "default|longrope|su", .unsaid = true},
 };
 
 const qn_family qn_family_phi3 = {
