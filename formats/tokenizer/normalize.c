@@ -1,7 +1,9 @@
 #include "formats/tokenizer/normalize.h"
 
-#include <stdlib.h>
+#include <string.h>
 #include <utf8proc.h>
+
+#include "formats/base/alloc.h"
 
 static bool is_ascii(char c)
 {
@@ -20,16 +22,83 @@ static const utf8proc_option_t options[] = {
     [QN_FORM_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
     [QN_FORM_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT};
 
+typedef struct {
+    utf8proc_int32_t *points;
+    size_t n, capacity;
+} code_points;
+
+static bool add_decomposed(code_points *c, unsigned point, utf8proc_option_t how)
+{
+    enum { MOST = 32 }; /* U+FDFA becomes 18 */
+    int last = 0;
+    if (c->n + MOST >= c->capacity) { /* reencoding wants a byte more */
+        const size_t capacity = qn_grow(c->capacity, c->n + MOST + 1);
+        utf8proc_int32_t *grown = qn_resize(c->points, capacity, sizeof *grown);
+        if (!grown) return false;
+        c->points = grown;
+        c->capacity = capacity;
+    }
+    const utf8proc_ssize_t n =
+        utf8proc_decompose_char((utf8proc_int32_t)point, c->points + c->n, MOST, how, &last);
+    if (n < 0 || n > MOST) return false;
+    c->n += (size_t)n;
+    return true;
+}
+
+static unsigned class_of(utf8proc_int32_t point)
+{
+    return (unsigned)utf8proc_get_property(point)->combining_class & 0xff;
+}
+
+/* Marks behind a character in the order of their classes (Unicode 3.11, D109).
+ * utf8proc's own way takes the square of their number. */
+static bool sort_marks(utf8proc_int32_t *points, size_t n)
+{
+    size_t at[257] = {0};
+    bool sorted = true;
+    for (size_t i = 0; i < n; i++) {
+        sorted &= !i || class_of(points[i - 1]) <= class_of(points[i]);
+        at[class_of(points[i]) + 1]++;
+    }
+    if (sorted) return true;
+    utf8proc_int32_t *copy = qn_alloc(n, sizeof *copy);
+    if (!copy) return false;
+    memcpy(copy, points, n * sizeof *copy);
+    for (size_t i = 1; i < 257; i++) at[i] += at[i - 1];
+    for (size_t i = 0; i < n; i++) points[at[class_of(copy[i])]++] = copy[i];
+    qn_free(copy);
+    return true;
+}
+
+static bool order_marks(const code_points *c)
+{
+    for (size_t i = 0, end; i < c->n; i = end) {
+        end = i + 1;
+        if (!class_of(c->points[i])) continue;
+        while (end < c->n && class_of(c->points[end])) end++;
+        if (!sort_marks(c->points + i, end - i)) return false;
+    }
+    return true;
+}
+
+/* What utf8proc_map does, but for the order of marks. */
 static void add_mapped(qn_form form, qn_str text, qn_text *out)
 {
-    utf8proc_uint8_t *mapped = NULL;
-    const utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text.s,
-                                            (utf8proc_ssize_t)text.n, &mapped, options[form]);
+    code_points c = {0};
+    unsigned point;
+    bool good = true;
+    for (size_t i = 0, n; i < text.n && good; i += n) {
+        n = qn_utf8_decode(text.s + i, text.n - i, &point);
+        good = n && add_decomposed(&c, point, options[form]);
+    }
+    if (good) good = order_marks(&c) && c.n < PTRDIFF_MAX;
+    const utf8proc_ssize_t n =
+        good ? utf8proc_reencode(c.points, (utf8proc_ssize_t)c.n, options[form]) : -1;
     if (n >= 0)
-        qn_text_add(out, (const char *)mapped, (size_t)n);
+        qn_text_add(out, (const char *)c.points, (size_t)n);
     else
         out->failed = true;
-    free(mapped); /* utf8proc's own allocation */
+    qn_free(c.points);
 }
 
 /* An ASCII character never joins what stands before it, so the text falls

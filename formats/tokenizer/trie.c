@@ -9,14 +9,15 @@
  * with the low eight bits changed. */
 enum { BLOCK = 256, NOWHERE = -1 };
 
-/* Blocks that are nearly full are not asked again: the time stays near linear,
- * and little room is lost. */
-enum { TRIES = 16 };
+/* Blocks that are nearly full are not asked again, and never more than the last
+ * few: the time stays linear whatever the keys, and little room is lost. */
+enum { TRIES = 16, BLOCKS_ASKED = 32 };
 
 typedef struct {
     qn_trie *trie;
     const qn_trie_key *keys;
     size_t capacity;
+    uint16_t *room;                     /* of each block: free cells */
     size_t first_block;                 /* blocks before it are not looked at */
     unsigned failures;                  /* of first_block */
     size_t pending_count, pending_room; /* nodes whose children are to be placed */
@@ -46,8 +47,12 @@ static qn_status add_block(builder *b, qn_error *err)
             capacity < UINT32_MAX ? qn_resize(t->cells, capacity, sizeof *grown) : NULL;
         if (!grown) return qn_fail_memory(err, "a trie");
         t->cells = grown;
+        uint16_t *room = qn_resize(b->room, capacity / BLOCK, sizeof *room);
+        if (!room) return qn_fail_memory(err, "a trie");
+        b->room = room;
         b->capacity = capacity;
     }
+    b->room[t->count / BLOCK] = t->count ? BLOCK : BLOCK - 1;
     for (size_t i = 0; i < BLOCK; i++, t->count++)
         t->cells[t->count] = (qn_trie_cell){0, (uint32_t)t->count, QN_TRIE_NONE};
     return QN_OK;
@@ -61,9 +66,10 @@ static bool is_free(const builder *b, size_t cell)
 /* Low bits under which all children are free in the block, or NOWHERE. */
 static int fit(const builder *b, size_t block, const unsigned char *bytes, size_t n)
 {
-    for (int low = 0; low < BLOCK; low++) {
+    for (int low = 0; low < BLOCK && b->room[block] >= n; low++) {
         size_t i = 0;
         while (i < n && is_free(b, block * BLOCK + ((unsigned)low ^ bytes[i]))) i++;
+        b->trie->asked += i + 1;
         if (i == n) return low;
     }
     return NOWHERE;
@@ -72,10 +78,16 @@ static int fit(const builder *b, size_t block, const unsigned char *bytes, size_
 static qn_status place(builder *b, const unsigned char *bytes, size_t n, uint32_t *base,
                        qn_error *err)
 {
+    const size_t blocks = b->trie->count / BLOCK;
+    if (blocks - b->first_block > BLOCKS_ASKED) {
+        b->first_block = blocks - BLOCKS_ASKED;
+        b->failures = 0;
+    }
     for (size_t block = b->first_block;; block++) {
         if (block * BLOCK == b->trie->count && add_block(b, err)) return QN_ERR_MEMORY;
         const int low = fit(b, block, bytes, n);
         if (low != NOWHERE) {
+            b->room[block] = (uint16_t)(b->room[block] - n);
             *base = (uint32_t)(block * BLOCK + (size_t)low);
             return QN_OK;
         }
@@ -133,6 +145,7 @@ qn_status qn_trie_build(qn_trie *t, qn_trie_key *keys, size_t n, qn_error *err)
     qn_status status = add_block(&b, err);
     if (!status) status = push(&b, (struct range){0, n, 0, 0}, err);
     while (!status && b.pending_count) status = spread(&b, b.pending[--b.pending_count], err);
+    qn_free(b.room);
     qn_free(b.pending);
     if (status) qn_trie_free(t);
     return status;

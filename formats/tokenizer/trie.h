@@ -20,6 +20,7 @@ typedef struct {
 typedef struct {
     qn_trie_cell *cells; /* a multiple of 256, so every base ^ byte is inside */
     size_t count;
+    uint64_t asked; /* cells that were looked at while it was built */
 } qn_trie;
 
 typedef struct {
