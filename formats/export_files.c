@@ -179,7 +179,7 @@ qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype
     for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
         bool there = false;
         status = copy_file(m->directory, dir, names[i], force, &there, err);
-        *tokenizer |= there && i < 2;
+        *tokenizer |= there && (i < 2 || !strcmp(names[i], "vocab.json"));
     }
     return status;
 }

@@ -1,6 +1,6 @@
 #include "formats/base/json.h"
 #include "formats/base/map.h"
-#include "formats/tokenizer/vocab.h"
+#include "formats/tokenizer/from_merges.h"
 
 enum { LARGEST_FILE = 1 << 29 };
 
@@ -48,10 +48,10 @@ static qn_status keep_model_type(qn_vocab *v, const qn_vocab_files *files,
 }
 
 static qn_status from_json(qn_vocab **out, const qn_vocab_files *files,
-                           const qn_tokenizer_json *tokenizer, const qn_vocab_options *how,
-                           qn_error *err)
+                           const qn_tokenizer_json *tokenizer, const char *name,
+                           const qn_vocab_options *how, qn_error *err)
 {
-    char *where = qn_path_join(files->dir, "tokenizer.json");
+    char *where = qn_path_join(files->dir, name);
     if (!where) return qn_fail_memory(err, "a vocabulary");
     qn_vocab *v = NULL;
     qn_status status = qn_vocab_from_json(&v, tokenizer, where, how->size, how->pre, err);
@@ -90,6 +90,28 @@ static qn_status from_model(qn_vocab **out, const qn_vocab_files *files, const c
     return status;
 }
 
+static qn_status from_merges(qn_vocab **out, const qn_vocab_files *files,
+                             const qn_vocab_options *how, qn_error *err)
+{
+    qn_text text = {0};
+    qn_tokenizer_json *tokenizer = NULL;
+    char *where = qn_path_join(files->dir, "vocab.json");
+    bool there = false;
+    qn_status status = where ? qn_merges_to_json(files, how->pre, &text, &there, err)
+                             : qn_fail_memory(err, "a vocabulary");
+    if (!status && !there)
+        status = qn_fail(err, QN_ERR_DATA,
+                         "%s: no tokenizer: neither tokenizer.json nor tokenizer.model is there, "
+                         "nor vocab.json with merges.txt",
+                         files->dir);
+    if (!status) status = qn_tokenizer_json_read(&tokenizer, text.s, text.n, where, err);
+    if (!status) status = from_json(out, files, tokenizer, "vocab.json", how, err);
+    qn_tokenizer_json_free(tokenizer);
+    qn_free(where);
+    qn_text_free(&text);
+    return status;
+}
+
 static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
                              const qn_tokenizer_json *tokenizer, const qn_vocab_options *how,
                              qn_error *err)
@@ -104,11 +126,9 @@ static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
     if (qn_path_exists(path))
         status = from_model(out, files, path, how, err);
     else if (tokenizer)
-        status = from_json(out, files, tokenizer, how, err);
+        status = from_json(out, files, tokenizer, "tokenizer.json", how, err);
     else
-        status = qn_fail(err, QN_ERR_DATA,
-                         "%s: no tokenizer: neither tokenizer.json nor tokenizer.model is there",
-                         files->dir);
+        status = from_merges(out, files, how, err);
     qn_free(path);
     return status;
 }

@@ -161,6 +161,10 @@ static void read_tokenizer_config(gathering *g, const json_t *config)
             break;
         }
     }
+    /* As transformers 5 has it: not for BPE, where it would lose text. */
+    const char *for_bpe = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output";
+    v->cleans_up = json_is_true(json_object_get(config, "clean_up_tokenization_spaces")) &&
+                   (v->kind == QN_VOCAB_UNIGRAM || json_is_true(json_object_get(config, for_bpe)));
     const json_t *prefix = json_object_get(config, "add_prefix_space");
     if (json_is_boolean(prefix)) v->config_space_prefix = json_is_true(prefix);
 }

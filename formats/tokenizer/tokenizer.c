@@ -91,11 +91,31 @@ static qn_status prepare_kind(qn_tokenizer *t, qn_error *err)
                                         : qn_crossings_build(t, err);
 }
 
+/* Scored pieces and added tokens are compared with the text byte by byte, at every
+ * place: a long one would make that quadratic.  The longest in use has 93 bytes. */
+static qn_status check_lengths(const qn_tokenizer *t, qn_error *err)
+{
+    enum { LONGEST = 1024 };
+    const qn_vocab *v = t->v;
+    const bool scored = v->kind == QN_VOCAB_SPM || v->kind == QN_VOCAB_UNIGRAM;
+    for (uint32_t id = 0; id < v->n; id++)
+        if (scored && v->pieces[id].n > LONGEST && qn_is_reachable(t, id))
+            return qn_fail(err, QN_ERR_UNSUPPORTED, "piece %u has %zu bytes; at most %d are run",
+                           id, v->pieces[id].n, LONGEST);
+    for (size_t i = 0; i < v->added_count; i++)
+        if (v->added[i].text.n > LONGEST)
+            return qn_fail(err, QN_ERR_UNSUPPORTED,
+                           "added token %u has %zu bytes; at most %d are run", v->added[i].id,
+                           v->added[i].text.n, LONGEST);
+    return QN_OK;
+}
+
 static qn_status fill(qn_tokenizer *t, qn_error *err)
 {
     const qn_vocab *v = t->v;
     qn_status status = QN_OK;
     for (size_t id = 0; !status && id < v->n; id++) status = raw_of(t, id, err);
+    if (!status) status = check_lengths(t, err);
     if (!status) status = name_pieces(t, QN_PIECE_NORMAL, err);
     if (!status) status = name_pieces(t, QN_PIECE_USER, err);
     if (status) return status;
@@ -167,6 +187,31 @@ static void add_piece(qn_str raw, qn_strip strip, qn_text *out)
     qn_text_add(out, raw.s + from, raw.n - from);
 }
 
+/* In place, one rule after the other, which only take away (transformers,
+ * clean_up_tokenization). */
+static void clean_up(qn_text *text, size_t from)
+{
+    static const struct {
+        const char *from, *to;
+    } rules[] = {{" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+                 {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const size_t n = strlen(rules[i].from), m = strlen(rules[i].to);
+        size_t written = from, at = from;
+        while (at < text->n) {
+            const bool found = text->n - at >= n && !memcmp(text->s + at, rules[i].from, n);
+            if (found)
+                memmove(text->s + written, rules[i].to, m);
+            else
+                text->s[written] = text->s[at];
+            written += found ? m : 1;
+            at += found ? n : 1;
+        }
+        text->n = written;
+    }
+    if (text->s) text->s[text->n] = '\0';
+}
+
 qn_status qn_tokenizer_decode(const qn_tokenizer *t, const uint32_t *ids, size_t n,
                               bool skip_special, qn_text *out, qn_error *err)
 {
@@ -184,5 +229,7 @@ qn_status qn_tokenizer_decode(const qn_tokenizer *t, const uint32_t *ids, size_t
                                    : strip == QN_STRIP_FIRST_PIECE || t->raw[ids[i]].n)
             strip = QN_STRIP_NONE;
     }
-    return out->failed ? qn_fail_memory(err, "decoding") : QN_OK;
+    if (out->failed) return qn_fail_memory(err, "decoding");
+    if (t->v->cleans_up) clean_up(out, before);
+    return QN_OK;
 }

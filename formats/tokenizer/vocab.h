@@ -129,6 +129,7 @@ struct qn_vocab {
     uint32_t unknown; /* for characters without piece and bytes */
     qn_strip strip;
     bool fuse_unknown; /* neighbours without a piece become one unknown */
+    bool cleans_up;    /* decoding takes spaces before punctuation away */
 
     qn_added *added;
     size_t added_count;
