@@ -50,9 +50,13 @@ static const qn_opt table[] = {
     {0, "max-ppl-ratio", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.max_ppl_ratio),
      "gate: the perplexity is at most X times REF's (1.01)"},
     {0, "confidence", "X", QN_OPT_REAL, offsetof(qn_compare_options, limits.confidence),
-     "of a gate's answer, pass or fail (default 0.99)"},
+     "of a gate's answer, pass or fail, and that a difference --against is no chance (default "
+     "0.99)"},
+    {0, "against", "EARLIER.json", QN_OPT_TEXT, offsetof(qn_compare_options, against),
+     "fail where mean KLD, same top or PPL ratio became worse than in an earlier result (--json) "
+     "of the same texts and REF, by more than the error of the paired windows explains"},
     {0, "junit", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, junit),
-     "write the gates' outcome as JUnit XML; FILE is replaced"},
+     "write the outcome of gates and --against as JUnit XML; FILE is replaced"},
     {0, "markdown", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, markdown),
      "write a table in Markdown, for a step's summary; FILE is replaced"},
     QN_MAX_MEMORY_OPTION(offsetof(qn_compare_options, max_memory)),
@@ -168,7 +172,8 @@ static qn_status write_junit(const qn_compare_job *j, qn_error *err)
     const char **names = qn_alloc(j->n_models, sizeof *names);
     if (!names) return qn_fail_memory(err, j->o->junit);
     for (size_t m = 1; m < j->n_models; m++) names[m - 1] = j->models[m].path;
-    qn_gates_junit(&j->gates, names, &text);
+    qn_gates_junit(&j->gates, names, j->n_models - 1, (const qn_against(*)[QN_N_AGAINST])j->against,
+                   &text);
     const qn_status status = write_file(j->o->junit, &text, err);
     qn_text_free(&text);
     qn_free(names);
@@ -221,19 +226,24 @@ static qn_status find_damage(qn_compare_job *j, qn_error *err)
 static qn_exit compare(qn_compare_job *j, char **paths)
 {
     qn_error err = {0};
-    qn_status status = load(j, paths, &err);
+    qn_status status =
+        j->o->against ? qn_earlier_open(&j->earlier, j->o->against, "compare", &err) : QN_OK;
+    if (!status) status = load(j, paths, &err);
     if (!status) status = check_models(j, &err);
     if (!status) status = qn_compare_read_texts(j, &err);
+    if (!status && j->o->against) status = qn_compare_against_check(j, &err);
     if (!status && j->gates.n_tests) status = qn_windows_shuffle(&j->mixed, &j->chunks, &err);
     if (!status) status = run_models(j, &err);
     if (!status && j->gates.n_tests)
         status = qn_windows_restore(&j->mixed, &j->seen, &j->chunks, j->ids, &err);
+    if (!status && j->o->against) status = qn_compare_against_measure(j, &err);
     if (!status) status = find_damage(j, &err);
     if (!status && !j->o->common.json) status = qn_compare_print(j, &err);
     if (status) return qn_complain(&j->o->common, &err);
     const qn_exit exit = j->o->common.json ? qn_compare_report(j) : QN_EXIT_FINE;
     if (write_files(j, &err)) return qn_complain(&j->o->common, &err);
-    return exit ? exit : qn_gates_exit(&j->gates);
+    if (exit) return exit;
+    return qn_compare_against_exit(j) ? QN_EXIT_NO : qn_gates_exit(&j->gates);
 }
 
 /* A file of probabilities stands for the reference. */
@@ -259,9 +269,12 @@ static qn_exit check_options(const qn_compare_options *o, const char *reference,
     if (o->n_ctx && (o->n_ctx < 3 || o->n_ctx > INT32_MAX))
         return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 3 and 2^31", o->n_ctx);
     if ((o->junit || o->limits.confidence != defaults.limits.confidence) &&
-        !qn_gates_given(&o->limits))
-        return qn_usage(&o->common, "--junit and --confidence are of gates; give one, as "
-                                    "--max-kld 0.02");
+        !qn_gates_given(&o->limits) && !o->against)
+        return qn_usage(&o->common, "--junit and --confidence are of gates and --against; give "
+                                    "one, as --max-kld 0.02");
+    if (!(o->limits.confidence >= 0.5 && o->limits.confidence < 1))
+        return qn_usage(&o->common, "--confidence %g is not between 0.5 and 1",
+                        o->limits.confidence);
     const size_t n_opened = n - has_base;
     if (o->families.n > 1 && o->families.n != n_opened)
         return qn_usage(&o->common, "--family is there %zu times for %zu models", o->families.n,
@@ -295,6 +308,8 @@ static qn_exit run_on(const qn_compare_options *o, char **paths, size_t n, bool 
     qn_compact_base_close(&j.compact);
     qn_comparison_free(&j.seen);
     qn_gates_free(&j.gates);
+    qn_free(j.against);
+    qn_earlier_close(&j.earlier);
     qn_shuffled_free(&j.mixed);
     qn_free(j.ids);
     qn_free(j.texts);
@@ -340,6 +355,15 @@ const qn_command qn_command_compare = {
         "when the text ran out first. The answer may be looked for after every window and is still "
         "wrong with at most 1 - --confidence (bets of Waudby-Smith and Ramdas, 2024); a window "
         "counts for at most 4 times the limit.\n\n"
+        "--against EARLIER.json takes a result of --json, of another build or recipe, and pairs "
+        "the "
+        "windows of both: a measure is worse when its mean difference exceeds Student's quantile "
+        "at "
+        "--confidence times its error, and then the status is 1. Texts, tokenizer, context, REF "
+        "and "
+        "--activations must be those of then. A test is found by its file's name, an only one "
+        "beside "
+        "an only one whatever it is called.\n\n"
         "--by layer shows how the error grows: |x' - x| / |x| of the residual stream behind each "
         "layer. --by tensor finds where it comes from: the relative error of each matrix's output "
         "on REF's inputs, and for those with the largest, as many as --budget allows, the KL "
@@ -349,6 +373,7 @@ const qn_command qn_command_compare = {
                 "  quern compare f16.gguf q4.gguf -f prose.txt -f code.txt -c 256 --json\n"
                 "  quern compare f16.gguf q4.gguf -f wiki.test.raw --chunks 40 --worst 20\n"
                 "  quern compare f16.gguf q4.gguf -f wiki.test.raw --max-kld 0.02 --junit q4.xml\n"
+                "  quern compare f16.gguf q4.gguf -f wiki.test.raw --against main.json\n"
                 "  quern compare checkpoint/ q4.gguf -f wiki.test.raw --chunks 20 --by tensor\n",
     .options = table,
     .n_options = QN_COUNT_OF(table),

@@ -15,7 +15,7 @@ typedef struct {
     uint64_t n_ctx, chunks, worst, max_memory;
     qn_gate_limits limits;
     const char *junit, *markdown, *html;
-    const char *base, *base_model;
+    const char *base, *base_model, *against;
     const char *by;
     uint64_t budget;
 } qn_compare_options;
@@ -47,7 +47,9 @@ typedef struct {
     qn_chunks chunks;
     qn_shuffled mixed; /* with gates */
     qn_comparison seen;
-    qn_compare_gates gates; /* {0}: no limits were given */
+    qn_compare_gates gates;              /* {0}: no limits were given */
+    qn_earlier earlier;                  /* {0}: no --against */
+    qn_against (*against)[QN_N_AGAINST]; /* [tests] */
     qn_damage_wanted wanted;
     qn_damage *damage; /* [tests], with --by */
     double seconds;
@@ -79,6 +81,18 @@ qn_status qn_compare_check_base(const qn_compare_job *j, qn_error *err);
 
 /* Fills texts, ids and chunks; every model must read the texts as the same ids. */
 qn_status qn_compare_read_texts(qn_compare_job *j, qn_error *err);
+
+/* Whether the earlier result is of the same texts, tokenizer, context and reference, and
+ * has these tests (else QN_ERR_DATA, and what differs); after the run, the differences. */
+qn_status qn_compare_against_check(const qn_compare_job *j, qn_error *err);
+qn_status qn_compare_against_measure(qn_compare_job *j, qn_error *err);
+qn_exit qn_compare_against_exit(const qn_compare_job *j); /* QN_EXIT_NO: one is worse */
+void qn_compare_against_words(const qn_compare_job *j, size_t test, const char *prefix,
+                              qn_text *out);
+json_t *qn_compare_against_json(const qn_compare_job *j, size_t test);
+
+/* The windows' figures that are paired, into a test's object. */
+void qn_compare_add_windows(const qn_compare_job *j, size_t test, json_t *o);
 
 /* For people, on stdout; or one JSON document. */
 qn_status qn_compare_print(const qn_compare_job *j, qn_error *err);

@@ -37,20 +37,14 @@ static double share_above(const window *w, double limit)
 
 static double other_top(const window *w, double limit)
 {
-    size_t n = 0;
     (void)limit;
-    for (size_t i = 0; i < w->c->scored; i++)
-        n += w->test->top[w->first + i] != w->c->top[w->first + i];
-    return (double)n / (double)w->c->scored;
+    return 1.0 - qn_window_same_top(w->c, w->number, w->first);
 }
 
 static double log_ratio(const window *w, double limit)
 {
-    double sum = 0;
     (void)limit;
-    for (size_t i = 0; i < w->c->scored; i++)
-        sum += w->test->nll[w->first + i] - w->c->nll[w->first + i];
-    return sum / (double)w->c->scored;
+    return qn_window_log_ratio(w->c, w->number, w->first);
 }
 
 /* ---- the kinds ------------------------------------------------------------------------ */
@@ -118,8 +112,7 @@ static qn_exit check(const qn_common *c, const qn_gate_limits *l)
         return qn_usage(c, "--%s %g is not between %g and %g", kinds[k].option, limit,
                         kinds[k].above, kinds[k].below);
     }
-    if (l->confidence >= 0.5 && l->confidence < 1) return QN_EXIT_FINE;
-    return qn_usage(c, "--confidence %g is not between 0.5 and 1", l->confidence);
+    return QN_EXIT_FINE;
 }
 
 static void start(qn_gate *g, size_t kind, double given, double confidence)
@@ -283,12 +276,26 @@ static void add_case(const qn_gate *g, size_t kind, double given, qn_text *out)
     qn_text_adds(out, "    </testcase>\n");
 }
 
-void qn_gates_junit(const qn_compare_gates *g, const char *const *models, qn_text *out)
+static void add_difference(const qn_against *a, qn_text *out)
+{
+    const bool worse = a->verdict == QN_AGAINST_WORSE;
+    qn_text_addf(out, "    <testcase classname=\"quern.compare\" name=\"--against: %s\">\n      %s",
+                 a->what, worse ? "<failure message=\"" : "<system-out>");
+    qn_against_words(a, out);
+    qn_text_addf(out, "%s\n    </testcase>\n", worse ? "\"/>" : "</system-out>");
+}
+
+void qn_gates_junit(const qn_compare_gates *g, const char *const *models, size_t n_models,
+                    const qn_against (*against)[QN_N_AGAINST], qn_text *out)
 {
     qn_text_adds(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
-    for (size_t t = 0; t < g->n_tests; t++) {
+    for (size_t t = 0; t < n_models; t++) {
         size_t n = 0, failed = 0, skipped = 0;
-        for (size_t k = 0; k < QN_N_GATES; k++) {
+        for (size_t k = 0; against && k < QN_N_AGAINST; k++) {
+            n++;
+            failed += against[t][k].verdict == QN_AGAINST_WORSE;
+        }
+        for (size_t k = 0; g->n_tests && k < QN_N_GATES; k++) {
             const qn_gate *gate = &g->gates[t][k];
             n += is_given(gate);
             failed += is_given(gate) && gate->state == QN_GATE_FAIL;
@@ -298,8 +305,9 @@ void qn_gates_junit(const qn_compare_gates *g, const char *const *models, qn_tex
         add_xml(out, models[t]);
         qn_text_addf(out, "\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\">\n", n, failed,
                      skipped);
-        for (size_t k = 0; k < QN_N_GATES; k++)
+        for (size_t k = 0; g->n_tests && k < QN_N_GATES; k++)
             if (is_given(&g->gates[t][k])) add_case(&g->gates[t][k], k, g->given[k], out);
+        for (size_t k = 0; against && k < QN_N_AGAINST; k++) add_difference(&against[t][k], out);
         qn_text_adds(out, "  </testsuite>\n");
     }
     qn_text_adds(out, "</testsuites>\n");

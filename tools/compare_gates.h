@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "tools/against.h"
 #include "tools/cli.h"
 #include "validate/compare.h"
 #include "validate/gate.h"
@@ -41,7 +42,9 @@ qn_exit qn_gates_exit(const qn_compare_gates *g);
 void qn_gates_words(const qn_compare_gates *g, size_t test, const char *prefix, qn_text *out);
 json_t *qn_gates_json(const qn_compare_gates *g, size_t test);
 
-/* A JUnit report: a suite of each model, a case of each gate. */
-void qn_gates_junit(const qn_compare_gates *g, const char *const *models, qn_text *out);
+/* A JUnit report: a suite of each model, a case of each gate and of each difference from
+ * an earlier result (NULL: none). */
+void qn_gates_junit(const qn_compare_gates *g, const char *const *models, size_t n_models,
+                    const qn_against (*against)[QN_N_AGAINST], qn_text *out);
 
 #endif

@@ -209,6 +209,17 @@ static void print_gates(const qn_compare_job *j)
     }
 }
 
+static void print_against(const qn_compare_job *j)
+{
+    for (size_t t = 0; j->against && t + 1 < j->n_models; t++) {
+        qn_text text = {0};
+        printf("\nagainst %s, %s:\n", j->earlier.path, base_name(j->models[t + 1].path));
+        qn_compare_against_words(j, t, "  ", &text);
+        if (text.s) fputs(text.s, stdout);
+        qn_text_free(&text);
+    }
+}
+
 qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
 {
     char size[32];
@@ -228,6 +239,7 @@ qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
         qn_free(at);
     }
     if (!status) print_gates(j);
+    if (!status) print_against(j);
     for (size_t t = 0; j->damage && t + 1 < j->n_models && !status; t++)
         qn_damage_print(&j->damage[t]);
     return status;
@@ -255,6 +267,11 @@ qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *e
     for (size_t t = 0; t < j->gates.n_tests; t++) {
         qn_text_addf(out, "\n%s:\n\n", base_name(j->models[t + 1].path));
         qn_gates_words(&j->gates, t, "* ", out);
+    }
+    for (size_t t = 0; j->against && t + 1 < j->n_models; t++) {
+        qn_text_addf(out, "\n%s against %s:\n\n", base_name(j->models[t + 1].path),
+                     base_name(j->earlier.path));
+        qn_compare_against_words(j, t, "* ", out);
     }
     return out->failed ? qn_fail_memory(err, "a table") : QN_OK;
 }
@@ -349,16 +366,6 @@ static json_t *worst_json(const qn_compare_job *j, size_t test)
     return list;
 }
 
-/* The windows' mean divergence, for a curve or another reading of the error. */
-static json_t *windows_json(const qn_compare_job *j, size_t test)
-{
-    const qn_comparison *c = &j->seen;
-    json_t *list = json_array();
-    for (size_t i = 0; i < c->n; i += c->scored)
-        json_array_append_new(list, qn_json_number(qn_window_mean_kld(c, test, i)));
-    return list;
-}
-
 /* What the file says its type is, by llama-quantize's name; NULL: nothing. */
 static const char *type_of(const qn_model *m)
 {
@@ -422,7 +429,8 @@ static json_t *test_json(const qn_compare_job *j, size_t test)
     json_object_set_new(o, "texts", texts);
     if (qn_compare_is_compact(j)) json_object_set_new(o, "base_bounds", bounds_json(j, test));
     if (j->gates.n_tests) json_object_set_new(o, "gates", qn_gates_json(&j->gates, test));
-    json_object_set_new(o, "window_mean_kld", windows_json(j, test));
+    if (j->against) json_object_set_new(o, "against", qn_compare_against_json(j, test));
+    qn_compare_add_windows(j, test, o);
     json_object_set_new(o, "worst", worst_json(j, test));
     if (j->damage) qn_damage_json(&j->damage[test], o);
     return o;

@@ -8,10 +8,13 @@
 
 #include "formats/base/alloc.h"
 #include "formats/base/digest.h"
+#include "formats/base/sizes.h"
+#include "tools/against.h"
 #include "tools/commands.h"
 #include "tools/loaded.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/report_data.h"
 #include "tools/tasks.h"
 #include "tools/text_input.h"
 #include "tools/window_memory.h"
@@ -24,7 +27,8 @@ typedef struct {
     qn_load_options load;
     const char *model;
     qn_texts files, texts;
-    const char *base, *save_base;
+    const char *base, *save_base, *against;
+    double confidence;
     uint64_t n_ctx; /* 0: not given */
     uint64_t chunks, stride, max_memory;
     bool force;
@@ -32,7 +36,8 @@ typedef struct {
 } options;
 
 #define DEFAULT_CTX 512
-static const options defaults = {.load = {.needs_text = true}, .tasks = {.hellaswag_tasks = 400}};
+static const options defaults = {
+    .load = {.needs_text = true}, .confidence = 0.99, .tasks = {.hellaswag_tasks = 400}};
 
 static const qn_opt table[] = {
     {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
@@ -53,6 +58,11 @@ static const qn_opt table[] = {
     {0, "save-base", "FILE", QN_OPT_TEXT, offsetof(options, save_base),
      "write the most probable tokens of all positions to FILE, some kilobytes each: a reference "
      "for quern compare, a hundredth of --kl-divergence-base with a large vocabulary"},
+    {0, "against", "EARLIER.json", QN_OPT_TEXT, offsetof(options, against),
+     "fail where a text's mean -log p became worse than in an earlier result (--json), by more "
+     "than the error of the paired chunks explains"},
+    {0, "confidence", "X", QN_OPT_REAL, offsetof(options, confidence),
+     "that a difference --against is no chance (default 0.99)"},
     {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace FILE if it exists"},
     {0, "hellaswag", NULL, QN_OPT_FLAG, offsetof(options, tasks.hellaswag),
      "score the HellaSwag tasks in FILE (six lines each)"},
@@ -79,6 +89,7 @@ typedef struct {
     qn_perplexity_result p;
     double seconds;
     bool done;
+    qn_against against; /* windows 0: no --against */
 } scored;
 
 /* ---- the running list ------------------------------------------------------------------- */
@@ -164,15 +175,53 @@ static qn_status score(const options *o, const qn_loaded *l, const qn_digests *d
     return status;
 }
 
+/* What the earlier result says of this text; NULL, and why not. */
+static const json_t *text_then(const options *o, const qn_earlier *e, const scored *s,
+                               qn_error *err)
+{
+    const json_t *files = json_object_get(e->json, "files");
+    for (size_t i = 0; i < json_array_size(files); i++) {
+        const json_t *f = json_array_get(files, i);
+        if (strcmp(qn_report_string(f, "text_sha256"), s->sha256) != 0) continue;
+        if (qn_earlier_same_number(e, "context", f, "n_ctx", (double)o->n_ctx, err)) return NULL;
+        if (json_integer_value(json_object_get(f, "stride")) == (json_int_t)o->stride) return f;
+        qn_fail(err, QN_ERR_DATA, "%s: its stride is another", e->path);
+        return NULL;
+    }
+    qn_fail(err, QN_ERR_DATA, "%s: has no text of this SHA-256, %.16s...", e->path, s->sha256);
+    return NULL;
+}
+
+/* The chunks that both have: of a text they begin alike. */
+static qn_status compare_then(const options *o, const qn_earlier *e, const json_t *file, scored *s,
+                              qn_error *err)
+{
+    const json_t *list = json_object_get(file, "chunk_nll");
+    const size_t n = (size_t)qn_min_u64(json_array_size(list), s->p.chunks);
+    if (n < 2)
+        return qn_fail(err, QN_ERR_DATA, "%s: has %zu chunks in common with now, an error needs 2",
+                       e->path, n);
+    double *then = qn_alloc(n, sizeof *then);
+    if (!then) return qn_fail_memory(err, "chunks");
+    for (size_t i = 0; i < n; i++) then[i] = json_number_value(json_array_get(list, i));
+    qn_against_of(&s->against, "mean -log p", then, s->p.chunk_nll, n, 1, o->confidence);
+    qn_free(then);
+    return QN_OK;
+}
+
 static qn_status score_file(const options *o, const qn_loaded *l, const qn_digests *digests,
-                            scored *s, qn_error *err)
+                            const qn_earlier *e, scored *s, qn_error *err)
 {
     qn_text text = {0};
     qn_status status = qn_text_from_file(s->file, &text, err);
     if (!status) {
         qn_sha256_hex(text.s, text.n, s->sha256);
         qn_error why = {0};
-        status = score(o, l, digests, qn_str_of(text.s ? text.s : "", text.n), s, &why);
+        const json_t *then = e->path ? text_then(o, e, s, &why) : NULL;
+        status = e->path && !then ? why.status : QN_OK;
+        if (!status)
+            status = score(o, l, digests, qn_str_of(text.s ? text.s : "", text.n), s, &why);
+        if (!status && then) status = compare_then(o, e, then, s, &why);
         if (status) status = qn_fail(err, status, "%s: %s", s->file, why.message);
     }
     qn_text_free(&text);
@@ -192,6 +241,11 @@ static void print_result(const scored *s, bool alone)
 {
     if (!alone) printf("%s: ", s->file);
     printf("Final estimate: PPL = %.4f +/- %.5f\n", s->p.ppl, s->p.ppl_stderr);
+    if (!s->against.windows) return;
+    qn_text text = {0};
+    qn_against_words(&s->against, &text);
+    printf("against: %s\n", text.s ? text.s : "");
+    qn_text_free(&text);
 }
 
 static json_t *result_json(const options *o, const scored *s)
@@ -201,14 +255,16 @@ static json_t *result_json(const options *o, const scored *s)
         json_array_append_new(chunk_nll, qn_json_number(s->p.chunk_nll[i]));
     const double tokens = (double)(s->p.chunks * o->n_ctx);
     json_t *stride = o->stride ? qn_json_count(o->stride) : json_null();
-    return json_pack("{s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: s, s: o}",
-                     "file", qn_json_text(s->file, strlen(s->file)), "ppl",
-                     qn_json_number(s->p.ppl), "ppl_stderr", qn_json_number(s->p.ppl_stderr),
-                     "nll_mean", qn_json_number(s->p.nll_mean), "n_ctx", qn_json_count(o->n_ctx),
-                     "stride", stride, "chunks", qn_json_count(s->p.chunks), "tokens_scored",
-                     qn_json_count(s->p.tokens_scored), "tokens_per_s",
-                     qn_json_number(s->seconds > 0 ? tokens / s->seconds : 0), "elapsed_s",
-                     qn_json_number(s->seconds), "text_sha256", s->sha256, "chunk_nll", chunk_nll);
+    json_t *against = s->against.windows ? qn_against_json(&s->against) : NULL;
+    return json_pack(
+        "{s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: o, s: s, s: o, s: o*}", "file",
+        qn_json_text(s->file, strlen(s->file)), "ppl", qn_json_number(s->p.ppl), "ppl_stderr",
+        qn_json_number(s->p.ppl_stderr), "nll_mean", qn_json_number(s->p.nll_mean), "n_ctx",
+        qn_json_count(o->n_ctx), "stride", stride, "chunks", qn_json_count(s->p.chunks),
+        "tokens_scored", qn_json_count(s->p.tokens_scored), "tokens_per_s",
+        qn_json_number(s->seconds > 0 ? tokens / s->seconds : 0), "elapsed_s",
+        qn_json_number(s->seconds), "text_sha256", s->sha256, "chunk_nll", chunk_nll, "against",
+        against);
 }
 
 static qn_exit report(const options *o, const char *model, const qn_digests *digests,
@@ -218,6 +274,8 @@ static qn_exit report(const options *o, const char *model, const qn_digests *dig
     for (size_t i = 0; i < n; i++) json_array_append_new(files, result_json(o, &s[i]));
     json_object_set_new(document, "model", qn_json_text(model, strlen(model)));
     qn_report_digests(document, digests->model, digests->tokenizer);
+    json_object_set_new(document, "activations",
+                        json_string(o->load.activations ? o->load.activations : "exact"));
     json_object_set_new(document, "files", files);
     json_object_set_new(document, "macro_ppl", qn_json_number(macro_average(s, n)));
     return qn_report_print(&o->common, document);
@@ -225,22 +283,41 @@ static qn_exit report(const options *o, const char *model, const qn_digests *dig
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
+static qn_status check_earlier(const options *o, const qn_earlier *e, const qn_digests *digests,
+                               qn_error *err)
+{
+    const char *how = o->load.activations ? o->load.activations : "exact";
+    const qn_status status =
+        qn_earlier_same(e, "tokenizer", e->json, "tokenizer_digest", digests->tokenizer, err);
+    return status ? status
+                  : qn_earlier_same(e, "kind of activations", e->json, "activations", how, err);
+}
+
 static qn_exit measure(const options *o, const char *model, scored *s, size_t n)
 {
     qn_error err = {0};
     qn_loaded l = {0};
     qn_digests digests = {0};
-    qn_status status = qn_load_model(&l, &o->common, model, &o->load, &err);
-    if (!status && (o->common.json || o->save_base)) status = qn_digests_of(&l, &digests, &err);
+    qn_earlier earlier = {0};
+    qn_status status =
+        o->against ? qn_earlier_open(&earlier, o->against, "perplexity", &err) : QN_OK;
+    if (!status) status = qn_load_model(&l, &o->common, model, &o->load, &err);
+    if (!status && (o->common.json || o->save_base || o->against))
+        status = qn_digests_of(&l, &digests, &err);
+    if (!status && o->against) status = check_earlier(o, &earlier, &digests, &err);
     for (size_t i = 0; i < n && !status; i++) {
-        status = score_file(o, &l, &digests, &s[i], &err);
+        status = score_file(o, &l, &digests, &earlier, &s[i], &err);
         if (!status && !o->common.json) print_result(&s[i], n == 1);
     }
     qn_unload(&l);
+    qn_earlier_close(&earlier);
     if (status) return qn_complain(&o->common, &err);
-    if (o->common.json) return report(o, model, &digests, s, n);
-    if (n > 1) printf("Macro average of %zu texts: PPL = %.4f\n", n, macro_average(s, n));
-    return QN_EXIT_FINE;
+    qn_exit exit = o->common.json ? report(o, model, &digests, s, n) : QN_EXIT_FINE;
+    if (!o->common.json && n > 1)
+        printf("Macro average of %zu texts: PPL = %.4f\n", n, macro_average(s, n));
+    for (size_t i = 0; i < n && !exit; i++)
+        if (s[i].against.verdict == QN_AGAINST_WORSE) exit = QN_EXIT_NO;
+    return exit;
 }
 
 /* What the options say of texts. */
@@ -255,6 +332,10 @@ static qn_exit run_texts(const options *given, const char *model, const char *co
     if (o.stride >= o.n_ctx)
         return qn_usage(c, "--stride %" PRIu64 " is not below the --ctx-size of %" PRIu64, o.stride,
                         o.n_ctx);
+    if (!(o.confidence >= 0.5 && o.confidence < 1))
+        return qn_usage(c, "--confidence %g is not between 0.5 and 1", o.confidence);
+    if (o.confidence != defaults.confidence && !o.against)
+        return qn_usage(c, "--confidence is of --against");
     const char *saves = o.save_base ? "--save-base" : "--kl-divergence-base";
     const bool saved = o.base || o.save_base;
     if (o.base && o.save_base)
@@ -279,6 +360,7 @@ static qn_exit run_tasks(const options *o, const char *model, const char *const 
     if (o->base || o->save_base)
         return qn_usage(c, "%s is of a text, not of tasks",
                         o->base ? "--kl-divergence-base" : "--save-base");
+    if (o->against) return qn_usage(c, "--against is of texts, not of tasks");
     if (o->n_ctx || o->chunks || o->stride)
         return qn_usage(c, "--%s is for texts: tasks run whole, whatever their length",
                         o->n_ctx    ? "ctx-size"

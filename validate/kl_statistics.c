@@ -121,6 +121,20 @@ double qn_window_mean_kld(const qn_comparison *c, size_t test, size_t first)
     return sum / (double)c->scored;
 }
 
+double qn_window_same_top(const qn_comparison *c, size_t test, size_t first)
+{
+    size_t same = 0;
+    for (size_t i = first; i < first + c->scored; i++) same += c->tests[test].top[i] == c->top[i];
+    return (double)same / (double)c->scored;
+}
+
+double qn_window_log_ratio(const qn_comparison *c, size_t test, size_t first)
+{
+    double sum = 0;
+    for (size_t i = first; i < first + c->scored; i++) sum += c->tests[test].nll[i] - c->nll[i];
+    return sum / (double)c->scored;
+}
+
 size_t qn_worst_positions(const qn_comparison *c, size_t test, size_t *at, size_t most)
 {
     const double *kld = c->tests[test].kld;

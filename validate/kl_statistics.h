@@ -40,8 +40,11 @@ typedef struct {
 qn_status qn_kl_statistics_of(qn_kl_statistics *out, const qn_comparison *c, size_t test,
                               size_t first, size_t n, qn_error *err);
 
-/* Of one test, the window whose positions begin at first. */
+/* Of one test, the window whose positions begin at first: means of KL divergence, of the
+ * same most probable token (a share), of -log q + log p of the token that came. */
 double qn_window_mean_kld(const qn_comparison *c, size_t test, size_t first);
+double qn_window_same_top(const qn_comparison *c, size_t test, size_t first);
+double qn_window_log_ratio(const qn_comparison *c, size_t test, size_t first);
 
 /* The positions with the largest KL divergence, most first, into at[]; how many. */
 size_t qn_worst_positions(const qn_comparison *c, size_t test, size_t *at, size_t most);
