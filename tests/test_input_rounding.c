@@ -3,6 +3,7 @@
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/half.h"
@@ -131,15 +132,23 @@ static qn_model *opened(const char *path)
     return m;
 }
 
-static qn_model *quantized(const qn_model *m, const char *mix)
+/* Of all tensors those with a word in their names, the others in F32; NULL: all. */
+static qn_model *quantized_where(const qn_model *m, const char *mix, const char *word)
 {
     qn_error err = {0};
     qn_plan *p = NULL;
     const qn_quantize_options o = {.mix = qn_mix_by_name(mix)};
     ck_assert_msg(!qn_plan_quantize(&p, m, &o, &err), "%s", err.message);
+    for (size_t i = 0; i < p->n; i++)
+        if (word && !strstr(p->entries[i].tensor->name, word)) p->entries[i].dtype = QN_F32;
     ck_assert(!write_plan(p, qn_test_path("rounded.gguf"), &(qn_pipeline_options){0}, &err));
     qn_plan_free(p);
     return opened(qn_test_path("rounded.gguf"));
+}
+
+static qn_model *quantized(const qn_model *m, const char *mix)
+{
+    return quantized_where(m, mix, NULL);
 }
 
 /* Windows of 256 tokens of the text. */
@@ -200,7 +209,7 @@ START_TEST(a_divergence_is_what_the_runtime_shows)
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
     qn_decoder *rounded = qn_test_decoder(test, qn_kernels_best(), 2);
     qn_decoder_set_activations(rounded, QN_ACTIVATIONS_Q8);
-    ck_assert_msg(!qn_compare_run(&seen, &(qn_compare_reference){d, NULL},
+    ck_assert_msg(!qn_compare_run(&seen, &(qn_compare_reference){.decoder = d},
                                   &(const qn_decoder *){rounded}, 1, (const char *[]){"F32", "q8"},
                                   &chunks, NULL, NULL, &err),
                   "%s", err.message);
@@ -219,6 +228,35 @@ START_TEST(a_divergence_is_what_the_runtime_shows)
 }
 END_TEST
 
+/* Keys alone are of Q8_0 and see an input rounded that queries see as it is: each
+ * layer's own, so that logits stay next to those without rounding. */
+START_TEST(what_is_rounded_is_the_layers_own_input)
+{
+    enum { N = 40 };
+    uint32_t ids[N];
+    double squares = 0.0, whole = 0.0;
+    const char *where = qn_test_data(folder);
+    if (!where) return;
+    for (size_t i = 0; i < N; i++) ids[i] = (uint32_t)(7 + i * i % 501);
+    qn_model *m = opened(where), *test = quantized_where(m, "Q8_0", "attn_k");
+    qn_decoder *d = qn_test_decoder(test, qn_kernels_best(), 2);
+    float *exact = qn_test_logits(d, test, ids, N);
+    qn_decoder_set_activations(d, QN_ACTIVATIONS_Q8);
+    float *rounded = qn_test_logits(d, test, ids, N);
+    for (size_t i = 0; i < N * (size_t)m->hparams.n_vocab; i++) {
+        squares += pow((double)rounded[i] - (double)exact[i], 2);
+        whole += pow((double)exact[i], 2);
+    }
+    const double off = sqrt(squares / whole);
+    ck_assert_msg(off > 1e-5 && off < 0.01, "rounding moves logits by %g of their size", off);
+    free(exact);
+    free(rounded);
+    qn_decoder_free(d);
+    qn_model_close(test);
+    qn_model_close(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rounding of inputs");
@@ -229,6 +267,7 @@ int main(void)
     tcase_add_test(tc, halves_and_bfloat16_are_what_the_codecs_make);
     tcase_add_test(tc, what_is_no_number_stays_none);
     tcase_add_test(tc, each_type_of_weights_has_its_inputs);
+    tcase_add_test(tc, what_is_rounded_is_the_layers_own_input);
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, a_divergence_is_what_the_runtime_shows);
     return qn_test_run_suite(suite);

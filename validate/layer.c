@@ -51,7 +51,8 @@ qn_status qn_round_inputs(qn_session *s, const qn_linear *l, size_t rows, const 
 {
     const size_t columns = (size_t)l->rows->columns;
     const qn_dtype type = qn_input_type(l->rows->dtype);
-    const bool again = l->same_input && s->rounded_from == *x && s->rounded_to == type;
+    if (!l->same_input) s->rounded_from = NULL; /* whatever stands there now */
+    const bool again = s->rounded_from == *x && s->rounded_to == type;
     if (s->d->activations == QN_ACTIVATIONS_EXACT || type == QN_F32) return QN_OK;
     if (rows * columns > s->rounded_floats) { /* no more than the widest of x */
         float *larger = qn_resize(s->rounded, rows * columns, sizeof *larger);
