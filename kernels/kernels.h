@@ -45,12 +45,22 @@ typedef void (*qn_pack_fn)(const float *x, size_t stride, size_t rows, size_t k,
 typedef void (*qn_tile_fn)(const float *a, size_t lda, size_t m, const float *panel, size_t k,
                            float *c, size_t ldc, bool accumulate);
 
+/* The stored blocks of QN_PANEL rows, n elements each, as decode and pack bring
+ * them to a panel; and the same times one token's x, n floats: the chains of
+ * gemm_tile go on from what sums[QN_PANEL] holds.  ahead: where the bytes lie that
+ * are read next, so that they can be fetched in the meantime; any address will do. */
+typedef void (*qn_unpack_fn)(const void *const *rows, const void *ahead, size_t n, float *panel);
+typedef void (*qn_token_fn)(const void *const *rows, const void *ahead, const float *x, size_t n,
+                            float *sums);
+
 typedef struct {
     const char *isa;                     /* "scalar", "avx2", "avx512": for reports */
     qn_decode_fn decode[QN_DTYPE_COUNT]; /* NULL: cannot be read as values */
     qn_encode_fn encode[QN_DTYPE_COUNT]; /* NULL: cannot be written */
     qn_pack_fn pack;
     qn_tile_fn gemm_tile;
+    qn_unpack_fn unpack[QN_DTYPE_COUNT]; /* NULL, but of QN_F32: decode first */
+    qn_token_fn token[QN_DTYPE_COUNT];   /* the same */
     /* Sixteen lanes, each ascending and fused, folded 8-4-2-1; a tail shorter
      * than 16 goes to lanes 0.. as if padded with zeros. */
     float (*dot)(const float *x, const float *w, size_t n);

@@ -4,15 +4,12 @@
 #include <string.h>
 
 #include "formats/base/sizes.h"
+#include "validate/gemm_few.h"
 
 /* Columns unpacked at a time: a multiple of every block length, and a tile of
  * QN_TILE_MAX activations (14 KiB) stays in a first-level cache of 32 KiB while
  * the panels stream past it. */
 #define K_BLOCK 256
-/* With few activations there is no tile to keep, and what counts is to read
- * each stored row in long runs. */
-#define K_BLOCK_FEW 4096
-#define FEW 4
 /* Panels of one group: 12 x 32 KiB in the second-level cache, so that each tile
  * of activations is fetched once per 384 rows of weights. */
 #define GROUP_PANELS 12
@@ -36,6 +33,7 @@ struct qn_gemm {
     worker *workers;
     float **scratch; /* one a worker: its four buffers */
     size_t scratch_floats;
+    qn_gemm_few *few;
 };
 
 typedef struct {
@@ -69,6 +67,7 @@ qn_status qn_gemm_new(qn_gemm **out, const qn_kernels *k, int threads, qn_error 
         status = qn_fail_memory(err, "matrix multiplication");
         goto out;
     }
+    if ((status = qn_gemm_few_new(&g->few, k, g->threads, err))) goto out;
     *out = g;
     g = NULL;
 out:
@@ -89,6 +88,7 @@ void qn_gemm_free(qn_gemm *g)
 {
     if (!g) return;
     drop_scratch(g);
+    qn_gemm_few_free(g->few);
     qn_free(g->scratch);
     qn_free(g->workers);
     qn_free(g);
@@ -97,13 +97,13 @@ void qn_gemm_free(qn_gemm *g)
 uint64_t qn_gemm_bytes(int threads, uint64_t columns)
 {
     /* a block may be half as long again as wanted (even_blocks) */
-    const uint64_t few = K_BLOCK_FEW * 3 / 2, many = K_BLOCK * 3 / 2;
-    const uint64_t panels = qn_max_u64(few, GROUP_PANELS * many) * QN_PANEL;
-    const uint64_t x = QN_TILE_MAX * (few + PAD), edge = QN_TILE_MAX * QN_PANEL;
+    const uint64_t block = K_BLOCK * 3 / 2, panels = GROUP_PANELS * block * QN_PANEL;
+    const uint64_t x = QN_TILE_MAX * (block + PAD), edge = QN_TILE_MAX * QN_PANEL;
     uint64_t bytes;
     if (!qn_mul_u64(columns + PAD, QN_PANEL * sizeof(float), &bytes) ||
         !qn_add_u64(bytes, (panels + x + edge) * sizeof(float), &bytes) ||
-        !qn_mul_u64(bytes, (uint64_t)threads, &bytes))
+        !qn_mul_u64(bytes, (uint64_t)threads, &bytes) ||
+        !qn_add_u64(bytes, qn_gemm_few_bytes(threads, columns), &bytes))
         return UINT64_MAX;
     return bytes;
 }
@@ -128,13 +128,12 @@ static size_t even_blocks(uint64_t columns, uint64_t wanted, uint64_t block_len)
 static void choose_blocks(job *j, int threads)
 {
     const uint64_t n_threads = (uint64_t)threads;
-    j->k_block = even_blocks(j->w->columns, j->m <= FEW ? K_BLOCK_FEW : K_BLOCK,
-                             qn_dtype_facts(j->w->dtype)->block_len);
+    j->k_block = even_blocks(j->w->columns, K_BLOCK, qn_dtype_facts(j->w->dtype)->block_len);
     j->panels = (j->r1 - j->r0 + QN_PANEL - 1) / QN_PANEL;
     j->by_blocks = decodes_by_blocks(j->k, j->w);
     j->row_stride = (j->by_blocks ? j->k_block : (size_t)j->w->columns) + PAD;
 
-    const uint64_t most = j->by_blocks && j->m > FEW ? GROUP_PANELS : 1;
+    const uint64_t most = j->by_blocks ? GROUP_PANELS : 1;
     const uint64_t rounds = (j->panels + n_threads * most - 1) / (n_threads * most);
     j->groups = qn_min_u64(j->panels, n_threads * rounds);
     j->group_panels = (size_t)((j->panels + j->groups - 1) / j->groups);
@@ -297,6 +296,8 @@ qn_status qn_gemm_run(qn_gemm *g, const float *x, size_t ldx, size_t m, const qn
     j.out = out;
     j.ldo = ldo;
     if (m == 0 || r0 >= r1) return QN_OK;
+    if (m <= QN_TILE_MAX)
+        return qn_gemm_few_run(g->few, &(qn_product){x, ldx, m, w, r0, r1, out, ldo}, err);
     choose_blocks(&j, g->threads);
     const qn_status status = get_scratch(g, &j, err);
     if (status) return status;

@@ -14,6 +14,25 @@ static void pack(const float *x, size_t stride, size_t rows, size_t k, float *pa
             panel[p * QN_PANEL + r] = r < rows ? x[r * stride + p] : 0.0f;
 }
 
+static void unpack_f32(const void *const *rows, const void *ahead, size_t n, float *panel)
+{
+    (void)ahead;
+    for (size_t r = 0; r < QN_PANEL; r++) {
+        const qn_f32_anywhere *row = rows[r];
+        for (size_t p = 0; p < n; p++) panel[p * QN_PANEL + r] = row[p];
+    }
+}
+
+static void token_f32(const void *const *rows, const void *ahead, const float *x, size_t n,
+                      float *sums)
+{
+    (void)ahead;
+    for (size_t r = 0; r < QN_PANEL; r++) {
+        const qn_f32_anywhere *row = rows[r];
+        for (size_t p = 0; p < n; p++) sums[r] = fmaf(x[p], row[p], sums[r]);
+    }
+}
+
 static void gemm_tile(const float *a, size_t lda, size_t m, const float *panel, size_t k, float *c,
                       size_t ldc, bool accumulate)
 {
@@ -166,6 +185,8 @@ static float fma_peak(uint64_t rounds)
 void qn_use_scalar_math(qn_kernels *k)
 {
     k->pack = pack;
+    k->unpack[QN_F32] = unpack_f32;
+    k->token[QN_F32] = token_f32;
     k->gemm_tile = gemm_tile;
     k->dot = dot;
     k->axpy = axpy;
