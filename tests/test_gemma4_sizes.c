@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "formats/base/text.h"
@@ -233,6 +234,25 @@ static void make(const size *z, char *directory, size_t n)
     snprintf(directory, n, "%s", qn_test_path(m.directory));
 }
 
+/* ---- memory ----------------------------------------------------------------------------------- */
+
+/* Of this process, which is the test's own.  A sanitizer's is no measure. */
+static ull resident_kib(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (ull)usage.ru_maxrss;
+}
+
+static bool sanitized(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return true;
+#else
+    return false;
+#endif
+}
+
 /* ---- tests ------------------------------------------------------------------------------------ */
 
 START_TEST(a_released_size_opens_and_is_planned)
@@ -244,6 +264,7 @@ START_TEST(a_released_size_opens_and_is_planned)
     const size *z = &sizes[_i];
     ull parameters = 0, fallbacks = 0;
     make(z, directory, sizeof directory);
+    const ull before = resident_kib();
     const qn_model_options options = {.no_vocab = true};
     ck_assert_msg(!qn_model_open(&m, directory, &options, &err), "%s", err.message);
     ck_assert_uint_eq(m->n_towers, z->file - z->text);
@@ -258,6 +279,10 @@ START_TEST(a_released_size_opens_and_is_planned)
     for (size_t i = 0; i < p->n; i++) fallbacks += p->entries[i].fallback;
     /* Rows of 2,112 and of 704 are no whole blocks of 256. */
     ck_assert_uint_eq(fallbacks, z->experts ? 2 * z->layers : 0);
+    /* Headers and the plan alone, of 61 GB as of 9. */
+    const ull grown = resident_kib() - before;
+    printf("%s: %llu KiB for the plan\n", z->name, grown);
+    ck_assert_msg(sanitized() || grown < 16 * 1024, "%s took %llu KiB", z->name, grown);
     qn_plan_free(p);
     qn_model_close(m);
 }

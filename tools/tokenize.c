@@ -1,6 +1,7 @@
 /* quern tokenize: text to token ids and back. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "formats/base/alloc.h"
 #include "tools/commands.h"
@@ -12,7 +13,7 @@ typedef struct {
     qn_common common;
     qn_load_options load;
     const char *model, *prompt, *file;
-    bool ids, decode, no_bos, parse_special;
+    bool ids, decode, no_bos, parse_special, bench;
 } options;
 
 static const options defaults = {0};
@@ -30,6 +31,8 @@ static const qn_opt table[] = {
      "tokens out"},
     {0, "parse-special", NULL, QN_OPT_FLAG, offsetof(options, parse_special),
      "text that spells a control token becomes that token"},
+    {0, "bench", NULL, QN_OPT_FLAG, offsetof(options, bench),
+     "print how fast the text is read, in MB of it by second of one core"},
     QN_FAMILY_OPTION(QN_OPT_TEXT, offsetof(options, load.family), ""),
     QN_PRE_OPTION(offsetof(options, load.pre)),
 };
@@ -83,10 +86,50 @@ static qn_exit print(const options *o, const qn_vocab *v, const uint32_t *ids, s
     return QN_EXIT_FINE;
 }
 
+/* ---- speed ------------------------------------------------------------------------------- */
+
+static double processor_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The whole text again and again, for a second at least. */
+static qn_status measure(const qn_loaded *l, qn_str text, qn_encode_options how, double *rate,
+                         qn_error *err)
+{
+    const double started = processor_seconds();
+    double seconds = 0;
+    uint64_t runs = 0;
+    qn_status status = QN_OK;
+    for (; !status && seconds < 1; runs++) {
+        uint32_t *ids = NULL;
+        size_t n = 0;
+        status = qn_encode_text(l, text, how, &ids, &n, err);
+        qn_free(ids);
+        seconds = processor_seconds() - started;
+    }
+    *rate = (double)runs * (double)text.n / seconds;
+    return status;
+}
+
+static qn_exit print_speed(const options *o, size_t n, double rate)
+{
+    if (!o->common.json) {
+        printf("%zu tokens, %.1f MB/s on one core\n", n, rate * 1e-6);
+        return QN_EXIT_FINE;
+    }
+    json_t *document = qn_report_new(&o->common);
+    json_object_set_new(document, "n_tokens", qn_json_count(n));
+    json_object_set_new(document, "bytes_per_s", qn_json_number(rate));
+    return qn_report_print(&o->common, document);
+}
+
 /* ---- the job ------------------------------------------------------------------------------ */
 
 static qn_status work(const options *o, const qn_loaded *l, uint32_t **ids, size_t *n,
-                      qn_text *decoded, qn_error *err)
+                      qn_text *decoded, double *rate, qn_error *err)
 {
     qn_text text = {0};
     const qn_encode_options how = {.add_special = !o->no_bos, .parse_special = o->parse_special};
@@ -97,6 +140,7 @@ static qn_status work(const options *o, const qn_loaded *l, uint32_t **ids, size
         if (!status) status = qn_tokenizer_decode(l->tokenizer, *ids, *n, o->no_bos, decoded, err);
     } else if (!status) {
         status = qn_encode_text(l, view, how, ids, n, err);
+        if (!status && o->bench) status = measure(l, view, how, rate, err);
     }
     qn_text_free(&text);
     return status;
@@ -109,14 +153,18 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     qn_loaded l = {0};
     uint32_t *ids = NULL;
     size_t n = 0;
+    double rate = 0;
     qn_text decoded = {0};
+    if (o->bench && o->decode)
+        return qn_usage(&o->common, "--bench is of encoding, not of --decode");
     if (o->prompt && o->file) return qn_usage(&o->common, "the text is either -p or -f, not both");
     if (!o->model == !n_args)
         return qn_usage(&o->common, "one MODEL, please: quern tokenize MODEL");
     qn_status status = qn_load_tokenizer(&l, o->model ? o->model : args[0], &o->load, &err);
-    if (!status) status = work(o, &l, &ids, &n, &decoded, &err);
-    const qn_exit exit =
-        status ? qn_complain(&o->common, &err) : print(o, l.vocab, ids, n, &decoded);
+    if (!status) status = work(o, &l, &ids, &n, &decoded, &rate, &err);
+    const qn_exit exit = status     ? qn_complain(&o->common, &err)
+                         : o->bench ? print_speed(o, n, rate)
+                                    : print(o, l.vocab, ids, n, &decoded);
     qn_text_free(&decoded);
     qn_free(ids);
     qn_unload(&l);
@@ -132,6 +180,7 @@ const qn_command qn_command_tokenize = {
         "line a token: the id and the piece as the vocabulary has it.",
     .examples = "  quern tokenize model.gguf -p 'Once upon a time'\n"
                 "  quern tokenize checkpoint/ --ids -f wiki.test.raw\n"
+                "  quern tokenize model.gguf --bench -f wiki.test.raw\n"
                 "  quern tokenize model.gguf --decode -p '1, 403, 407'\n",
     .options = table,
     .n_options = QN_COUNT_OF(table),

@@ -41,7 +41,7 @@ static int by_text(const void *a, const void *b)
 static qn_status add_block(builder *b, qn_error *err)
 {
     qn_trie *t = b->trie;
-    if (t->count + BLOCK > b->capacity) {
+    if (!b->room || t->count + BLOCK > b->capacity) {
         const size_t capacity = qn_grow(b->capacity, t->count + BLOCK) / BLOCK * BLOCK + BLOCK;
         qn_trie_cell *grown =
             capacity < UINT32_MAX ? qn_resize(t->cells, capacity, sizeof *grown) : NULL;
