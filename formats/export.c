@@ -28,7 +28,10 @@ static const qn_role *transposed_role(const qn_family *f, const char *name)
 
 static bool stays_packed(const qn_family *f, const qn_model_tensor *t)
 {
-    return t->rows->dtype == QN_MXFP4 && t->rows->raw && transposed_role(f, t->name);
+    qn_place place;
+    const qn_role *first = qn_family_role(f, t->name, true, NULL, &place);
+    return t->rows->dtype == QN_MXFP4 && t->rows->raw && transposed_role(f, t->name) &&
+           !qn_cut_of(first->transform).transposed;
 }
 
 bool qn_export_has_packed(const qn_model *m)

@@ -104,11 +104,11 @@ static const json_t *holder(const qn_hf_config *c, const char *key, qn_rope_plac
 }
 
 /* One element of a list: a number, or the kind of a layer. */
-static bool read_element(const json_t *v, uint32_t *out)
+static bool read_element(const json_t *v, const qn_hparams *h, uint32_t *out)
 {
     const char *word = json_string_value(v);
     if (word) {
-        *out = !strcmp(word, "sliding_attention");
+        *out = !strcmp(word, qn_sliding_word(h));
         return *out || !strcmp(word, "full_attention");
     }
     const json_int_t n = json_integer_value(v);
@@ -128,7 +128,7 @@ static qn_status read_counts(const qn_hf_config *c, const qn_parameter *p, const
         return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" lists %zu layers, not 1 to %d", c->path, key,
                        n, QN_MAX_LAYERS);
     for (size_t i = 0; i < n; i++)
-        if (!read_element(json_array_get(v, i), &list->of[i])) {
+        if (!read_element(json_array_get(v, i), h, &list->of[i])) {
             char *said = json_dumps(json_array_get(v, i), JSON_ENCODE_ANY | JSON_COMPACT);
             const qn_status status =
                 qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\"[%zu] is %.80s, which is not known",
@@ -137,6 +137,27 @@ static qn_status read_counts(const qn_hf_config *c, const qn_parameter *p, const
             return status;
         }
     list->n = (uint32_t)n;
+    return QN_OK;
+}
+
+/* Numbers of layers become flags; transformers does not mind numbers beyond the last. */
+static qn_status read_layers(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
+                             const char *key, qn_hparams *h, qn_error *err)
+{
+    const json_t *v = json_object_get(o, key);
+    const size_t n = json_array_size(v);
+    qn_layer_counts *list = qn_parameter_list(p, h);
+    if (!json_is_array(v) || h->n_layers > QN_MAX_LAYERS)
+        return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is no list of numbers below %d", c->path, key,
+                       QN_MAX_LAYERS);
+    list->n = (uint32_t)h->n_layers;
+    for (size_t i = 0; i < n; i++) {
+        const json_int_t layer = json_integer_value(json_array_get(v, i));
+        if (!json_is_integer(json_array_get(v, i)) || layer < 0)
+            return qn_fail(err, QN_ERR_DATA, "%s: \"%s\"[%zu] is no layer's number", c->path, key,
+                           i);
+        if ((uint64_t)layer < h->n_layers) list->of[layer] = 1;
+    }
     return QN_OK;
 }
 
@@ -195,6 +216,17 @@ static qn_status read_reals(const qn_hf_config *c, const qn_parameter *p, const 
     return QN_OK;
 }
 
+/* A number is a flag as Python has it: Llama 4's first configurations have 4 for true. */
+static qn_status read_flag(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
+                           const char *key, qn_hparams *h, qn_error *err)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_integer(v))
+        return qn_json_bool(o, key, c->path, (void *)((char *)h + p->field), NULL, err);
+    qn_parameter_set(p, json_integer_value(v) != 0, h);
+    return QN_OK;
+}
+
 static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const json_t *o,
                             const char *key, qn_hparams *h, qn_error *err)
 {
@@ -204,7 +236,7 @@ static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const 
     double real;
     switch (p->kind) {
     case QN_FIELD_COUNT: return qn_json_u64(o, key, c->path, field, NULL, err);
-    case QN_FIELD_FLAG: return qn_json_bool(o, key, c->path, field, NULL, err);
+    case QN_FIELD_FLAG: return read_flag(c, p, o, key, h, err);
     case QN_FIELD_NOT_FLAG:
         status = qn_json_bool(o, key, c->path, field, NULL, err);
         if (!status) qn_parameter_set(p, !qn_parameter_flag(p, h), h);
@@ -214,6 +246,7 @@ static qn_status read_value(const qn_hf_config *c, const qn_parameter *p, const 
         if (!status) qn_parameter_set(p, real, h);
         return status;
     case QN_FIELD_REALS: return read_reals(c, p, o, key, h, err);
+    case QN_FIELD_LAYERS: return read_layers(c, p, o, key, h, err);
     case QN_FIELD_SCALING:
         status = qn_json_str(o, key, c->path, &text, NULL, err);
         return status ? status : qn_rope_scaling_by_name(text, c->path, field, err);
@@ -231,7 +264,9 @@ static qn_status read_parameter(const qn_hf_config *c, const qn_parameter *p, qn
                                 qn_error *err)
 {
     for (size_t i = 0; i < QN_CONFIG_NAMES && p->config[i]; i++) {
-        const json_t *o = holder(c, p->config[i], p->in_rope);
+        const json_t *o = p->root_first && has(c->root, p->config[i])
+                              ? c->root
+                              : holder(c, p->config[i], p->in_rope);
         if (!o) continue;
         const qn_status status = read_value(c, p, o, p->config[i], h, err);
         if (status) return status;
@@ -244,6 +279,7 @@ static qn_status read_parameter(const qn_hf_config *c, const qn_parameter *p, qn
     }
     if (p->config_else == QN_REQUIRED)
         return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is missing", c->path, p->config[0]);
+    if (p->null_is_zero && json_is_null(json_object_get(c->text, p->config[0]))) return QN_OK;
     if (p->config_else != 0) qn_parameter_set(p, p->config_else, h);
     return QN_OK;
 }

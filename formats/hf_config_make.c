@@ -21,6 +21,15 @@ static double shortest(double v)
     return strtod(text, NULL);
 }
 
+static json_t *layers_value(const qn_parameter *p, const qn_hparams *h)
+{
+    const qn_layer_counts *list = qn_parameter_list(p, (qn_hparams *)h);
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->of[i]) json_array_append_new(array, json_integer(i));
+    return array;
+}
+
 static json_t *list_value(const qn_parameter *p, const qn_hparams *h)
 {
     const qn_layer_counts *list = qn_parameter_list(p, (qn_hparams *)h);
@@ -29,7 +38,7 @@ static json_t *list_value(const qn_parameter *p, const qn_hparams *h)
     json_t *array = json_array();
     for (uint32_t i = 0; i < list->n; i++)
         json_array_append_new(
-            array, words ? json_string(list->of[i] ? "sliding_attention" : "full_attention")
+            array, words ? json_string(list->of[i] ? qn_sliding_word(h) : "full_attention")
                          : json_integer(list->of[i]));
     return array;
 }
@@ -57,7 +66,8 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
     const bool slides = h->window != 0;
     switch (p->kind) {
     case QN_FIELD_COUNT:
-        if (p->field == offsetof(qn_hparams, window) && !slides && p->config_else == 0)
+        if (p->field == offsetof(qn_hparams, window) && !slides &&
+            (p->config_else == 0 || p->null_is_zero))
             return json_null();
         return json_integer((json_int_t)qn_parameter_count(p, h));
     case QN_FIELD_REAL:
@@ -70,6 +80,7 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
     case QN_FIELD_REALS: return reals_value(p, h);
     case QN_FIELD_SCALING: return json_string(qn_rope_scaling_name(h->rope_scaling));
     case QN_FIELD_ACTIVATION: return json_string(qn_activation_name(h->activation));
+    case QN_FIELD_LAYERS: return layers_value(p, h);
     case QN_FIELD_COUNTS:
     case QN_FIELD_SLIDES: return list_value(p, h);
     case QN_FIELD_SPARSITY: return sparsity_value(p, h);
@@ -83,7 +94,11 @@ static bool is_said(const qn_parameter *p, const qn_hparams *h)
 {
     if (!p->config[0] || p->in_rope == QN_IN_SLIDING_ROPE) return false;
     if (p->kind == QN_FIELD_REALS) return h->rope_scaling == QN_ROPE_LONGROPE;
-    if (p->kind == QN_FIELD_SLIDES && !qn_parameter_list(p, (qn_hparams *)h)->n) return false;
+    const bool list = p->kind == QN_FIELD_SLIDES || p->kind == QN_FIELD_LAYERS;
+    if (list && !qn_parameter_list(p, (qn_hparams *)h)->n) return false;
+    if (p->kind == QN_FIELD_COUNT && !p->may_be_zero && !p->null_is_zero &&
+        !qn_parameter_count(p, h))
+        return false;
     if (!p->in_rope && p->kind == QN_FIELD_REAL) return qn_parameter_real(p, h) != 0;
     if (!p->in_rope) return true;
     if (p->kind == QN_FIELD_COUNT) return qn_parameter_count(p, h) != 0;

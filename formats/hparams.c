@@ -96,6 +96,22 @@ static qn_status complete_longrope(qn_hparams *h, const char *where, qn_error *e
     return check_real(h->longrope_factor, "rope scaling's attention_factor", where, err);
 }
 
+static qn_status complete_mscale(qn_hparams *h, const char *where, qn_error *err)
+{
+    qn_status status;
+    if ((status = check_optional_real(h->yarn_mscale, "rope scaling's mscale", where, err)) ||
+        (status =
+             check_optional_real(h->yarn_mscale_all, "rope scaling's mscale_all_dim", where, err)))
+        return status;
+    if (h->yarn_mscale_keys || h->yarn_attn_factor > 0 || !(h->yarn_mscale > 0) ||
+        !(h->yarn_mscale_all > 0) || !(h->rope_factor > 1))
+        return QN_OK;
+    const double tenth = 0.1 * log(h->rope_factor);
+    h->yarn_attn_factor =
+        (double)(float)((tenth * h->yarn_mscale + 1) / (tenth * h->yarn_mscale_all + 1));
+    return QN_OK;
+}
+
 static qn_status complete_rope(qn_hparams *h, const char *where, qn_error *err)
 {
     qn_status status;
@@ -126,9 +142,20 @@ static qn_status complete_rope(qn_hparams *h, const char *where, qn_error *err)
                        "%s: yarn's beta_fast %g, beta_slow %g, factor %g: "
                        "none may be negative",
                        where, h->yarn_beta_fast, h->yarn_beta_slow, h->yarn_attn_factor);
+    if (h->rope_scaling == QN_ROPE_YARN && (status = complete_mscale(h, where, err))) return status;
     if (h->rope_scaling != QN_ROPE_LLAMA3 && h->rope_scaling != QN_ROPE_YARN) return QN_OK;
     if (!h->rope_original_ctx) h->rope_original_ctx = h->n_ctx_train;
     return check_size(h->rope_original_ctx, "rope scaling's original context length", where, err);
+}
+
+static uint64_t listed(const qn_layer_counts *list, uint64_t layer, uint64_t otherwise)
+{
+    return layer < list->n ? list->of[layer] : otherwise;
+}
+
+static uint64_t or_else(uint64_t v, uint64_t otherwise)
+{
+    return v ? v : otherwise;
 }
 
 /* ---- layers that differ ----------------------------------------------------------- */
@@ -175,6 +202,21 @@ static qn_status settle_turns(qn_hparams *h, const char *where, qn_error *err)
     return check_list(&h->turns, h, "layers with rope", where, err);
 }
 
+static bool any(const qn_layer_counts *list)
+{
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->of[i]) return true;
+    return false;
+}
+
+static void settle_routed(qn_hparams *h)
+{
+    if (h->routed.n || (h->routed_period <= 1 && !any(&h->dense))) return;
+    h->routed.n = (uint32_t)h->n_layers;
+    for (uint64_t i = 0; i < h->n_layers; i++)
+        h->routed.of[i] = (i + 1) % or_else(h->routed_period, 1) == 0 && !listed(&h->dense, i, 0);
+}
+
 static qn_status settle_windows(qn_hparams *h, const char *where, qn_error *err)
 {
     if (h->window > most)
@@ -187,8 +229,11 @@ static qn_status settle_windows(qn_hparams *h, const char *where, qn_error *err)
         h->slides.n = (uint32_t)h->n_layers;
         for (uint64_t i = 0; i < h->n_layers; i++)
             h->slides.of[i] = h->window_from ? i >= h->window_from
-                                             : !h->window_period || (i + 1) % h->window_period != 0;
+                              : h->window_is_chunk && !h->window_period
+                                  ? listed(&h->turns, i, 1)
+                                  : !h->window_period || (i + 1) % h->window_period != 0;
     }
+    if (h->window_is_chunk && !any(&h->slides)) h->window = h->slides.n = 0;
     if (h->last_is_full && h->slides.n == h->n_layers) h->slides.of[h->n_layers - 1] = 0;
     for (uint32_t i = 0; i < h->slides.n; i++)
         if (h->slides.of[i] && !h->window)
@@ -271,8 +316,11 @@ static qn_status complete_layers(qn_hparams *h, const char *where, qn_error *err
                        (unsigned long long)h->n_layers, QN_MAX_LAYERS);
     if ((status = check_list(&h->feed_forward_of, h, "feed-forward sizes", where, err)) ||
         (status = check_list(&h->n_kv_heads_of, h, "KV heads", where, err)) ||
-        (status = settle_windows(h, where, err)) || (status = settle_turns(h, where, err)))
+        (status = settle_turns(h, where, err)) || (status = settle_windows(h, where, err)) ||
+        (status = check_list(&h->routed, h, "layers with experts", where, err)) ||
+        (status = check_list(&h->dense, h, "layers without experts", where, err)))
         return status;
+    settle_routed(h);
     if (h->feed_forward > most || h->n_kv_heads > most || h->n_kv_heads_full > most ||
         h->layer_input > most || h->n_input_vocab > most)
         return qn_fail(err, QN_ERR_DATA, "%s: a size is above %llu", where,
@@ -311,6 +359,21 @@ double qn_hparams_usual_scale(const qn_hparams *h)
     return (double)(float)(1.0 / sqrt((double)size));
 }
 
+static qn_status complete_temperature(qn_hparams *h, const char *where, qn_error *err)
+{
+    const qn_status status =
+        check_optional_real(h->temperature_scale, "the attention's temperature scale", where, err);
+    if (h->temperature_by_flag && !h->use_temperature) h->temperature_scale = 0;
+    h->use_temperature = h->temperature_scale != 0;
+    if (status || h->temperature_scale == 0) return status;
+    if (!h->temperature_length && h->rope_scaling != QN_ROPE_YARN)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: attention temperature by the original context of yarn, but rope is %s",
+                       where, qn_rope_scaling_name(h->rope_scaling));
+    if (!h->temperature_length) h->temperature_length = h->rope_original_ctx;
+    return check_size(h->temperature_length, "the attention's temperature length", where, err);
+}
+
 static qn_status check_scales(qn_hparams *h, const char *where, qn_error *err)
 {
     qn_status status;
@@ -343,21 +406,11 @@ qn_status qn_hparams_complete(qn_hparams *h, const char *where, qn_error *err)
     qn_status status;
     if ((status = complete_layers(h, where, err)) || (status = complete_sizes(h, where, err)) ||
         (status = complete_rope(h, where, err)) || (status = check_scales(h, where, err)) ||
-        (status = check_experts(h, where, err)))
+        (status = complete_temperature(h, where, err)) || (status = check_experts(h, where, err)))
         return status;
     for (uint64_t i = 0; i < h->n_layers; i++)
         if ((status = check_layer(h, i, where, err))) return status;
     return QN_OK;
-}
-
-static uint64_t listed(const qn_layer_counts *list, uint64_t layer, uint64_t otherwise)
-{
-    return layer < list->n ? list->of[layer] : otherwise;
-}
-
-static uint64_t or_else(uint64_t v, uint64_t otherwise)
-{
-    return v ? v : otherwise;
 }
 
 static bool slides(const qn_hparams *h, uint64_t layer)
@@ -380,6 +433,7 @@ qn_layer_sizes qn_hparams_layer(const qn_hparams *h, uint64_t layer)
     return (qn_layer_sizes){
         .slides = slide,
         .turns = listed(&h->turns, layer, 1) != 0,
+        .routed = h->n_experts && listed(&h->routed, layer, 1),
         .window = slide ? h->window : 0,
         .n_kv_heads = listed(&h->n_kv_heads_of, layer, h->n_kv_heads),
         .head_dim = slide ? or_else(h->head_dim_swa, h->head_dim) : h->head_dim,
@@ -402,6 +456,11 @@ static const char *const scaling_names[] = {
 const char *qn_rope_scaling_name(qn_rope_scaling s)
 {
     return (size_t)s < N_SCALINGS ? scaling_names[s] : "unknown";
+}
+
+const char *qn_sliding_word(const qn_hparams *h)
+{
+    return h->window_is_chunk ? "chunked_attention" : "sliding_attention";
 }
 
 static const char *const activation_names[] = {

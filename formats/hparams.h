@@ -63,6 +63,10 @@ typedef struct {
     uint64_t window_from;            /* not 0: the layers from this one on slide instead */
     bool window_by_flag, use_window; /* config.json's window counts only with the flag */
     bool last_is_full;               /* and the last layer never slides, whatever a list says */
+    /* Windows stand side by side instead: a token sees its own from the window's first position
+     * on.  config.json calls such attention chunked; without a list and a period the layers with
+     * rope are the ones that have it. */
+    bool window_is_chunk;
     qn_layer_counts slides;
     /* What is different in sliding layers; 0: nothing, these sizes are the
      * others', and they rotate as the others. */
@@ -89,6 +93,13 @@ typedef struct {
     uint64_t expert_feed_forward; /* width of one */
     uint64_t shared_feed_forward; /* width of the one that all tokens pass; 0: none */
     bool expert_norm;             /* the used experts' weights are made to add up to 1 */
+    /* Their weights are the sigmoids of the router's logits, and multiply what experts read
+     * (modeling_llama4.py). */
+    bool expert_sigmoid;
+    /* routed.of is 1 for layers with experts, 0 for those with a plain MLP; complete() fills it
+     * where no list says it: each routed_period-th that dense.of does not name, 0: all. */
+    qn_layer_counts routed, dense;
+    uint64_t routed_period;
 
     /* Gemma 3n (validate/altup.h): residual streams, 0 or QN_N_STREAMS; the rank
      * of the learned augmented residual, 0: none; and of each layer how many
@@ -112,6 +123,17 @@ typedef struct {
     double query_scalar;         /* config.json's way to say it: its -1/2nd power; 0: not said */
     uint64_t scale_by_hidden_at; /* with this many layers 1 / sqrt(hidden / heads) is the usual */
     double attention_cap, final_cap; /* cap tanh(x / cap) of scores, of logits; 0: none */
+    /* Queries of the token at position p are multiplied by 1 + temperature_scale
+     * ln(1 + floor(p / temperature_length)); a scale of 0: by nothing, a length of 0:
+     * rope's original context.  Or only in layers without rope, and by p + 1. */
+    double temperature_scale;
+    uint64_t temperature_length;
+    bool temperature_without_rope;
+    bool temperature_by_flag, use_temperature; /* the scale counts only with the flag */
+    /* Behind rope, in layers that have it, heads of queries and keys are normed without
+     * weights; runtimes take that for granted except with so many experts. */
+    bool norm_behind_rope;
+    uint64_t no_norm_at_experts;
     /* turns.of is 1 for layers with rope, 0 for those without; complete() fills it
      * where no list says it: every no_rope_period-th has none, 0: all have rope. */
     qn_layer_counts turns;
@@ -130,6 +152,11 @@ typedef struct {
     double longrope_factor;                     /* of cosines and sines; 0: by the rule */
     /* yarn; 0: not given, which means 32, 1 and 0.1 ln(factor) + 1 */
     double yarn_beta_fast, yarn_beta_slow, yarn_attn_factor;
+    /* Where both are given and that factor is not, it is (0.1 mscale ln(factor) + 1) /
+     * (0.1 mscale_all ln(factor) + 1); complete() makes the factor of them unless GGUF
+     * has keys for them in this family. */
+    double yarn_mscale, yarn_mscale_all;
+    bool yarn_mscale_keys;
     bool yarn_untruncated; /* the ramp begins and ends between pairs, not at whole ones */
 
     bool value_is_key; /* layers without a value matrix take the key's projection */
@@ -143,6 +170,7 @@ typedef struct {
 typedef struct {
     bool slides;
     bool turns;      /* has rope */
+    bool routed;     /* has experts */
     uint64_t window; /* positions that a token sees; 0: all up to its own */
     uint64_t n_kv_heads, head_dim, value_dim, rope_dims, feed_forward;
 } qn_layer_sizes;
@@ -180,6 +208,9 @@ qn_status qn_hparams_first_metadata(const qn_family *family, const qn_hparams *h
 const char *qn_rope_scaling_name(qn_rope_scaling s); /* as GGUF and config.json spell it */
 qn_status qn_rope_scaling_by_name(qn_str name, const char *where, qn_rope_scaling *out,
                                   qn_error *err);
+
+/* config.json's for a layer with a window. */
+const char *qn_sliding_word(const qn_hparams *h);
 
 const char *qn_activation_name(qn_activation a); /* as config.json spells it */
 qn_status qn_activation_by_name(qn_str name, const char *where, qn_activation *out, qn_error *err);

@@ -76,7 +76,8 @@ static qn_status read_parameter(const qn_family *f, const qn_parameter *p, const
             break;
         case QN_FIELD_FLAG:
         case QN_FIELD_NOT_FLAG: status = qn_metadata_bool(m, key, field, &found, err); break;
-        case QN_FIELD_REALS: break;
+        case QN_FIELD_REALS:
+        case QN_FIELD_LAYERS: break;
         case QN_FIELD_SCALING:
             status = qn_metadata_str(m, key, &text, &found, err);
             if (!status && found) status = qn_rope_scaling_by_name(text, where, field, err);
@@ -110,6 +111,18 @@ static void settle_scaling(const qn_family *f, const qn_metadata *m, qn_hparams 
     if (h->rope_scaling == QN_ROPE_NONE) h->rope_factor = 0;
 }
 
+/* What llama.cpp takes for granted in a way that no row can say (llama4.cpp). */
+static void settle_llama4(const qn_family *f, const qn_metadata *m, qn_hparams *h)
+{
+    char key[128];
+    if (h->no_norm_at_experts && h->n_experts == h->no_norm_at_experts &&
+        !qn_metadata_find(m, full_key(f, "attention.norm_behind_rope", key, sizeof key)))
+        h->norm_behind_rope = false;
+    if (h->window_is_chunk && !h->window &&
+        !qn_metadata_find(m, full_key(f, "rope.layers", key, sizeof key)))
+        h->no_rope_period = h->n_layers + 1; /* beyond the last */
+}
+
 qn_status qn_hparams_from_metadata(const qn_family *family, const qn_metadata *m, const char *where,
                                    uint64_t embedding_rows, qn_hparams *out, qn_error *err)
 {
@@ -124,6 +137,7 @@ qn_status qn_hparams_from_metadata(const qn_family *family, const qn_metadata *m
         h.n_vocab = tokens ? tokens->count : embedding_rows;
     }
     settle_scaling(family, m, &h);
+    settle_llama4(family, m, &h);
     const qn_status status = qn_hparams_complete(&h, where, err);
     if (!status) *out = h;
     return status;
@@ -157,6 +171,12 @@ static double value_of(const qn_parameter *p, const qn_hparams *h)
     return is_flag ? qn_parameter_flag(p, h) : (double)qn_parameter_count(p, h);
 }
 
+/* Where windows are chunks and no layer has one, runtimes give every layer rope. */
+static uint64_t usual_turns(const qn_parameter *p, const qn_hparams *h)
+{
+    return h->window_is_chunk && !h->window ? 0 : (uint64_t)p->gguf_else;
+}
+
 static bool is_written(const qn_parameter *p, const qn_hparams *h)
 {
     const bool yarn = h->rope_scaling == QN_ROPE_YARN;
@@ -171,10 +191,12 @@ static bool is_written(const qn_parameter *p, const qn_hparams *h)
     case QN_WRITE_UNUSUAL: return value_of(p, h) != p->gguf_else;
     case QN_WRITE_SLIDING: return any_slides(h);
     case QN_WRITE_LONGROPE: return h->rope_scaling == QN_ROPE_LONGROPE;
-    case QN_WRITE_UNUSUAL_TURNS: return !turns_by(h, (uint64_t)p->gguf_else);
+    case QN_WRITE_UNUSUAL_TURNS: return !turns_by(h, usual_turns(p, h));
     case QN_WRITE_UNUSUAL_SLIDES: return any_slides(h) && !slides_by(h, (uint64_t)p->gguf_else);
     case QN_WRITE_UNUSUAL_SCALE:
         return h->attention_scale != 0 && h->attention_scale != qn_hparams_usual_scale(h);
+    case QN_WRITE_UNUSUAL_NORM:
+        return h->norm_behind_rope != (h->n_experts != h->no_norm_at_experts);
     }
     return false;
 }
@@ -215,7 +237,8 @@ static qn_status write_parameter(const qn_family *f, const qn_parameter *p, cons
     case QN_FIELD_REAL: return qn_metadata_set_f32(m, key, (float)qn_parameter_real(p, h), err);
     case QN_FIELD_FLAG:
     case QN_FIELD_NOT_FLAG: return qn_metadata_set_bool(m, key, qn_parameter_flag(p, h), err);
-    case QN_FIELD_REALS: return QN_OK;
+    case QN_FIELD_REALS:
+    case QN_FIELD_LAYERS: return QN_OK;
     case QN_FIELD_SCALING:
         return qn_metadata_set_str(m, key, qn_str_z(qn_rope_scaling_name(h->rope_scaling)), err);
     case QN_FIELD_ACTIVATION:

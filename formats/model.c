@@ -206,6 +206,8 @@ qn_status qn_model_transform(qn_model *m, const qn_role *role, unsigned rank, co
     case QN_TRANSPOSED:
     case QN_TRANSPOSED_EVEN:
     case QN_TRANSPOSED_ODD:
+    case QN_TRANSPOSED_FIRST:
+    case QN_TRANSPOSED_SECOND:
         return cut_out(m, qn_cut_of(role->transform), rank > 2 ? m->hparams.n_experts : 1, below,
                        out, err);
     case QN_PAD_VOCAB:

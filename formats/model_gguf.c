@@ -111,7 +111,9 @@ static qn_status check_known(const qn_model *m, const qn_family *f, qn_error *er
         const qn_tensor *t = &m->reader->tensors[i];
         qn_place place;
         const qn_role *role = qn_family_role(f, t->name, true, NULL, &place);
-        if (!role || place.layer >= m->hparams.n_layers)
+        if (!role || place.layer >= m->hparams.n_layers ||
+            ((role->need == QN_IF_ROUTED || role->need == QN_IF_DENSE) &&
+             !qn_role_allowed(role, &m->hparams, place.layer)))
             return qn_fail(err, QN_ERR_UNSUPPORTED,
                            "%s: \"%s\" has no place in a %s model of %llu layers", m->path, t->name,
                            f->name, (unsigned long long)m->hparams.n_layers);
@@ -167,6 +169,24 @@ static bool lacks_values(const qn_model *m, const qn_family *f)
     return false;
 }
 
+/* Where a family has layers with experts and layers without, the tensors say which is
+ * which: dense, and routed for the roles. */
+static void read_routed(const qn_model *m, const qn_family *f, qn_hparams *h)
+{
+    char name[160];
+    h->routed.n = h->dense.n = 0;
+    for (size_t i = 0; i < f->n_roles; i++) {
+        if (f->roles[i].need != QN_IF_ROUTED) continue;
+        if (!h->routed.n) memset(h->routed.of, 0, sizeof h->routed.of);
+        h->routed.n = h->dense.n = (uint32_t)h->n_layers;
+        for (uint64_t layer = 0; layer < h->n_layers; layer++)
+            h->routed.of[layer] |=
+                qn_reader_find(m->reader, qn_role_name(f->roles[i].gguf, (qn_place){.layer = layer},
+                                                       name, sizeof name)) != NULL;
+    }
+    for (uint32_t layer = 0; layer < h->dense.n; layer++) h->dense.of[layer] = !h->routed.of[layer];
+}
+
 /* Where keys are values, too, both have one size. */
 static qn_status check_values(const qn_hparams *h, const char *where, qn_error *err)
 {
@@ -203,6 +223,7 @@ static qn_status bind_family(qn_model *m, const qn_family *f, qn_error *err)
     m->hparams.laurel_rank = laurel_rank;
     if (n_input_vocab) m->hparams.n_input_vocab = n_input_vocab;
     m->hparams.value_is_key = lacks_values(m, f);
+    read_routed(m, f, &m->hparams);
     m->hparams.attention_bias = any_of(m->reader, f, QN_IF_ATTENTION_BIAS);
     m->hparams.mlp_bias = any_of(m->reader, f, QN_IF_MLP_BIAS);
     if ((status = check_values(&m->hparams, m->path, err)) || (status = read_divisors(m, f, err)) ||

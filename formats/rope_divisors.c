@@ -66,12 +66,13 @@ bool qn_rope_divisors_explain(const float *divisors, qn_hparams *h)
     qn_hparams guess = *h;
     guess.rope_factor = (double)divisors[h->rope_dims / 2 - 1]; /* the slowest pair's */
     guess.rope_low_freq = 1;
-    guess.rope_high_freq = 4;
-    for (unsigned power = SHORTEST; power <= LONGEST; power++) {
-        guess.rope_original_ctx = UINT64_C(1) << power;
-        if (!explains(&guess, divisors)) continue;
-        *h = guess;
-        return true;
-    }
+    for (unsigned power = SHORTEST; power <= LONGEST; power++)
+        for (unsigned high = 0; high < 2; high++) {
+            guess.rope_original_ctx = UINT64_C(1) << power;
+            guess.rope_high_freq = high ? 1 : 4; /* Llama 4's: no pairs between */
+            if (!explains(&guess, divisors)) continue;
+            *h = guess;
+            return true;
+        }
     return false;
 }

@@ -249,13 +249,15 @@ static size_t tokenizer_cases(const char *tokenizer, size_t *all)
     return equal;
 }
 
-/* Of the outtypes; a difference ends the test. */
-static size_t equal_outtypes(const qn_test_family *f)
+/* Of the outtypes, in words; a difference ends the test. */
+static void equal_outtypes(const qn_test_family *f, char *words, size_t size)
 {
     size_t i = 0;
-    for (; i < QN_TEST_OUTTYPES; i++)
-        if (!qn_test_family_check_gguf(f, i)) return 0;
-    return i;
+    while (i < QN_TEST_OUTTYPES && qn_test_family_check_gguf(f, i)) i++;
+    if (i)
+        snprintf(words, size, "%zu of %zu", i, (size_t)QN_TEST_OUTTYPES);
+    else
+        snprintf(words, size, "none made");
 }
 
 /* A row of the table; false where the checkpoint is not there. */
@@ -264,6 +266,7 @@ static bool measure(const qn_test_family *f, char *row, size_t size)
     qn_test_golden g;
     double worst = 0.0, noise = 0.0;
     size_t cases;
+    char outtypes[24];
     if (!qn_test_family_open(f, &g)) return false;
     qn_decoder *d = qn_test_decoder(g.model, qn_kernels_best(), 2);
     for (size_t i = 0; i < 2; i++) {
@@ -272,11 +275,11 @@ static bool measure(const qn_test_family *f, char *row, size_t size)
         worst = fmax(worst, logits_difference(&g, d, prompts[i]) / spread);
         noise = fmax(noise, number_in(o, "f32_minus_f64_max_abs") / spread);
     }
-    const size_t outtypes = equal_outtypes(f), equal = tokenizer_cases(f->tokenizer, &cases);
-    snprintf(row, size, "| %s | %s | %.1e | %.1e | %.4f / %.4f | %zu of %zu | %zu of %zu |\n",
-             f->title, f->model, worst, noise, perplexity_of(&g, d),
-             number_in(json_object_get(g.json, "perplexity"), "f64"), outtypes,
-             (size_t)QN_TEST_OUTTYPES, equal, cases);
+    const size_t equal = tokenizer_cases(f->tokenizer, &cases);
+    equal_outtypes(f, outtypes, sizeof outtypes);
+    snprintf(row, size, "| %s | %s | %.1e | %.1e | %.4f / %.4f | %s | %zu of %zu |\n", f->title,
+             f->model, worst, noise, perplexity_of(&g, d),
+             number_in(json_object_get(g.json, "perplexity"), "f64"), outtypes, equal, cases);
     qn_decoder_free(d);
     qn_test_golden_close(&g);
     return true;
@@ -292,8 +295,8 @@ static const char table_head[] =
     "float32 and float64. Perplexity is of a text in chunks of 128 ids, golden from a float64 run. "
     "GGUF: outtypes (F32, F16,\n"
     "BF16, Q8_0) whose file is the reference converter's in keys, types, values, order, shapes and "
-    "bytes. Tokenizer: cases\n"
-    "whose ids are the reference's.\n"
+    "bytes, where it makes\n"
+    "one. Tokenizer: cases whose ids are the reference's.\n"
     "\n"
     "This file is written by `make families` (tests/test_families.c), and the test fails when a "
     "figure is no longer so.\n"

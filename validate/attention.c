@@ -25,6 +25,7 @@ typedef struct {
 
 typedef struct {
     size_t window; /* SIZE_MAX: none */
+    bool chunks;   /* windows stand side by side */
     size_t n_kv_heads, head_dim, value_dim;
     size_t group;        /* query heads of a KV head */
     size_t value_groups; /* of QN_PANEL elements, the last one filled up with zeros */
@@ -66,6 +67,7 @@ static cache cache_of(const qn_hparams *h, uint64_t layer)
     const double usual = 1.0 / sqrt((double)l.head_dim);
     return (cache){
         .window = l.window ? (size_t)l.window : SIZE_MAX,
+        .chunks = h->window_is_chunk,
         .n_kv_heads = (size_t)l.n_kv_heads,
         .head_dim = (size_t)l.head_dim,
         .value_dim = (size_t)l.value_dim,
@@ -318,6 +320,13 @@ typedef struct {
     size_t heads[QN_TILE_MAX]; /* row of the activations times heads, plus head */
 } tile;
 
+/* The first position that a token at `position` sees. */
+static size_t window_start(const cache *c, size_t position)
+{
+    if (c->chunks) return position / c->window * c->window;
+    return position + 1 > c->window ? position + 1 - c->window : 0;
+}
+
 static tile tile_of(const qn_attention *a, const cache *c, const qn_span *span, size_t head,
                     size_t r0, size_t r1)
 {
@@ -326,7 +335,7 @@ static tile tile_of(const qn_attention *a, const cache *c, const qn_span *span, 
     for (size_t i = 0; i < t.m; i++) {
         const size_t token = (r0 + i) / c->group;
         t.ends[i] = span->first + token + 1;
-        t.starts[i] = t.ends[i] > c->window ? t.ends[i] - c->window : 0;
+        t.starts[i] = window_start(c, span->first + token);
         t.heads[i] = (span->row + token) * a->n_heads + head * c->group + (r0 + i) % c->group;
     }
     t.start = t.starts[0] / QN_PANEL * QN_PANEL;

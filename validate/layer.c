@@ -5,6 +5,7 @@
 #include "formats/base/sizes.h"
 #include "validate/moe.h"
 #include "validate/norm.h"
+#include "validate/reals.h"
 #include "validate/rope.h"
 #include "validate/session.h"
 
@@ -161,8 +162,16 @@ static void norm_heads(const qn_session *s, const float *weight, size_t size, fl
         qn_rms_norm(x + i, weight, s->d->hparams->rms_eps, x + i, size);
 }
 
+/* What queries at a position are multiplied by (qn_hparams.temperature_scale). */
+static float temperature(const qn_hparams *h, uint64_t position)
+{
+    const uint64_t passed = (position + h->temperature_without_rope) / h->temperature_length;
+    return (float)(1.0 + h->temperature_scale * qn_log(1.0 + (double)passed));
+}
+
 /* One token's queries, keys and values: norms, then rope. */
-static void finish_heads(const qn_session *s, const qn_layer *l, const float *turn, size_t row)
+static void finish_heads(const qn_session *s, const qn_layer *l, const float *turn,
+                         uint64_t position, size_t row)
 {
     const qn_hparams *hp = s->d->hparams;
     const qn_layer_sizes *z = &l->sizes;
@@ -172,11 +181,17 @@ static void finish_heads(const qn_session *s, const qn_layer *l, const float *tu
     float *q = s->query + row * queries, *k = s->key + row * keys, *v = s->value + row * values;
     if (l->query_norm) norm_heads(s, l->query_norm, l->query_norm_size, q, queries);
     if (z->turns) qn_rope_rotate(turn, dims, q, (size_t)hp->n_heads, head, hp->rope_halves);
+    if (z->turns && hp->norm_behind_rope) norm_heads(s, NULL, head, q, queries);
+    if (hp->temperature_scale != 0.0 && !(z->turns && hp->temperature_without_rope)) {
+        const float t = temperature(hp, position);
+        for (size_t i = 0; i < queries; i++) q[i] *= t;
+    }
     if (!l->owns_kv) return;
     if (!l->value.rows) memcpy(v, k, values * sizeof *v);
     if (hp->value_norm) norm_heads(s, NULL, (size_t)z->value_dim, v, values);
     if (l->key_norm) norm_heads(s, l->key_norm, l->key_norm_size, k, keys);
     if (z->turns) qn_rope_rotate(turn, dims, k, (size_t)z->n_kv_heads, head, hp->rope_halves);
+    if (z->turns && hp->norm_behind_rope) norm_heads(s, NULL, head, k, keys);
 }
 
 static qn_status project(qn_session *s, const qn_layer *l, size_t rows, qn_error *err)
@@ -196,7 +211,10 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_err
     enter_branch(s, l->attention_norm, rows, b->x);
     if ((status = project(s, l, rows, err))) return status;
 #pragma omp parallel for num_threads(s->d->threads)
-    for (size_t i = 0; i < rows; i++) finish_heads(s, l, turns + (b->t0 + i) % b->n * dims, i);
+    for (size_t i = 0; i < rows; i++) {
+        const size_t in_run = (b->t0 + i) % b->n;
+        finish_heads(s, l, turns + in_run * dims, s->cached + in_run, i);
+    }
     const size_t n_spans = cut_spans(s, b);
     for (size_t i = 0; i < n_spans && l->owns_kv; i++)
         qn_attention_store(s->attention, layer, &s->spans[i], s->key, s->value);

@@ -76,11 +76,23 @@ static void largest(const float *p, size_t n, uint32_t *out, size_t used)
     }
 }
 
+static float sigmoid(const qn_kernels *k, float x)
+{
+    float e = -x;
+    k->exp_sum(&e, 0.0F, 1);
+    return 1.0F / (1.0F + e);
+}
+
 static void route(const qn_session *s, const qn_layer *l, float *p, uint32_t *used, float *weights)
 {
     const qn_hparams *h = s->d->hparams;
     const qn_kernels *k = s->d->k;
     const size_t n = (size_t)h->n_experts, n_used = (size_t)h->n_experts_used;
+    if (h->expert_sigmoid) {
+        largest(p, n, used, n_used);
+        for (size_t i = 0; i < n_used; i++) weights[i] = sigmoid(k, p[used[i]]);
+        return;
+    }
     float sum = k->exp_sum(p, k->max(p, n), n);
     largest(p, n, used, n_used);
     if (h->expert_norm) {
@@ -106,18 +118,22 @@ static void ask(const qn_session *s, const qn_layer *l, const float *residual, s
 
 /* ---- experts --------------------------------------------------------------------------- */
 
-/* The tokens that use expert e, and their weights for it. */
+/* The tokens that use expert e, and their weights for it, or these on the tokens. */
 static size_t gather(const qn_session *s, uint32_t e, const float *x, size_t rows)
 {
     const qn_moe_scratch *m = s->moe;
     const size_t hidden = (size_t)s->d->hparams->hidden;
     const size_t n_used = (size_t)s->d->hparams->n_experts_used;
+    const bool on_input = s->d->hparams->expert_sigmoid;
     size_t n = 0;
     for (size_t i = 0; i < rows * n_used; i++) {
         if (m->used[i] != e) continue;
         memcpy(m->x + n * hidden, x + i / n_used * hidden, hidden * sizeof *x);
         m->mine[n] = (uint32_t)(i / n_used);
-        m->share[n++] = m->weights[i];
+        m->share[n] = m->weights[i];
+        for (size_t j = 0; j < hidden && on_input; j++) m->x[n * hidden + j] *= m->weights[i];
+        if (on_input) m->share[n] = 1.0F;
+        n++;
     }
     return n;
 }
@@ -144,9 +160,7 @@ static qn_status add_shared(qn_session *s, const qn_layer *l, const float *x, si
         return status;
     for (size_t i = 0; i < rows; i++) {
         m->mine[i] = (uint32_t)i;
-        float e = -m->share[i];
-        k->exp_sum(&e, 0.0F, 1);
-        m->share[i] = l->shared_gate.rows ? 1.0F / (1.0F + e) : 1.0F;
+        m->share[i] = l->shared_gate.rows ? sigmoid(k, m->share[i]) : 1.0F;
     }
     scatter(s, rows, out);
     return QN_OK;

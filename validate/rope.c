@@ -19,6 +19,12 @@ static double clamp(double x, double low, double high)
     return x < low ? low : x > high ? high : x;
 }
 
+/* transformers, get_mscale. */
+static double growth(const qn_hparams *h, double mscale)
+{
+    return h->rope_factor > 1.0 ? 0.1 * mscale * qn_log(h->rope_factor) + 1.0 : 1.0;
+}
+
 /* Returns what cosines and sines are multiplied by. */
 static float scale_yarn(const qn_hparams *h, float *frequency)
 {
@@ -35,7 +41,9 @@ static float scale_yarn(const qn_hparams *h, float *frequency)
         frequency[j] = stretched * ramp + frequency[j] * (1.0F - ramp);
     }
     if (h->yarn_attn_factor > 0.0) return (float)h->yarn_attn_factor;
-    return h->rope_factor > 1.0 ? (float)(0.1 * qn_log(h->rope_factor) + 1.0) : 1.0F;
+    if (h->yarn_mscale > 0.0 && h->yarn_mscale_all > 0.0)
+        return (float)(growth(h, h->yarn_mscale) / growth(h, h->yarn_mscale_all));
+    return (float)growth(h, 1.0);
 }
 
 void qn_rope_frequencies(const qn_hparams *h, const float *divisors, float *frequency,

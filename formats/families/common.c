@@ -88,6 +88,14 @@ const qn_parameter qn_common_parameters[] = {
      .field = FIELD(yarn_beta_slow),
      .gguf = {"rope.scaling.yarn_beta_slow"},
      .write = QN_WRITE_YARN_SET},
+    {.config = {"mscale"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(yarn_mscale)},
+    {.config = {"mscale_all_dim"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(yarn_mscale_all)},
     {.config = {"truncate"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_NOT_FLAG,
@@ -214,7 +222,8 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h)
     case QN_FIELD_SLIDES: memcpy(field, &count, sizeof count); break;
     case QN_FIELD_SPARSITY: break; /* a list, or nothing */
     case QN_FIELD_REAL: memcpy(field, &real, sizeof real); break;
-    case QN_FIELD_REALS: break; /* a list has no default */
+    case QN_FIELD_REALS:
+    case QN_FIELD_LAYERS: break; /* a list has no default */
     case QN_FIELD_FLAG:
     case QN_FIELD_NOT_FLAG: memcpy(field, &flag, sizeof flag); break;
     case QN_FIELD_SCALING: memcpy(field, &scaling, sizeof scaling); break;

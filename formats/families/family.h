@@ -59,6 +59,8 @@ typedef enum {
     QN_TRANSPOSED, /* the checkpoint has columns as rows; so the next two */
     QN_TRANSPOSED_EVEN,
     QN_TRANSPOSED_ODD,
+    QN_TRANSPOSED_FIRST,
+    QN_TRANSPOSED_SECOND,
     QN_PAD_VOCAB /* rows of zeros behind it, up to the vocabulary's size */
 } qn_transform;
 
@@ -73,6 +75,8 @@ typedef enum {
     QN_IF_ATTENTION_BIAS, /* unknown unless hparams.attention_bias */
     QN_IF_MLP_BIAS,
     QN_IF_EXPERTS, /* unknown unless hparams.n_experts */
+    QN_IF_ROUTED,  /* unknown in layers without experts */
+    QN_IF_DENSE,   /* unknown in layers with experts */
     QN_IF_SHARED   /* unknown unless hparams.shared_feed_forward */
 } qn_need;
 
@@ -101,8 +105,10 @@ typedef enum {
                         * quantile of a normal distribution that is */
     QN_FIELD_REALS,    /* a list, in config.json alone */
     QN_FIELD_COUNTS,   /* one number, or a list with one for each layer */
-    QN_FIELD_SLIDES    /* config.json: "sliding_attention" or "full_attention" for each layer;
-                      * GGUF: flags, or the one number of a period */
+    QN_FIELD_LAYERS,   /* flags of layers; config.json has the numbers of those that are set */
+    QN_FIELD_SLIDES    /* config.json: "sliding_attention" ("chunked_attention" where windows are
+                        * chunks) or "full_attention" for each layer; GGUF: flags, or the one
+                        * number of a period */
 } qn_field_kind;
 
 /* Where config.json may have a key besides text_config and the root. */
@@ -125,7 +131,8 @@ typedef enum {
     QN_WRITE_LONGROPE,       /* only under longrope */
     QN_WRITE_UNUSUAL_TURNS,  /* which layers have rope, when it is not by the period in gguf_else */
     QN_WRITE_UNUSUAL_SLIDES, /* which layers slide, when it is not by the period in gguf_else */
-    QN_WRITE_UNUSUAL_SCALE   /* an attention scale that runtimes do not take by themselves */
+    QN_WRITE_UNUSUAL_SCALE,  /* an attention scale that runtimes do not take by themselves */
+    QN_WRITE_UNUSUAL_NORM /* a norm behind rope that runtimes leave out, or the other way round */
 } qn_write_when;
 
 /* A default: what an absent key means. */
@@ -139,9 +146,11 @@ typedef enum {
 typedef struct {
     const char *config[QN_CONFIG_NAMES]; /* the first that is there and not null */
     qn_rope_place in_rope;
+    bool root_first; /* what the root says counts before text_config */
     qn_field_kind kind;
     bool whole;          /* a real that config.json has as an integer */
     bool may_be_zero;    /* a count that says "none" */
+    bool null_is_zero;   /* null in config.json is how it says so, not that nothing is said */
     size_t field;        /* offsetof(qn_hparams, ...): uint64_t, double, bool, an enum */
     size_t list;         /* offsetof the qn_layer_counts of QN_FIELD_COUNTS, QN_FIELD_SLIDES */
     double config_else;  /* what transformers takes when there is none; or QN_REQUIRED;
@@ -215,7 +224,10 @@ void qn_parameter_set(const qn_parameter *p, double value, qn_hparams *h);
 qn_layer_counts *qn_parameter_list(const qn_parameter *p, qn_hparams *h);
 
 extern const qn_family qn_family_llama;
+extern const qn_family qn_family_llama4;
 extern const qn_family qn_family_mistral;
+extern const qn_family qn_family_mistral3;
+extern const qn_family qn_family_mistralsmall3;
 extern const qn_family qn_family_mixtral;
 extern const qn_family qn_family_phi3;
 extern const qn_family qn_family_smollm3;

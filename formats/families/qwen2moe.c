@@ -1,4 +1,4 @@
-/* Qwen 2 and 1.5 with experts in every layer and one that all tokens pass
+/* Qwen 2 and 1.5 with experts in every layer, or all but some, and one that all tokens pass
  * (conversion/qwen.py, transformers modeling_qwen2_moe.py). */
 #include "formats/families/roles.h"
 
@@ -15,10 +15,11 @@ static const qn_role roles[] = {
     QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
     QN_ROLES_INPUT_BIASES(QN_AS_IS, QN_AS_IS, QN_NEEDED),
     QN_ROLES_QWEN_EXPERTS,
-    {"model.layers.%.mlp.shared_expert.gate_proj.weight", "blk.%.ffn_gate_shexp.weight", {QN_SHARED_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.shared_expert.up_proj.weight", "blk.%.ffn_up_shexp.weight", {QN_SHARED_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.shared_expert.down_proj.weight", "blk.%.ffn_down_shexp.weight", {QN_HIDDEN, QN_SHARED_WIDTH}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.shared_expert_gate.weight", "blk.%.ffn_gate_inp_shexp.weight", {QN_ONE, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLES_MLP(QN_IF_DENSE),
+    {"model.layers.%.mlp.shared_expert.gate_proj.weight", "blk.%.ffn_gate_shexp.weight", {QN_SHARED_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_IF_ROUTED},
+    {"model.layers.%.mlp.shared_expert.up_proj.weight", "blk.%.ffn_up_shexp.weight", {QN_SHARED_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_IF_ROUTED},
+    {"model.layers.%.mlp.shared_expert.down_proj.weight", "blk.%.ffn_down_shexp.weight", {QN_HIDDEN, QN_SHARED_WIDTH}, QN_AS_IS, QN_IF_ROUTED},
+    {"model.layers.%.mlp.shared_expert_gate.weight", "blk.%.ffn_gate_inp_shexp.weight", {QN_ONE, QN_HIDDEN}, QN_AS_IS, QN_IF_ROUTED},
     QN_ROLES_OUTPUT,
 };
 /* clang-format on */
@@ -41,6 +42,12 @@ static const qn_parameter parameters[] = {
      .field = FIELD(expert_norm),
      .gguf = {"expert_weights_norm"},
      .write = QN_WRITE_UNUSUAL},
+    {.config = {"mlp_only_layers"}, .kind = QN_FIELD_LAYERS, .list = FIELD(dense)},
+    {.config = {"decoder_sparse_step"},
+     .field = FIELD(routed_period),
+     .config_else = 1,
+     .gguf_else = 1},
+    {.config = {"num_experts"}, .may_be_zero = true, .field = FIELD(n_experts)},
     {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 4},
     {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
     {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
@@ -49,9 +56,9 @@ static const qn_parameter parameters[] = {
 };
 
 static const qn_condition conditions[] = {
-    {.key = "hidden_act", .text = "silu"},   {.key = "use_sliding_window", .number = 0},
-    {.key = "qkv_bias", .number = 1},        {.key = "decoder_sparse_step", .number = 1},
-    {.key = "mlp_only_layers", .number = 0},
+    {.key = "hidden_act", .text = "silu"},
+    {.key = "use_sliding_window", .number = 0},
+    {.key = "qkv_bias", .number = 1},
 };
 
 const qn_family qn_family_qwen2moe = {

@@ -1,4 +1,4 @@
-/* Qwen 3 with experts in every layer (conversion/qwen.py, transformers
+/* Qwen 3 with experts in every layer, or all but some (conversion/qwen.py, transformers
  * modeling_qwen3_moe.py).  Runtimes take the weights of a token's experts as
  * made to add up to 1, unless the file says otherwise. */
 #include "formats/families/roles.h"
@@ -17,6 +17,7 @@ static const qn_role roles[] = {
     QN_ROLES_ATTENTION_BIASES(QN_AS_IS, QN_AS_IS),
     QN_ROLES_HEAD_NORMS,
     QN_ROLES_QWEN_EXPERTS,
+    QN_ROLES_MLP(QN_IF_DENSE),
     QN_ROLES_OUTPUT,
 };
 /* clang-format on */
@@ -46,6 +47,11 @@ static const qn_parameter parameters[] = {
      .config_else = 4096,
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SLIDING},
+    {.config = {"mlp_only_layers"}, .kind = QN_FIELD_LAYERS, .list = FIELD(dense)},
+    {.config = {"decoder_sparse_step"},
+     .field = FIELD(routed_period),
+     .config_else = 1,
+     .gguf_else = 1},
     {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 8},
     {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
     {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
@@ -56,8 +62,7 @@ static const qn_parameter parameters[] = {
 
 static const qn_condition conditions[] = {
     {.key = "hidden_act", .text = "silu"},
-    {.key = "decoder_sparse_step", .number = 1},
-    {.key = "mlp_only_layers", .number = 0},
+
 };
 
 const qn_family qn_family_qwen3moe = {

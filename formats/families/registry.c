@@ -9,8 +9,11 @@
 /* clang-format off */
 static const qn_family *const families[] = {
     &qn_family_llama,
+    &qn_family_llama4,
     &qn_family_mixtral,
     &qn_family_mistral,
+    &qn_family_mistral3,
+    &qn_family_mistralsmall3,
     &qn_family_smollm3,
     &qn_family_phi3,
     &qn_family_qwen2,
@@ -279,6 +282,8 @@ qn_cut qn_cut_of(qn_transform t)
         return (qn_cut){.is_cut = true, .alternating = true, .transposed = true};
     case QN_TRANSPOSED_ODD:
         return (qn_cut){.is_cut = true, .alternating = true, .second = true, .transposed = true};
+    case QN_TRANSPOSED_FIRST: return (qn_cut){.is_cut = true, .transposed = true};
+    case QN_TRANSPOSED_SECOND: return (qn_cut){.is_cut = true, .second = true, .transposed = true};
     default: return (qn_cut){0};
     }
 }
@@ -344,6 +349,8 @@ bool qn_role_needed(const qn_role *role, const qn_hparams *h, uint64_t layer)
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
     case QN_IF_EXPERTS: return h->n_experts != 0;
+    case QN_IF_ROUTED: return qn_hparams_layer(h, layer).routed;
+    case QN_IF_DENSE: return !qn_hparams_layer(h, layer).routed;
     case QN_IF_SHARED: return h->shared_feed_forward != 0;
     }
     return true;
@@ -362,6 +369,8 @@ bool qn_role_allowed(const qn_role *role, const qn_hparams *h, uint64_t layer)
     case QN_IF_ATTENTION_BIAS: return h->attention_bias;
     case QN_IF_MLP_BIAS: return h->mlp_bias;
     case QN_IF_EXPERTS: return h->n_experts != 0;
+    case QN_IF_ROUTED: return qn_hparams_layer(h, layer).routed;
+    case QN_IF_DENSE: return !qn_hparams_layer(h, layer).routed;
     case QN_IF_SHARED: return h->shared_feed_forward != 0;
     }
     return true;

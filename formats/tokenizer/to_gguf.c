@@ -21,7 +21,8 @@ static const char *const add_names[QN_ADD_COUNT] = {"bos", "eos", "sep"};
 /* Families whose converter class adds what LlamaModel.set_vocab adds. */
 static bool has_llama_rules(const qn_vocab *v)
 {
-    static const char *const types[] = {"llama", "mistral", "mixtral", "smollm3"};
+    static const char *const types[] = {"llama",    "mistral", "ministral3",
+                                        "mistral3", "mixtral", "smollm3"};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (qn_str_is(v->model_type, types[i])) return true;
     return false;

@@ -121,7 +121,9 @@ def window(r):
 def experts(r):
     n = r.choice([2, 5, 12])
     return dict(num_experts=n, num_experts_per_tok=r.randint(1, n), norm_topk_prob=r.choice([True, False]),
-                moe_intermediate_size=r.choice([24, 64]), decoder_sparse_step=1, mlp_only_layers=[],
+                moe_intermediate_size=r.choice([24, 64]), num_hidden_layers=r.choice([1, 3, 5]),
+                decoder_sparse_step=r.choice([1, 1, 2]),
+                mlp_only_layers=r.choice([[], [], [0], [1, 2], [0, 9]]),
                 tie_word_embeddings=r.choice([True, False]))
 
 
@@ -146,6 +148,40 @@ def qwen3(r):
 def qwen3_moe(r):
     return dict(experts(r), head_dim=r.choice([16, 32]), use_sliding_window=r.choice([True, False]),
                 sliding_window=r.choice([3, 16]), attention_bias=r.choice([True, False]))
+
+
+def ministral3(r):
+    mscale = r.choice([dict(mscale=1.0, mscale_all_dim=1.0), dict(mscale=0.7, mscale_all_dim=1.3),
+                       dict(mscale_all_dim=1.0), {}])
+    return dict(head_dim=r.choice([16, 32, 48]), sliding_window=r.choice([None, None, 7]),
+                tie_word_embeddings=r.choice([True, False]),
+                rope_parameters=yarn(r, **mscale, llama_4_scaling_beta=r.choice([0.1, 0.7])))
+
+
+def mistral3(r):
+    return dict(window(r), model_type="mistral")
+
+
+def mistral3_ministral(r):
+    return dict(ministral3(r), model_type="ministral3")
+
+
+def llama4(r):
+    n = r.choice([2, 4, 5])
+    experts = r.choice([2, 5, 12])
+    rope = [r.randint(0, 1) for _ in range(n)]
+    scaled = dict(rope_type="llama3", rope_theta=5e5, factor=r.choice([8.0, 16.0]), low_freq_factor=1.0,
+                  high_freq_factor=r.choice([1.0, 4.0]), original_max_position_embeddings=64)
+    return dict(head_dim=r.choice([16, 32]), num_hidden_layers=n, num_local_experts=experts,
+                num_experts_per_tok=r.randint(1, experts), intermediate_size_mlp=r.choice([48, 136]),
+                interleave_moe_layer_step=r.choice([1, 2, 3]),
+                moe_layers=r.choice([None, None, [0], list(range(1, n)), []]),
+                no_rope_layers=r.choice([None, rope if any(rope) else None]),
+                attention_chunk_size=r.choice([3, 16, 31, None]), use_qk_norm=r.choice([True, False]),
+                attn_temperature_tuning=r.choice([True, True, False]), floor_scale=r.choice([1, 4, 13]),
+                attn_scale=r.choice([0.1, 0.6]), attention_bias=r.choice([True, False]),
+                tie_word_embeddings=r.choice([True, False]),
+                rope_parameters=r.choice([scaled, dict(rope_type="default", rope_theta=1e4)]))
 
 
 def phi3(r):
@@ -216,6 +252,12 @@ def gpt_oss(r):
 FAMILIES = {
     "mistral": ("MistralConfig", "MistralForCausalLM", "mistral", window),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM", "mistral", mixtral),
+    "ministral3": ("Ministral3Config", "Ministral3ForCausalLM", "mistral", ministral3),
+    "mistral3": ("Mistral3Config", "Mistral3ForConditionalGeneration", "mistral", mistral3),
+    "mistral3-ministral": ("Mistral3Config", "Mistral3ForConditionalGeneration", "mistral",
+                           mistral3_ministral),
+    "llama4": ("Llama4TextConfig", "Llama4ForCausalLM", "llama", llama4),
+    "llama4-multimodal": ("Llama4Config", "Llama4ForConditionalGeneration", "llama", llama4),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", "qwen2", qwen2),
     "qwen2-moe": ("Qwen2MoeConfig", "Qwen2MoeForCausalLM", "qwen2", qwen2_moe),
     "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", "qwen3", qwen3),
@@ -234,6 +276,17 @@ FAMILIES = {
     "gemma4-dense": ("Gemma4TextConfig", "Gemma4ForCausalLM", "gemma4-31b", gemma4_dense),
     "gemma4-experts": ("Gemma4TextConfig", "Gemma4ForCausalLM", "gemma4-31b", gemma4_experts),
     "gemma3n": ("Gemma3nTextConfig", "Gemma3nForCausalLM", "gemma3n", gemma3n),
+}
+
+
+# Multimodal classes: their towers
+TOWER = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+             image_size=28, patch_size=14)
+TOWERS = {
+    "mistral3": dict(TOWER, model_type="pixtral", head_dim=8),
+    "mistral3-ministral": dict(TOWER, model_type="pixtral", head_dim=8),
+    "llama4-multimodal": dict(TOWER, vision_output_dim=16, projector_input_dim=16,
+                              projector_output_dim=16),
 }
 
 
@@ -263,8 +316,11 @@ def fill(model, seed):
 
 
 def logits_of(model, ids, dtype):
+    model = model.to(dtype)
+    if hasattr(model, "language_model"):
+        model = model.language_model  # with a head of its own
     with torch.no_grad():
-        return model.to(dtype)(torch.tensor([ids])).logits[0].to(torch.float64)
+        return model(torch.tensor([ids])).logits[0].to(torch.float64)
 
 
 def make(name, seed, folder, golden):
@@ -275,6 +331,9 @@ def make(name, seed, folder, golden):
     values = {**sizes(r, vocab), **draw(r)}
     if values["num_attention_heads"] % values.get("num_global_key_value_heads", 1):
         values["num_global_key_value_heads"] = 1
+    if name in TOWERS:
+        values = dict(text_config=values, vision_config=TOWERS[name], attn_implementation="eager",
+                      tie_word_embeddings=values["tie_word_embeddings"])
     config = getattr(transformers, config_class)(**values)
     model = getattr(transformers, model_class)(config).eval()
     fill(model, seed)

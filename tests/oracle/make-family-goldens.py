@@ -7,8 +7,9 @@ in float32 and float64, and the GGUF files that llama.cpp's converter makes of i
 
 LLAMA_CPP is its source tree, TEXT the text of the perplexity (golden/ppl.txt),
 OUT a folder: OUT/NAME becomes a checkpoint with golden.json, golden.safetensors
-and gguf-expected.json, OUT/tokenizers/o200k the tokenizer of all of them (the
-split pattern of o200k, a vocabulary of 320 trained on TEXT) with its cases.
+and gguf-expected.json, OUT/tokenizers/o200k and tekken their tokenizers (these
+split patterns, a vocabulary of 320 trained on TEXT) with their cases.  What the
+converter cannot make has no gguf-expected.json.
 Needs torch, transformers, tokenizers and gguf; not part of the build."""
 import argparse
 import contextlib
@@ -35,6 +36,11 @@ O200K = ("[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p
          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
          "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|"
          "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
+TEKKEN = ("[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
+          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"
+          "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
+# name: pattern, whether words that are pieces skip merges, the converter's name for it
+TOKENIZERS = {"o200k": (O200K, False, "gpt-4o"), "tekken": (TEKKEN, True, "tekken")}
 SPECIAL = ["<|startoftext|>", "<|endoftext|>", "<|return|>"]
 
 
@@ -78,13 +84,52 @@ GOLDENS["gpt-oss"] = ("GptOssConfig", "GptOssForCausalLM", dict(
           rope_parameters=yarn(150000.0, truncate=False)), intermediate_size=64))
 IN_MXFP4 = ["gpt-oss"]
 
+MINISTRAL = plain(head_dim=16, tie_word_embeddings=False, rope_parameters=yarn(
+    1000000.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.25))
+MISTRAL = plain(head_dim=16, tie_word_embeddings=False, sliding_window=None,
+                rope_parameters=default_rope(1000000.0))
+PIXTRAL = dict(model_type="pixtral", hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+               num_attention_heads=2, head_dim=8, image_size=28, patch_size=14)
+EXPERTS = plain(num_experts_per_tok=2, tie_word_embeddings=False, rope_parameters=default_rope(10000.0))
+QWEN_EXPERTS = dict(EXPERTS, num_experts=3, moe_intermediate_size=32)
+GOLDENS |= {
+    "ministral3": ("Ministral3Config", "Ministral3ForCausalLM", MINISTRAL),
+    "mistral3": ("Mistral3Config", "Mistral3ForConditionalGeneration", dict(
+        text_config=dict(MISTRAL, model_type="mistral"), vision_config=PIXTRAL,
+        tie_word_embeddings=False)),
+    "mixtral": ("MixtralConfig", "MixtralForCausalLM", dict(
+        EXPERTS, num_local_experts=3, sliding_window=None)),
+    "qwen2-moe": ("Qwen2MoeConfig", "Qwen2MoeForCausalLM", dict(
+        QWEN_EXPERTS, shared_expert_intermediate_size=64)),
+}
+LLAMA4 = dict(plain(head_dim=16, tie_word_embeddings=False, intermediate_size_mlp=64,
+                    num_local_experts=3, num_experts_per_tok=1, attention_chunk_size=16,
+                    floor_scale=8, attn_scale=0.25), num_hidden_layers=4)
+LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=500000.0, factor=16.0, low_freq_factor=1.0,
+                   high_freq_factor=1.0, original_max_position_embeddings=64)
+GOLDENS |= {
+    "llama4": ("Llama4TextConfig", "Llama4ForCausalLM", dict(
+        LLAMA4, interleave_moe_layer_step=2, rope_parameters=LLAMA3_ROPE)),
+    "llama4-multimodal": ("Llama4Config", "Llama4ForConditionalGeneration", dict(
+        text_config=dict(LLAMA4, num_hidden_layers=2, num_experts_per_tok=2, use_qk_norm=False,
+                         no_rope_layers=[1, 0], rope_parameters=default_rope(500000.0)),
+        vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                           num_attention_heads=2, vision_output_dim=16, image_size=28,
+                           patch_size=14, projector_input_dim=16, projector_output_dim=16))),
+    "qwen3-moe-dense": ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", dict(
+        QWEN_EXPERTS, head_dim=16, num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[3])),
+}
+WITH_TEKKEN = ["ministral3", "mistral3", "mixtral"]
+NOT_CONVERTED = ["qwen3-moe-dense"]  # it knows no dense layers there
+
 
 # ---- the tokenizer ------------------------------------------------------------------------
 
-def make_tokenizer(text):
-    t = Tokenizer(models.BPE())
+def make_tokenizer(name, text):
+    pattern, ignore_merges, _ = TOKENIZERS[name]
+    t = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     t.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(O200K), "isolated"),
+        pre_tokenizers.Split(Regex(pattern), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     t.decoder = decoders.ByteLevel()
     t.train_from_iterator([text], trainers.BpeTrainer(
@@ -113,14 +158,14 @@ CASES = [
 ]
 
 
-def save_cases(t, folder):
+def save_cases(name, t, folder):
     cases = []
     for text in CASES:
         ids = t.encode(text, add_special_tokens=True).ids
         cases.append(dict(text=text, ids=ids, ids_plain=t.encode(text, add_special_tokens=False).ids,
                           decoded=t.decode(ids, skip_special_tokens=False),
                           decoded_skip_special=t.decode(ids, skip_special_tokens=True)))
-    write_json(folder, "vectors.json", dict(tokenizer="o200k", add_bos_in_llama_cpp=False,
+    write_json(folder, "vectors.json", dict(tokenizer=name, add_bos_in_llama_cpp=False,
                                             cases=cases))
 
 
@@ -187,20 +232,31 @@ def all_double():
         torch.Tensor.float = to_float
 
 
+def decoder_of(model):
+    d = model.get_decoder()
+    return d if hasattr(d, "layers") else d.model
+
+
+def text_model(model):
+    """The part with a head of its own, where a multimodal class has one."""
+    d = model.get_decoder()
+    return d if hasattr(d, "lm_head") else model
+
+
 def run(model, ids):
     """Logits, and hidden states: into layer 0, out of each layer, normed."""
     states = []
-    layers = model.get_decoder().layers if hasattr(model, "get_decoder") else model.model.layers
+    layers = decoder_of(model).layers
     hooks = [layers[0].register_forward_pre_hook(
         lambda m, a, k: states.append((a[0] if a else k["hidden_states"]).detach()),
         with_kwargs=True)]
     for layer in layers:
         hooks.append(layer.register_forward_hook(
             lambda m, a, o: states.append((o[0] if isinstance(o, tuple) else o).detach())))
-    hooks.append(model.get_decoder().norm.register_forward_hook(
+    hooks.append(decoder_of(model).norm.register_forward_hook(
         lambda m, a, o: states.append(o.detach())))
     with torch.no_grad():
-        logits = model(torch.tensor([ids]), use_cache=False).logits[0]
+        logits = text_model(model)(torch.tensor([ids]), use_cache=False).logits[0]
     for h in hooks:
         h.remove()
     return logits, [s[0, -1] for s in states]
@@ -256,7 +312,7 @@ def perplexity(model, ids):
 
 def settle_entropy(model, ids):
     """The head, so that the next token is as uncertain as in the other goldens."""
-    norm = model.get_decoder().norm
+    norm = decoder_of(model).norm
     low, high = 0.01, 100.0
     start = norm.weight.data.clone()
     for _ in range(30):
@@ -344,7 +400,7 @@ def write_json(folder, name, what):
         f.write("\n")
 
 
-def make(name, llama_cpp, text, out, tokenizer):
+def make(name, llama_cpp, text, out, tokenizer, pre):
     config_class, model_class, values = GOLDENS[name]
     folder = os.path.join(out, name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -371,7 +427,8 @@ def make(name, llama_cpp, text, out, tokenizer):
         save_mxfp4(folder, packed)
     save_tokenizer(tokenizer, folder)
     write_json(folder, "golden.json", golden)
-    write_json(folder, "gguf-expected.json", expected(llama_cpp, folder, "gpt-4o"))
+    if name not in NOT_CONVERTED:
+        write_json(folder, "gguf-expected.json", expected(llama_cpp, folder, pre))
     save_file(tensors, os.path.join(folder, "golden.safetensors"))
     print(name, "perplexity", golden["perplexity"], flush=True)
 
@@ -389,12 +446,14 @@ def main():
     sys.path.insert(0, os.path.join(a.llama_cpp, "gguf-py"))
     with open(a.text, encoding="utf-8") as f:
         text = f.read().rstrip("\n")
-    tokenizer = make_tokenizer(text)
-    folder = os.path.join(a.out, "tokenizers", "o200k")
-    save_tokenizer(tokenizer, folder)
-    save_cases(tokenizer, folder)
+    tokenizers = {name: make_tokenizer(name, text) for name in TOKENIZERS}
+    for name, tokenizer in tokenizers.items():
+        folder = os.path.join(a.out, "tokenizers", name)
+        save_tokenizer(tokenizer, folder)
+        save_cases(name, tokenizer, folder)
     for name in a.name or GOLDENS:
-        make(name, a.llama_cpp, text, a.out, tokenizer)
+        kind = "tekken" if name in WITH_TEKKEN else "o200k"
+        make(name, a.llama_cpp, text, a.out, tokenizers[kind], TOKENIZERS[kind][2])
 
 
 if __name__ == "__main__":

@@ -10,17 +10,37 @@
 #include "tests/support/write_model.h"
 
 static const char *const window[] = {"llama.attention.sliding_window", NULL};
+static const char *const chunks[] = {"llama4.attention.sliding_window",
+                                     "llama4.attention.temperature_scale",
+                                     "llama4.attention.temperature_length", NULL};
+static const char *const odd_chunks[] = {"llama4.attention.sliding_window",
+                                         "llama4.attention.temperature_scale",
+                                         "llama4.attention.temperature_length",
+                                         "llama4.attention.sliding_window_pattern",
+                                         "llama4.rope.layers",
+                                         "llama4.attention.norm_behind_rope",
+                                         NULL};
 
 const qn_test_family qn_test_families[] = {
     {.title = "Llama 3", .model = "llama", .tokenizer = "llama3"},
+    {.title = "Llama 4", .model = "llama4", .tokenizer = "o200k", .added = chunks},
+    {.title = "Llama 4 multimodal",
+     .model = "llama4-multimodal",
+     .tokenizer = "o200k",
+     .added = odd_chunks},
     {.title = "SmolLM 2", .model = "smollm2", .tokenizer = "smollm"},
     {.title = "Mistral", .model = "mistral", .tokenizer = "spm", .added = window},
+    {.title = "Ministral 3", .model = "ministral3", .tokenizer = "tekken"},
+    {.title = "Mistral Small 3", .model = "mistral3", .tokenizer = "tekken"},
+    {.title = "Mixtral", .model = "mixtral", .tokenizer = "tekken"},
     {.title = "SmolLM 3", .model = "smollm3", .tokenizer = "llama3"},
     {.title = "Phi 3", .model = "phi3", .tokenizer = "phi3"},
     {.title = "Phi 3, longrope", .model = "phi3-longrope", .tokenizer = "phi3"},
     {.title = "Qwen 2", .model = "qwen2", .tokenizer = "qwen2"},
+    {.title = "Qwen 2 MoE", .model = "qwen2-moe", .tokenizer = "o200k"},
     {.title = "Qwen 3", .model = "qwen3", .tokenizer = "qwen2"},
     {.title = "Qwen 3 MoE", .model = "qwen3-moe", .tokenizer = "qwen2"},
+    {.title = "Qwen 3 MoE, dense layers", .model = "qwen3-moe-dense", .tokenizer = "o200k"},
     {.title = "OLMo 2", .model = "olmo2", .tokenizer = "o200k"},
     {.title = "OLMo 3", .model = "olmo3", .tokenizer = "o200k"},
     {.title = "Granite", .model = "granite", .tokenizer = "o200k"},

@@ -69,6 +69,47 @@ static void turn(const qn_hparams *h, const double *frequency, double factor, si
     }
 }
 
+static bool has_rope(const qn_hparams *h, size_t layer)
+{
+    return !h->turns.n || h->turns.of[layer];
+}
+
+static bool has_experts(const qn_hparams *h, size_t layer)
+{
+    return h->n_experts && (!h->routed.n || h->routed.of[layer]);
+}
+
+/* Each head divided by its root mean square. */
+static void norm_heads(const qn_hparams *h, double *x, size_t heads)
+{
+    for (size_t head = 0; head < heads; head++) {
+        double *at = x + head * h->head_dim, squares = 0.0;
+        for (size_t d = 0; d < h->head_dim; d++) squares += at[d] * at[d];
+        for (size_t d = 0; d < h->head_dim; d++)
+            at[d] /= sqrt(squares / (double)h->head_dim + h->rms_eps);
+    }
+}
+
+/* Rope and what follows it, of the queries (at that position) and of a token's keys. */
+static void place_heads(const qn_hparams *h, size_t layer, const double *frequency, double factor,
+                        size_t t, double *q, double *k)
+{
+    const bool rope = has_rope(h, layer);
+    if (rope) {
+        turn(h, frequency, factor, t, q, (size_t)h->n_heads);
+        turn(h, frequency, factor, t, k, (size_t)h->n_kv_heads);
+    }
+    if (rope && h->norm_behind_rope) {
+        norm_heads(h, q, (size_t)h->n_heads);
+        norm_heads(h, k, (size_t)h->n_kv_heads);
+    }
+    if (h->temperature_scale == 0.0 || (rope && h->temperature_without_rope)) return;
+    const double position = h->temperature_without_rope ? (double)t + 1.0 : (double)t;
+    const double grown =
+        1.0 + h->temperature_scale * log1p(floor(position / (double)h->temperature_length));
+    for (size_t i = 0; i < h->n_heads * h->head_dim; i++) q[i] *= grown;
+}
+
 static double capped(double x, double cap)
 {
     return cap > 0.0 ? cap * tanh(x / cap) : x;
@@ -81,7 +122,8 @@ static void attend(const qn_hparams *h, size_t layer, const double *q, const dou
 {
     const size_t dim = (size_t)h->head_dim, wide = (size_t)h->value_dim;
     const bool slides = h->window && layer < h->slides.n && h->slides.of[layer];
-    const size_t first = slides && t >= h->window ? t + 1 - (size_t)h->window : 0;
+    size_t first = slides && t >= h->window ? t + 1 - (size_t)h->window : 0;
+    if (slides && h->window_is_chunk) first = t - t % (size_t)h->window;
     const double scale = h->attention_scale > 0.0 ? h->attention_scale : 1.0 / sqrt((double)dim);
     double *p = malloc((t + 1) * sizeof *p);
     for (size_t head = 0; head < h->n_heads; head++) {
@@ -133,6 +175,17 @@ static void add_mlp(const qn_model *m, size_t layer, const char *kind, size_t nu
     free(out);
 }
 
+/* x += an expert of scale * y. */
+static void add_mlp_of_scaled(const qn_model *m, size_t layer, size_t expert, const double *y,
+                              double scale, double *x)
+{
+    const size_t hidden = (size_t)m->hparams.hidden;
+    double *scaled = malloc(hidden * sizeof *scaled);
+    for (size_t i = 0; i < hidden; i++) scaled[i] = scale * y[i];
+    add_mlp(m, layer, "_exps", expert, (size_t)m->hparams.expert_feed_forward, scaled, 1.0, x);
+    free(scaled);
+}
+
 /* x += the experts that the router likes best of y. */
 static void add_experts(const qn_model *m, size_t layer, const double *y, double *x)
 {
@@ -142,7 +195,8 @@ static void add_experts(const qn_model *m, size_t layer, const double *y, double
     bool taken[16] = {false};
     ck_assert_uint_le(n, 16);
     through(m, layer, "blk.%zu.ffn_gate_inp.weight", "none", y, hidden, p, n);
-    for (size_t e = 0; e < n; e++) all += p[e] = exp(p[e]);
+    for (size_t e = 0; e < n; e++)
+        all += p[e] = h->expert_sigmoid ? 1.0 / (1.0 + exp(-p[e])) : exp(p[e]);
     for (size_t i = 0; i < h->n_experts_used; i++) {
         size_t best = n;
         for (size_t e = 0; e < n; e++)
@@ -151,10 +205,16 @@ static void add_experts(const qn_model *m, size_t layer, const double *y, double
         used += p[best];
     }
     for (size_t e = 0; e < n; e++)
-        if (taken[e])
+        if (taken[e] && h->expert_sigmoid)
+            add_mlp_of_scaled(m, layer, e, y, p[e], x);
+        else if (taken[e])
             add_mlp(m, layer, "_exps", e, (size_t)h->expert_feed_forward, y,
                     p[e] / (h->expert_norm ? used : all), x);
     if (!h->shared_feed_forward) return;
+    if (h->expert_sigmoid) {
+        add_mlp(m, layer, "_shexp", 0, (size_t)h->shared_feed_forward, y, 1.0, x);
+        return;
+    }
     through(m, layer, "blk.%zu.ffn_gate_inp_shexp.weight", "none", y, hidden, &shared, 1);
     add_mlp(m, layer, "_shexp", 0, (size_t)h->shared_feed_forward, y, 1.0 / (1.0 + exp(-shared)),
             x);
@@ -164,7 +224,7 @@ static void feed_forward(const qn_model *m, size_t layer, double *x)
 {
     double *y = malloc((size_t)m->hparams.hidden * sizeof *y);
     normed(m, layer, "blk.%zu.ffn_norm.weight", x, y);
-    if (m->hparams.n_experts)
+    if (has_experts(&m->hparams, layer))
         add_experts(m, layer, y, x);
     else
         add_mlp(m, layer, "", 0, (size_t)m->hparams.feed_forward, y, 1.0, x);
@@ -196,8 +256,7 @@ void qn_test_plain_forward(const qn_model *m, const double *frequency, double fa
                     keys);
             through(m, l, "blk.%zu.attn_v.weight", "blk.%zu.attn_v.bias", y, hidden, v + t * values,
                     values);
-            turn(h, frequency, factor, t, q, (size_t)h->n_heads);
-            turn(h, frequency, factor, t, k + t * keys, (size_t)h->n_kv_heads);
+            place_heads(h, l, frequency, factor, t, q, k + t * keys);
             attend(h, l, q, k, v, t, o);
             through(m, l, "blk.%zu.attn_output.weight", "blk.%zu.attn_output.bias", o, mixed, y,
                     hidden);
@@ -248,7 +307,7 @@ static void add_random_experts(qn_model *m, qn_random *seed, size_t layer)
     add(m, seed, layer, "blk.%zu.ffn_up_exps.weight", n * width, h->hidden);
     add(m, seed, layer, "blk.%zu.ffn_down_exps.weight", n * h->hidden, width);
     if (!shared) return;
-    add(m, seed, layer, "blk.%zu.ffn_gate_inp_shexp.weight", 1, h->hidden);
+    if (!h->expert_sigmoid) add(m, seed, layer, "blk.%zu.ffn_gate_inp_shexp.weight", 1, h->hidden);
     add(m, seed, layer, "blk.%zu.ffn_gate_shexp.weight", shared, h->hidden);
     add(m, seed, layer, "blk.%zu.ffn_up_shexp.weight", shared, h->hidden);
     add(m, seed, layer, "blk.%zu.ffn_down_shexp.weight", h->hidden, shared);
@@ -286,12 +345,13 @@ qn_model *qn_test_random_model(const qn_hparams *h, uint64_t number)
              h->mlp_bias},
         };
         for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
-            if (h->n_experts && strstr(matrices[i].weight, "ffn")) continue;
+            if (has_experts(h, l) && strstr(matrices[i].weight, "ffn")) continue;
             add(m, &seed, l, matrices[i].weight, matrices[i].rows, matrices[i].columns);
             if (matrices[i].biased) add(m, &seed, l, matrices[i].bias, 0, matrices[i].rows);
         }
     }
-    for (size_t l = 0; l < h->n_layers && h->n_experts; l++) add_random_experts(m, &seed, l);
+    for (size_t l = 0; l < h->n_layers; l++)
+        if (has_experts(h, l)) add_random_experts(m, &seed, l);
     m->by_name = qn_names_new(m->n_tensors);
     for (size_t i = 0; i < m->n_tensors; i++)
         ck_assert(!qn_names_add(m->by_name, qn_str_z(m->tensors[i].name), (uint32_t)i, NULL));

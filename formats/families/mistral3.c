@@ -1,0 +1,121 @@
+/* Ministral 3, text alone or inside the multimodal class, which Mistral Small 3
+ * is in, too: a Mistral whose queries grow with the position
+ * (conversion/mistral3.py, transformers modeling_ministral3.py). */
+#include "formats/families/roles.h"
+
+#define FIELD(name) offsetof(qn_hparams, name)
+
+static const char *const classes[] = {"Ministral3ForCausalLM", "Mistral3ForConditionalGeneration",
+                                      NULL};
+static const char *const model_types[] = {"ministral3", "mistral3", NULL};
+/* Of files: what transformers calls the same without that. */
+static const char *const plain_classes[] = {"MistralForCausalLM", NULL};
+static const char *const plain_model_types[] = {"mistral", NULL};
+
+/* One row a line. */
+/* clang-format off */
+static const qn_role roles[] = {
+    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS,
+    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_MLP(QN_NEEDED),
+    QN_ROLES_OUTPUT,
+};
+/* clang-format on */
+
+static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
+static const qn_prefix prefixes[] = {
+    {"model.language_model.", "model."},
+    {"language_model.model.", "model."},
+    {"language_model.lm_head.", "lm_head."},
+};
+static const char *const towers[] = {"model.vision_tower.", "model.multi_modal_projector.",
+                                     "vision_tower.", "multi_modal_projector.", NULL};
+
+static const qn_parameter parameters[] = {
+    {.config = {"vocab_size"},
+     .field = FIELD(n_vocab),
+     .config_else = 131072,
+     .gguf = {"vocab_size"},
+     .write = QN_WRITE_ALWAYS},
+    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
+    /* Of runtimes' formula mscale is 1. */
+    {.config = {"mscale_all_dim"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(yarn_mscale_all),
+     .gguf = {"rope.scaling.yarn_log_multiplier"},
+     .write = QN_WRITE_YARN_SET},
+    {.config = {"llama_4_scaling_beta"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(temperature_scale),
+     .gguf = {"attention.temperature_scale"},
+     .write = QN_WRITE_SET},
+    {.config = {"mscale"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(yarn_mscale),
+     .gguf = {"rope.scaling.yarn_mscale"},
+     .gguf_else = 1,
+     .write = QN_WRITE_YARN_UNUSUAL},
+    QN_ALWAYS(QN_FIELD_FLAG, yarn_mscale_keys, 1),
+    {.config = {"sliding_window"},
+     .may_be_zero = true,
+     .field = FIELD(window),
+     .gguf = {"attention.sliding_window"},
+     .write = QN_WRITE_SET},
+    {.config = {"rope_theta"},
+     .in_rope = QN_IN_ROPE,
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rope_theta),
+     .config_else = QN_REQUIRED},
+    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 262144},
+    {.config = {"num_key_value_heads"}, .field = FIELD(n_kv_heads), .config_else = 8},
+    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 128},
+    {.config = {"rms_norm_eps"},
+     .kind = QN_FIELD_REAL,
+     .field = FIELD(rms_eps),
+     .config_else = 1e-5},
+    {.config = {"tie_word_embeddings"},
+     .root_first = true,
+     .kind = QN_FIELD_FLAG,
+     .field = FIELD(tied)},
+};
+
+static const qn_condition conditions[] = {
+    {.key = "hidden_act", .text = "silu"},
+};
+
+const qn_family qn_family_mistral3 = {
+    .name = "mistral3",
+    .architecture = "mistral3",
+    .key = "attention.temperature_scale",
+    .classes = classes,
+    .model_types = model_types,
+    .prefixes = prefixes,
+    .n_prefixes = sizeof prefixes / sizeof *prefixes,
+    .towers = towers,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};
+
+const qn_family qn_family_mistralsmall3 = {
+    .name = "mistral-small3",
+    .architecture = "mistral3",
+    .classes = plain_classes,
+    .model_types = plain_model_types,
+    .roles = roles,
+    .n_roles = sizeof roles / sizeof *roles,
+    .ignored = ignored,
+    .parameters = parameters,
+    .n_parameters = sizeof parameters / sizeof *parameters,
+    .conditions = conditions,
+    .n_conditions = sizeof conditions / sizeof *conditions,
+};
