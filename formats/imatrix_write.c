@@ -1,23 +1,31 @@
 #include "formats/imatrix_write.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
 #include "formats/base/outfile.h"
+#include "formats/base/sizes.h"
 #include "formats/writer.h"
 
+/* Moments are written in pieces of so many values. */
+enum { PIECE = 1 << 16 };
+
 /* Writing one file. */
-typedef struct {
+struct qn_imatrix_writer {
     const qn_imatrix_contents *c;
     const qn_imatrix_sums **sorted;
     const char *path;
+    qn_metadata *keys;
     qn_writer *writer;
-    float *floats; /* of the widest entry */
+    float *floats; /* of the widest entry, or of a piece */
     double *doubles;
-} job;
+};
+
+typedef qn_imatrix_writer job;
 
 static int by_name(const void *a, const void *b)
 {
@@ -27,7 +35,7 @@ static int by_name(const void *a, const void *b)
 
 static qn_status start(job *j, qn_error *err)
 {
-    uint64_t most = 1;
+    uint64_t most = PIECE;
     for (size_t i = 0; i < j->c->n_entries; i++) {
         const uint64_t n = j->c->entries[i].columns * j->c->entries[i].matrices;
         if (n > most) most = n;
@@ -46,6 +54,7 @@ static void finish(job *j)
     qn_free(j->sorted);
     qn_free(j->floats);
     qn_free(j->doubles);
+    qn_metadata_free(j->keys);
 }
 
 static qn_status check(const job *j, const qn_imatrix_sums *e, qn_error *err)
@@ -59,13 +68,34 @@ static qn_status check(const job *j, const qn_imatrix_sums *e, qn_error *err)
 
 /* ---- GGUF ------------------------------------------------------------------------------ */
 
+/* Which tensor has which input. */
+static qn_status name_inputs(const qn_imatrix_contents *c, qn_metadata *m, qn_error *err)
+{
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < c->n_inputs; i++) n += c->inputs[i].n_tensors;
+    qn_str *tensors = qn_alloc(n, sizeof *tensors), *inputs = qn_alloc(n, sizeof *inputs);
+    qn_status status = tensors && inputs ? QN_OK : qn_fail_memory(err, QN_MOMENTS_TENSORS_KEY);
+    for (size_t i = 0; i < c->n_inputs && !status; i++)
+        for (size_t t = 0; t < c->inputs[i].n_tensors; t++, at++) {
+            tensors[at] = qn_str_z(c->inputs[i].tensors[t]);
+            inputs[at] = qn_str_z(c->inputs[i].tensors[0]);
+        }
+    if (!status) status = qn_metadata_set_u32(m, QN_MOMENTS_BLOCK_KEY, (uint32_t)c->block, err);
+    if (!status) status = qn_metadata_set_strs(m, QN_MOMENTS_TENSORS_KEY, tensors, n, err);
+    if (!status) status = qn_metadata_set_strs(m, QN_MOMENTS_INPUTS_KEY, inputs, n, err);
+    qn_free(tensors);
+    qn_free(inputs);
+    return status;
+}
+
 static qn_status make_keys(const qn_imatrix_contents *c, qn_metadata *m, qn_error *err)
 {
     qn_status status;
     if ((status = qn_metadata_set_str(m, "general.type", qn_str_z("imatrix"), err)) ||
         (status = qn_metadata_set_strs(m, "imatrix.datasets", c->datasets, c->n_datasets, err)) ||
         (status = qn_metadata_set_u32(m, "imatrix.chunk_count", (uint32_t)c->chunk_count, err)) ||
-        (status = qn_metadata_set_u32(m, "imatrix.chunk_size", (uint32_t)c->chunk_size, err)))
+        (status = qn_metadata_set_u32(m, "imatrix.chunk_size", (uint32_t)c->chunk_size, err)) ||
+        (c->n_inputs && (status = name_inputs(c, m, err))))
         return status;
     for (size_t i = 0; c->unfinished && i < qn_metadata_count(c->unfinished) && !status; i++)
         status = qn_metadata_add_view(m, qn_metadata_at(c->unfinished, i), err);
@@ -73,29 +103,55 @@ static qn_status make_keys(const qn_imatrix_contents *c, qn_metadata *m, qn_erro
 }
 
 /* Of one matrix as ggml does: without the dimension of 1. */
-static qn_status declare(const job *j, const qn_imatrix_sums *e, const char *what, qn_dtype dtype,
-                         uint64_t columns, qn_error *err)
+static qn_status declare(const job *j, const char *tensor, const char *what, qn_dtype dtype,
+                         uint64_t matrices, uint64_t columns, qn_error *err)
 {
-    char name[256];
-    const uint64_t dims[] = {e->matrices, columns};
-    snprintf(name, sizeof name, "%s.%s", e->name, what);
-    const unsigned rank = e->matrices > 1 ? 2 : 1;
-    return qn_writer_declare(j->writer, name, dtype, rank, dims + 2 - rank, err);
+    const uint64_t dims[] = {matrices, columns};
+    const unsigned rank = matrices > 1 ? 2 : 1;
+    qn_text name = {0};
+    qn_text_addf(&name, "%s%s", tensor, what);
+    const qn_status status =
+        name.failed ? qn_fail_memory(err, j->path)
+                    : qn_writer_declare(j->writer, name.s, dtype, rank, dims + 2 - rank, err);
+    qn_text_free(&name);
+    return status;
+}
+
+static qn_status declare_entry(const job *j, const qn_imatrix_sums *e, qn_error *err)
+{
+    const uint64_t n = e->columns, m = e->matrices;
+    qn_status status;
+    if ((status = declare(j, e->name, ".in_sum2", QN_F32, m, n, err)) ||
+        (status = declare(j, e->name, ".counts", QN_F32, m, 1, err)) || !j->c->unfinished ||
+        (status = declare(j, e->name, ".sums", QN_F64, m, n, err)))
+        return status;
+    return declare(j, e->name, ".rows", QN_F64, m, 1, err);
+}
+
+static qn_status declare_input(const job *j, const qn_moments_input *i, qn_error *err)
+{
+    const uint64_t n = qn_moments_length(i->columns, j->c->block);
+    if (!n)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %s: second moments of %llu columns", j->path,
+                       i->tensors[0], (unsigned long long)i->columns);
+    return declare(j, i->tensors[0], QN_MOMENTS_SUFFIX, j->c->unfinished ? QN_F64 : QN_F32,
+                   i->matrices, n, err);
 }
 
 static qn_status declare_all(const job *j, qn_error *err)
 {
     qn_status status = QN_OK;
-    for (size_t i = 0; i < j->c->n_entries && !status; i++) {
-        const qn_imatrix_sums *e = j->sorted[i];
-        if ((status = declare(j, e, "in_sum2", QN_F32, e->columns, err)) ||
-            (status = declare(j, e, "counts", QN_F32, 1, err)))
-            return status;
-        if (j->c->unfinished && ((status = declare(j, e, "sums", QN_F64, e->columns, err)) ||
-                                 (status = declare(j, e, "rows", QN_F64, 1, err))))
-            return status;
-    }
+    for (size_t i = 0; i < j->c->n_entries && !status; i++)
+        status = declare_entry(j, j->sorted[i], err);
+    for (size_t i = 0; i < j->c->n_inputs && !status; i++)
+        status = declare_input(j, &j->c->inputs[i], err);
     return status;
+}
+
+/* Tensors of an entry. */
+static size_t per_entry(const job *j)
+{
+    return j->c->unfinished ? 4 : 2;
 }
 
 /* Tensors number at.. of the file are this entry's. */
@@ -116,25 +172,89 @@ static qn_status put(const job *j, const qn_imatrix_sums *e, size_t at, qn_error
     return qn_writer_put(j->writer, at + 3, 0, j->doubles, m * sizeof *j->doubles, err);
 }
 
-static qn_status write_gguf(job *j, bool force, qn_error *err)
+qn_status qn_imatrix_begin(qn_imatrix_writer **out, const qn_imatrix_contents *c, const char *path,
+                           bool force, qn_error *err)
 {
-    const size_t tensors = j->c->unfinished ? 4 : 2;
     uint64_t bytes;
-    qn_metadata *keys = qn_metadata_new();
-    qn_status status = keys ? make_keys(j->c, keys, err) : qn_fail_memory(err, j->path);
+    job *j = qn_alloc(1, sizeof *j);
+    if (!j) return qn_fail_memory(err, path);
+    j->c = c;
+    j->path = path;
+    j->keys = qn_metadata_new();
+    qn_status status = j->keys ? start(j, err) : qn_fail_memory(err, path);
+    if (!status) status = make_keys(c, j->keys, err);
     if (!status)
-        status = qn_writer_create(&j->writer, &qn_format_gguf, j->path, force, keys, 0, err);
+        status = qn_writer_create(&j->writer, &qn_format_gguf, path, force, j->keys, 0, err);
     if (!status) status = declare_all(j, err);
     if (!status) status = qn_writer_plan(j->writer, &bytes, err);
     if (!status) status = qn_writer_begin(j->writer, err);
-    for (size_t i = 0; i < j->c->n_entries && !status; i++)
-        status = put(j, j->sorted[i], i * tensors, err);
     if (status)
-        qn_writer_abandon(j->writer);
+        qn_imatrix_abandon(j);
     else
-        status = qn_writer_commit(j->writer, err);
-    qn_metadata_free(keys);
+        *out = j;
     return status;
+}
+
+/* n values into the piece as float32. */
+static qn_status round_piece(const job *j, size_t input, const double *sums, size_t n,
+                             qn_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        j->floats[i] = sums ? (float)sums[i] : 0.0F;
+        if (!isfinite(j->floats[i]))
+            return qn_fail(err, QN_ERR_DATA, "%s: %s: a second moment is %g, beyond float32",
+                           j->path, j->c->inputs[input].tensors[0], sums[i]);
+    }
+    return QN_OK;
+}
+
+qn_status qn_imatrix_put_moments(qn_imatrix_writer *j, size_t input, uint64_t matrix,
+                                 const double *sums, qn_error *err)
+{
+    const uint64_t n = qn_moments_length(j->c->inputs[input].columns, j->c->block);
+    const size_t tensor = j->c->n_entries * per_entry(j) + input;
+    const bool rounded = !j->c->unfinished;
+    const size_t width = rounded ? sizeof(float) : sizeof(double);
+    qn_status status = QN_OK;
+    if (!sums) memset(j->doubles, 0, PIECE * sizeof *j->doubles);
+    for (uint64_t at = 0; at < n && !status; at += PIECE) {
+        const size_t piece = (size_t)qn_min_u64(PIECE, n - at);
+        const double *from = sums ? sums + at : j->doubles;
+        status = round_piece(j, input, from, piece, err);
+        if (!status)
+            status = qn_writer_put(j->writer, tensor, (matrix * n + at) * width,
+                                   rounded ? (const void *)j->floats : from, piece * width, err);
+    }
+    return status;
+}
+
+void qn_imatrix_abandon(qn_imatrix_writer *j)
+{
+    if (!j) return;
+    qn_writer_abandon(j->writer);
+    finish(j);
+    qn_free(j);
+}
+
+qn_status qn_imatrix_commit(qn_imatrix_writer *j, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t i = 0; i < j->c->n_entries && !status; i++)
+        status = put(j, j->sorted[i], i * per_entry(j), err);
+    if (!status) {
+        status = qn_writer_commit(j->writer, err);
+        j->writer = NULL;
+    }
+    qn_imatrix_abandon(j);
+    return status;
+}
+
+static qn_status write_gguf(const qn_imatrix_contents *c, const char *path, bool force,
+                            qn_error *err)
+{
+    qn_imatrix_writer *w = NULL;
+    const qn_status status = qn_imatrix_begin(&w, c, path, force, err);
+    return status ? status : qn_imatrix_commit(w, err);
 }
 
 /* ---- legacy ---------------------------------------------------------------------------- */
@@ -200,9 +320,10 @@ static qn_status write_legacy(const job *j, bool force, qn_error *err)
 qn_status qn_imatrix_write(const qn_imatrix_contents *c, const char *path, bool legacy, bool force,
                            qn_error *err)
 {
+    if (!legacy) return write_gguf(c, path, force, err);
     job j = {.c = c, .path = path};
     qn_status status = start(&j, err);
-    if (!status) status = legacy ? write_legacy(&j, force, err) : write_gguf(&j, force, err);
+    if (!status) status = write_legacy(&j, force, err);
     finish(&j);
     return status;
 }

@@ -3,7 +3,7 @@
 #ifndef QN_FORMATS_IMATRIX_WRITE_H
 #define QN_FORMATS_IMATRIX_WRITE_H
 
-#include "formats/metadata.h"
+#include "formats/second_moments.h"
 
 /* What is known of one tensor. */
 typedef struct {
@@ -23,11 +23,29 @@ typedef struct {
      * that who goes on gets what he would have got without a break.  NULL: it is
      * finished. */
     const qn_metadata *unfinished;
+    /* Second moments: of which inputs, in blocks of what size (0: full).  Unfinished
+     * ones are F64, too. */
+    const qn_moments_input *inputs;
+    size_t n_inputs;
+    uint64_t block;
 } qn_imatrix_contents;
 
 /* legacy: the ".dat" form, which has no unfinished files, drops entries without
  * any row and names one text, the last.  A sum beyond float32 is QN_ERR_DATA. */
 qn_status qn_imatrix_write(const qn_imatrix_contents *c, const char *path, bool legacy, bool force,
                            qn_error *err);
+
+/* The GGUF form piece by piece, for second moments: c outlives the writer, and what
+ * counts of its sums and counts is how they stand at the commit. */
+typedef struct qn_imatrix_writer qn_imatrix_writer;
+qn_status qn_imatrix_begin(qn_imatrix_writer **out, const qn_imatrix_contents *c, const char *path,
+                           bool force, qn_error *err);
+/* All values of a matrix of c->inputs[input], rounded; NULL: zeros.  Each once.  A
+ * value beyond float32 is QN_ERR_DATA. */
+qn_status qn_imatrix_put_moments(qn_imatrix_writer *w, size_t input, uint64_t matrix,
+                                 const double *sums, qn_error *err);
+/* Frees w, whatever happens. */
+qn_status qn_imatrix_commit(qn_imatrix_writer *w, qn_error *err);
+void qn_imatrix_abandon(qn_imatrix_writer *w); /* NULL is fine */
 
 #endif

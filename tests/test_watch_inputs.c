@@ -6,6 +6,7 @@
 
 #include "tests/support/families.h"
 #include "tests/support/run.h"
+#include "validate/linear_inputs.h"
 
 enum { N = 20, MOST = 512 };
 
@@ -23,6 +24,7 @@ typedef struct {
     const char *before; /* the call before */
     float *x;           /* a copy of what it showed */
     size_t rows, columns;
+    qn_linear_inputs listed;
     int left; /* calls until a failure */
 } watcher;
 
@@ -31,6 +33,24 @@ static seen_tensor *seen_of(watcher *w, const char *tensor)
     for (size_t i = 0; i < w->n; i++)
         if (!strcmp(w->seen[i].tensor, tensor)) return &w->seen[i];
     return NULL;
+}
+
+/* The list knew before the run: the shape, and who shares an input. */
+static void check_listed(const watcher *w, const qn_linear_input *in)
+{
+    const uint32_t at = qn_names_find(w->listed.by_tensor, qn_str_z(in->tensor));
+    const bool wanted = !strncmp(in->tensor, "blk.", 4) || !strcmp(in->tensor, "output.weight");
+    ck_assert_msg((at != UINT32_MAX) == wanted, "%s", in->tensor);
+    if (!wanted) return;
+    const qn_moments_input *input = &w->listed.inputs[at];
+    ck_assert_uint_eq(input->columns, in->columns);
+    ck_assert_uint_eq(input->matrices, in->matrices);
+    const bool first = qn_linear_inputs_named(&w->listed, in->tensor) == at;
+    ck_assert_msg(first == !in->same, "%s is multiplied with an input of %s", in->tensor,
+                  input->tensors[0]);
+    for (size_t i = 1; in->same && i < input->n_tensors; i++)
+        if (!strcmp(input->tensors[i], in->tensor))
+            ck_assert_str_eq(input->tensors[i - 1], w->before);
 }
 
 static qn_status see(void *ctx, const qn_linear_input *in, qn_error *err)
@@ -47,6 +67,7 @@ static qn_status see(void *ctx, const qn_linear_input *in, qn_error *err)
         ck_assert_msg(!memcmp(in->x, w->x, in->rows * in->columns * sizeof *w->x),
                       "%s is not multiplied with what %s was", in->tensor, w->before);
     }
+    check_listed(w, in);
     w->x = realloc(w->x, in->rows * in->columns * sizeof *w->x);
     memcpy(w->x, in->x, in->rows * in->columns * sizeof *w->x);
     w->rows = in->rows;
@@ -98,6 +119,7 @@ START_TEST(every_matrix_is_seen_with_the_rows_of_its_tokens)
     for (uint32_t i = 0; i < N; i++) ids[i] = 3 + i * 5 % 60;
     watcher w = {.model = g.model, .left = -1};
     qn_decoder *d = qn_test_decoder(g.model, qn_kernels_best(), 2);
+    ck_assert(!qn_linear_inputs_list(&w.listed, d, true, NULL));
     qn_session *s = qn_test_session(d, 2, N / 2);
     qn_session_watch_inputs(s, see, &w);
     qn_test_run(s, ids, N / 2);
@@ -108,6 +130,10 @@ START_TEST(every_matrix_is_seen_with_the_rows_of_its_tokens)
     const char *const head =
         qn_model_find(g.model, "output.weight") ? "output.weight" : "token_embd.weight";
     check_rows(&w, qn_model_find(g.model, head));
+    for (size_t i = 0; i < w.listed.n; i++)
+        for (size_t t = 0; t < w.listed.inputs[i].n_tensors; t++)
+            ck_assert_msg(seen_of(&w, w.listed.inputs[i].tensors[t]) != NULL, "%s was not seen",
+                          w.listed.inputs[i].tensors[t]);
     ck_assert_str_eq(w.before, head);
 
     qn_error err = {0};
@@ -120,6 +146,7 @@ START_TEST(every_matrix_is_seen_with_the_rows_of_its_tokens)
     qn_test_run(s, ids, N / 2);
     ck_assert_int_eq(w.left, 0);
     free(w.x);
+    qn_linear_inputs_free(&w.listed);
     qn_session_free(s);
     qn_decoder_free(d);
     qn_test_golden_close(&g);

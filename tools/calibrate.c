@@ -19,8 +19,13 @@
 #include "tools/window_memory.h"
 #include "validate/weights.h"
 
-static const qn_calibrate_options defaults = {
-    .load = {.needs_text = true}, .output = "imatrix.gguf", .n_ctx = 512, .output_frequency = 10};
+enum { DEFAULT_BLOCK = 256 };
+
+static const qn_calibrate_options defaults = {.load = {.needs_text = true},
+                                              .output = "imatrix.gguf",
+                                              .n_ctx = 512,
+                                              .block_size = DEFAULT_BLOCK,
+                                              .output_frequency = 10};
 
 static const qn_opt table[] = {
     {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(qn_calibrate_options, model),
@@ -62,6 +67,10 @@ static const qn_opt table[] = {
      "print what the file of --in-file says of each tensor, and do nothing else"},
     {0, "layer-streamed", NULL, QN_OPT_FLAG, offsetof(qn_calibrate_options, layer_streamed),
      "all chunks through a layer before the next: each weight is read once"},
+    {0, "second-moments", "FORM", QN_OPT_TEXT, offsetof(qn_calibrate_options, second_moments),
+     "also the products of columns, full or in blocks (block) of --block-size"},
+    {0, "block-size", "N", QN_OPT_COUNT, offsetof(qn_calibrate_options, block_size),
+     "columns of a block of --second-moments block (default 256)"},
     QN_MAX_MEMORY_OPTION(offsetof(qn_calibrate_options, max_memory)),
     {0, "force", NULL, QN_OPT_FLAG, offsetof(qn_calibrate_options, force),
      "replace OUT if it exists"},
@@ -97,37 +106,60 @@ static qn_status tell_memory(const qn_calibrate_job *j, qn_error *err)
 {
     const qn_decoder *d = j->l.decoder;
     const uint64_t machine = qn_memory_of_machine();
-    uint64_t bytes = qn_session_whole_bytes(d, j->chunks.batch, j->chunks.n_ctx);
+    const bool streamed = j->o->layer_streamed;
+    double bytes = (double)qn_session_whole_bytes(d, j->chunks.batch, j->chunks.n_ctx);
     char need[32], has[32];
-    if (!qn_add_u64(bytes, qn_decoder_page_bytes(d), &bytes)) bytes = UINT64_MAX;
-    qn_human_size((double)bytes, need);
-    if (machine && bytes > machine)
+    if (streamed) bytes += (double)qn_decoder_page_bytes(d);
+    bytes += (double)qn_calibrate_moments_bytes(j);
+    qn_human_size(bytes, need);
+    if (machine && bytes > (double)machine)
         return qn_fail(err, QN_ERR_MEMORY,
-                       "--layer-streamed: %zu chunks at a time take %s of memory, the machine has "
-                       "%s (--max-memory takes fewer at a time)",
-                       j->chunks.batch, need, qn_human_size((double)machine, has));
-    qn_remark(&j->o->common, "%zu of %zu chunks at a time through each layer: %s of memory",
-              j->chunks.batch, j->chunks.chunks, need);
+                       "%zu chunks at a time%s take %s of memory, the machine has %s (%s)",
+                       j->chunks.batch, j->moments ? " and second moments" : "", need,
+                       qn_human_size((double)machine, has),
+                       streamed ? "fewer --chunks take less"
+                                : "--layer-streamed holds the moments of a layer at a time");
+    qn_remark(&j->o->common, "%zu of %zu chunks at a time%s: %s of memory", j->chunks.batch,
+              j->chunks.chunks, streamed ? " through each layer" : "", need);
     return QN_OK;
+}
+
+/* As many chunks at a time as go into so many bytes, beside the second moments. */
+static qn_status fit(qn_calibrate_job *j, uint64_t memory, qn_error *err)
+{
+    const qn_decoder *const d = j->l.decoder;
+    const uint64_t moments = qn_calibrate_moments_bytes(j);
+    if (moments > memory)
+        return qn_fail(err, QN_ERR_MEMORY,
+                       "second moments take %.1f MiB of memory, %.1f MiB are left%s",
+                       (double)moments / 0x1p20, (double)memory / 0x1p20,
+                       j->o->layer_streamed ? "" : " (--layer-streamed holds those of a layer)");
+    const qn_status status = qn_chunks_fit(&j->chunks, memory - moments, &d, 1, 1, err);
+    if (status || !j->moments || !j->o->layer_streamed || j->chunks.batch == j->chunks.chunks)
+        return status;
+    return qn_fail(err, QN_ERR_MEMORY,
+                   "second moments layer by layer take all %zu chunks at once, --max-memory has "
+                   "room for %zu (--chunks)",
+                   j->chunks.chunks, j->chunks.batch);
 }
 
 /* As many chunks at a time as were asked for, or as memory has room for. */
 static qn_status choose_batch(qn_calibrate_job *j, qn_error *err)
 {
     const qn_calibrate_options *o = j->o;
-    const qn_decoder *const d = j->l.decoder;
     uint64_t memory = 0;
     qn_decoder *const models[] = {j->l.decoder};
     if (o->layer_streamed) qn_decoder_give_back(j->l.decoder);
     if (o->layer_streamed) j->chunks.batch = j->chunks.chunks;
     qn_status status = qn_window_memory(&o->common, o->max_memory, models, 1, &memory, err);
-    if (!status && memory) status = qn_chunks_fit(&j->chunks, memory, &d, 1, 1, err);
-    return status || !o->layer_streamed ? status : tell_memory(j, err);
+    if (!status && memory) status = fit(j, memory, err);
+    return status || !(o->layer_streamed || j->moments) ? status : tell_memory(j, err);
 }
 
 /* What an interrupted run leaves. */
 static qn_status leave(qn_calibrate_job *j, qn_error *err)
 {
+    if (j->moments && j->o->layer_streamed) return QN_OK; /* parts of all chunks, no part whole */
     const qn_status status = qn_calibrate_write(j, true, err);
     if (status) return status;
     qn_remark(&j->o->common, "%s holds %" PRIu64 " of %zu chunks: %s", j->o->output, j->held,
@@ -151,6 +183,7 @@ static qn_status run_chunks(qn_calibrate_job *j, qn_error *err)
                                      qn_vocab_adds_bos(j->l.vocab) && bos != UINT32_MAX, &how, err);
     if (!status) status = choose_batch(j, err);
     if (!status) status = qn_calibrate_check_copies(j, err);
+    if (!status && j->moments) status = qn_calibrate_moments_begin(j, err);
     if (status) return status;
     j->listing = !o->common.json && !o->common.quiet && !isatty(STDOUT_FILENO);
     qn_progress_start(&j->progress, &o->common, j->texts.texts[0].file, "chunks");
@@ -186,6 +219,7 @@ static qn_status work(qn_calibrate_job *j, const char *model, const char *const 
         qn_calibrate_tell_coverage(j);
     }
     status = qn_calibrate_start(j, err);
+    if (!status) status = qn_calibrate_moments_start(j, err);
     if (!status && model) status = run_chunks(j, err);
     if (status) return status;
     qn_calibrate_warn_of_unseen(j);
@@ -195,6 +229,7 @@ static qn_status work(qn_calibrate_job *j, const char *model, const char *const 
 static void clean_up(qn_calibrate_job *j)
 {
     qn_free(j->ppl.chunk_nll);
+    qn_calibrate_moments_free(j);
     qn_calibration_free(j->sums);
     for (size_t i = 0; i < j->n_in; i++) qn_imatrix_close(j->in[i]);
     qn_free(j->in);
@@ -203,13 +238,17 @@ static void clean_up(qn_calibrate_job *j)
     qn_unload(&j->l);
 }
 
+static bool is_legacy(const qn_calibrate_options *o)
+{
+    return o->format ? !strcmp(o->format, "dat") : qn_str_ends(qn_str_z(o->output), ".dat");
+}
+
 static qn_exit calibrate(const qn_calibrate_options *o, const char *model, const char *const *files,
                          size_t n)
 {
     qn_error err = {0};
     qn_calibrate_job j = {.o = o};
-    const qn_str out = qn_str_z(o->output);
-    j.legacy = o->format ? !strcmp(o->format, "dat") : qn_str_ends(out, ".dat");
+    j.legacy = is_legacy(o);
     const qn_status status = work(&j, model, files, n, &err);
     const qn_exit exit = status ? qn_complain(&o->common, &err) : qn_calibrate_say(&j);
     clean_up(&j);
@@ -219,7 +258,31 @@ static qn_exit calibrate(const qn_calibrate_options *o, const char *model, const
 /* An option that says how to run a model, where none is run; NULL: there is none. */
 static const char *idle_option(const qn_calibrate_options *o)
 {
-    return o->from ? "--from-chunk" : o->chunks ? "--chunks" : o->resume ? "--resume" : NULL;
+    return o->from             ? "--from-chunk"
+           : o->chunks         ? "--chunks"
+           : o->resume         ? "--resume"
+           : o->second_moments ? "--second-moments"
+                               : NULL;
+}
+
+/* False when what is said of second moments cannot be had, and says so. */
+static bool moments_agree(const qn_calibrate_options *o, bool legacy)
+{
+    const qn_common *c = &o->common;
+    const bool blocks = o->second_moments && !strcmp(o->second_moments, "block");
+    if (o->second_moments && !blocks && strcmp(o->second_moments, "full") != 0)
+        qn_usage(c, "--second-moments %s: full or block, please", o->second_moments);
+    else if (o->second_moments && legacy)
+        qn_usage(c, "--second-moments go into a .gguf file, not into %s", o->output);
+    else if (o->second_moments && o->save_frequency)
+        qn_usage(c, "--save-frequency keeps no second moments");
+    else if (!blocks && o->block_size != DEFAULT_BLOCK)
+        qn_usage(c, "--block-size is of --second-moments block");
+    else if (!o->block_size || o->block_size > INT32_MAX)
+        qn_usage(c, "--block-size %" PRIu64 " is not between 1 and 2^31", o->block_size);
+    else
+        return true;
+    return false;
 }
 
 static qn_exit run(const void *given, char **args, size_t n_args)
@@ -241,6 +304,7 @@ static qn_exit run(const void *given, char **args, size_t n_args)
         return qn_usage(&o->common, "--ctx-size %" PRIu64 " is not between 3 and 2^31", o->n_ctx);
     if (o->format && strcmp(o->format, "gguf") != 0 && strcmp(o->format, "dat") != 0)
         return qn_usage(&o->common, "--output-format %s: gguf or dat, please", o->format);
+    if (!moments_agree(o, is_legacy(o))) return QN_EXIT_USAGE;
     const qn_texts *const lists[] = {&o->files};
     const char **files = qn_file_list(lists, 1, args, n_args, &n);
     if (!files) return qn_usage(&o->common, "no memory for the names of the texts");
@@ -259,9 +323,12 @@ const qn_command qn_command_calibrate = {
         "weight matrix is multiplied with the sums of squares of its columns, each expert's by "
         "itself. OUT is llama-imatrix's file, which llama-quantize reads as well; sums are exact "
         "to the rounding at the end and the same for any number of threads. Ctrl-C leaves what "
-        "was measured in OUT. Without MODEL the files of --in-file are merged.",
+        "was measured in OUT. Without MODEL the files of --in-file are merged. With "
+        "--second-moments "
+        "OUT has the sums of products of columns as well, for rounding with error feedback.",
     .examples = "  quern calibrate model.gguf calibration.txt -o imatrix.gguf\n"
                 "  quern calibrate checkpoint/ -f prose.txt -f code.txt --chunks 200 --no-ppl\n"
+                "  quern calibrate model.gguf text.txt --second-moments block -o stats.gguf\n"
                 "  quern calibrate --in-file a.gguf --in-file b.dat -o both.gguf\n"
                 "  quern calibrate --show-statistics --in-file imatrix.gguf\n",
     .options = table,

@@ -11,7 +11,8 @@ typedef struct {
     qn_load_options load;
     const char *model, *output, *format;
     qn_texts files, in_files;
-    uint64_t n_ctx, batch, chunks, from, output_frequency, save_frequency, max_memory;
+    const char *second_moments;
+    uint64_t n_ctx, batch, chunks, from, output_frequency, save_frequency, max_memory, block_size;
     bool process_output, no_ppl, parse_special, resume, force, layer_streamed, statistics;
 } qn_calibrate_options;
 
@@ -31,6 +32,13 @@ typedef struct {
     qn_perplexity_result ppl;
     double seconds;
 
+    qn_linear_inputs inputs; /* of the model, with second moments */
+    qn_moment_sums *moments; /* of a run; NULL: none */
+    qn_moments **before;     /* [n_in]: those of the files it begins with; NULL: none */
+    qn_imatrix_contents contents;
+    qn_metadata *where;        /* of contents */
+    qn_imatrix_writer *writer; /* of OUT with second moments */
+
     char model_digest[65];
     qn_progress progress;
     bool listing;
@@ -46,11 +54,31 @@ qn_status qn_calibrate_start(qn_calibrate_job *j, qn_error *err);
 /* OUT as it stands. */
 qn_status qn_calibrate_write(qn_calibrate_job *j, bool unfinished, qn_error *err);
 
+/* What OUT is about to hold: so many chunks. */
+qn_imatrix_contents qn_calibrate_contents(const qn_calibrate_job *j, uint64_t chunks);
+
+/* Where an unfinished file goes on, and of which text: keys for it; allocated. */
+qn_status qn_calibrate_where(const qn_calibrate_job *j, qn_metadata **out, qn_error *err);
+
 /* Refuses copies that are there already, which the run would replace. */
 qn_status qn_calibrate_check_copies(const qn_calibrate_job *j, qn_error *err);
 
 /* OUT and its copies, where they are due after so many chunks `before`. */
 qn_status qn_calibrate_save(qn_calibrate_job *j, uint64_t before, qn_error *err);
+
+/* ---- calibrate_moments.c: second moments ---- */
+
+/* Whether OUT gets any. */
+bool qn_calibrate_has_moments(const qn_calibrate_job *j);
+/* Behind qn_calibrate_start: the sums are ready and what is added to them fits. */
+qn_status qn_calibrate_moments_start(qn_calibrate_job *j, qn_error *err);
+/* What they take while the model runs. */
+uint64_t qn_calibrate_moments_bytes(const qn_calibrate_job *j);
+/* Before the run: OUT's space is taken. */
+qn_status qn_calibrate_moments_begin(qn_calibrate_job *j, qn_error *err);
+/* Behind it, or (unfinished) where it was interrupted: OUT is written. */
+qn_status qn_calibrate_moments_write(qn_calibrate_job *j, bool unfinished, qn_error *err);
+void qn_calibrate_moments_free(qn_calibrate_job *j);
 
 /* ---- calibrate_report.c: words ---- */
 

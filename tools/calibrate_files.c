@@ -20,22 +20,34 @@ static qn_status say_where(const qn_calibrate_job *j, qn_metadata *m, qn_error *
     return status ? status : qn_metadata_set_str(m, model_key, qn_str_z(j->model_digest), err);
 }
 
+qn_status qn_calibrate_where(const qn_calibrate_job *j, qn_metadata **out, qn_error *err)
+{
+    qn_metadata *m = qn_metadata_new();
+    const qn_status status = m ? say_where(j, m, err) : qn_fail_memory(err, j->o->output);
+    if (status)
+        qn_metadata_free(m);
+    else
+        *out = m;
+    return status;
+}
+
+qn_imatrix_contents qn_calibrate_contents(const qn_calibrate_job *j, uint64_t chunks)
+{
+    return (qn_imatrix_contents){.entries = j->sums->entries,
+                                 .n_entries = j->sums->n,
+                                 .datasets = j->datasets,
+                                 .n_datasets = j->n_datasets,
+                                 .chunk_count = chunks,
+                                 .chunk_size = j->o->n_ctx};
+}
+
 static qn_status write_to(const qn_calibrate_job *j, const char *path, bool unfinished, bool force,
                           qn_error *err)
 {
-    qn_imatrix_contents c = {.entries = j->sums->entries,
-                             .n_entries = j->sums->n,
-                             .datasets = j->datasets,
-                             .n_datasets = j->n_datasets,
-                             .chunk_count = qn_calibration_chunks(j->sums, j->o->n_ctx),
-                             .chunk_size = j->o->n_ctx};
+    qn_imatrix_contents c = qn_calibrate_contents(j, qn_calibration_chunks(j->sums, j->o->n_ctx));
     qn_metadata *where = NULL;
-    qn_status status = QN_OK;
-    if (unfinished) {
-        if (!(where = qn_metadata_new())) return qn_fail_memory(err, path);
-        status = say_where(j, where, err);
-        c.unfinished = where;
-    }
+    qn_status status = unfinished ? qn_calibrate_where(j, &where, err) : QN_OK;
+    c.unfinished = where;
     if (!status) status = qn_imatrix_write(&c, path, j->legacy, force, err);
     qn_metadata_free(where);
     return status;
@@ -43,7 +55,10 @@ static qn_status write_to(const qn_calibrate_job *j, const char *path, bool unfi
 
 qn_status qn_calibrate_write(qn_calibrate_job *j, bool unfinished, qn_error *err)
 {
-    const qn_status status = write_to(j, j->o->output, unfinished, j->o->force || j->ours, err);
+    const qn_status status =
+        qn_calibrate_has_moments(j)
+            ? qn_calibrate_moments_write(j, unfinished, err)
+            : write_to(j, j->o->output, unfinished, j->o->force || j->ours, err);
     if (!status) j->ours = true;
     return status;
 }
@@ -95,6 +110,7 @@ qn_status qn_calibrate_check_copies(const qn_calibrate_job *j, qn_error *err)
 qn_status qn_calibrate_save(qn_calibrate_job *j, uint64_t before, qn_error *err)
 {
     qn_status status = QN_OK;
+    if (qn_calibrate_has_moments(j)) return QN_OK; /* rows are left over, and files are large */
     if (is_due(j->o->output_frequency, before, j->held)) status = qn_calibrate_write(j, true, err);
     if (!status && is_due(j->o->save_frequency, before, j->held)) status = write_copy(j, err);
     return status;

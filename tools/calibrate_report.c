@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tools/calibrate.h"
+#include "tools/imatrix_table.h"
 #include "tools/report.h"
 #include "validate/weights.h"
 
@@ -94,6 +95,10 @@ static qn_exit report(const qn_calibrate_job *j)
     json_object_set_new(document, "files", files);
     json_object_set_new(document, "experts", qn_json_count(experts));
     json_object_set_new(document, "experts_unseen", qn_json_count(unseen));
+    if (j->contents.n_inputs)
+        json_object_set_new(
+            document, "second_moments",
+            qn_moments_json(j->contents.inputs, j->contents.n_inputs, j->contents.block));
     if (j->l.decoder) {
         const uint64_t n_vocab = j->l.decoder->hparams->n_vocab;
         json_object_set_new(document, "vocabulary", qn_json_count(n_vocab));
@@ -113,7 +118,9 @@ qn_exit qn_calibrate_say(const qn_calibrate_job *j)
     if (j->o->common.json) return report(j);
     if (j->ppl.chunk_nll)
         printf("Final estimate: PPL = %.4f +/- %.5f\n", j->ppl.ppl, j->ppl.ppl_stderr);
-    printf("%s: %zu matrices, %" PRIu64 " chunks of %" PRIu64 " tokens\n", j->o->output, j->sums->n,
+    printf("%s: %zu matrices, %" PRIu64 " chunks of %" PRIu64 " tokens", j->o->output, j->sums->n,
            qn_calibration_chunks(j->sums, j->o->n_ctx), j->o->n_ctx);
+    if (j->contents.n_inputs) printf(", second moments of %zu inputs", j->contents.n_inputs);
+    putchar('\n');
     return QN_EXIT_FINE;
 }

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "formats/base/alloc.h"
 #include "tools/report.h"
@@ -61,32 +62,89 @@ static json_t *tensor_json(const qn_imatrix_statistics *s)
                      "cos_sim", qn_json_number(s->likeness));
 }
 
-static qn_exit print_json(const qn_common *c, const qn_imatrix_statistics *s, size_t n)
+static json_t *input_json(const qn_moments_input *in)
+{
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < in->n_tensors; i++)
+        json_array_append_new(tensors, qn_json_text(in->tensors[i], strlen(in->tensors[i])));
+    return json_pack("{s: o, s: o, s: o}", "tensors", tensors, "columns",
+                     qn_json_count(in->columns), "matrices", qn_json_count(in->matrices));
+}
+
+static json_t *with_block(uint64_t block, json_t *inputs)
+{
+    return json_pack("{s: o, s: o}", "block_size", qn_json_count(block), "inputs", inputs);
+}
+
+json_t *qn_moments_json(const qn_moments_input *inputs, size_t n, uint64_t block)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, input_json(&inputs[i]));
+    return with_block(block, list);
+}
+
+static json_t *moments_json(const qn_moments *m)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < m->n_entries; i++)
+        json_array_append_new(list, input_json(&m->entries[i].input));
+    return with_block(m->block, list);
+}
+
+static qn_exit print_json(const qn_common *c, const qn_imatrix_statistics *s, size_t n,
+                          const qn_moments *m)
 {
     json_t *document = qn_report_new(c), *tensors = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(tensors, tensor_json(&s[i]));
     json_object_set_new(document, "tensors", tensors);
+    if (m) json_object_set_new(document, "second_moments", moments_json(m));
     return qn_report_print(c, document);
+}
+
+static void print_moments(const qn_moments *m)
+{
+    char size[32];
+    printf("\nSecond moments, %s", m->block ? "in blocks of " : "full");
+    if (m->block) printf("%llu columns", (unsigned long long)m->block);
+    puts("\nInput                            Columns Matrices       Size  Shared with");
+    for (size_t i = 0; i < m->n_entries; i++) {
+        const qn_moments_entry *e = &m->entries[i];
+        const qn_moments_input *in = &e->input;
+        const double bytes = (double)in->matrices * (double)e->length * sizeof(float);
+        printf("%-32s %7llu %8llu %10s", in->tensors[0], (unsigned long long)in->columns,
+               (unsigned long long)in->matrices, qn_human_size(bytes, size));
+        for (size_t t = 1; t < in->n_tensors; t++)
+            printf("%s%s", t > 1 ? " " : "  ", in->tensors[t]);
+        putchar('\n');
+    }
+}
+
+static void print(const qn_imatrix_statistics *s, size_t n, const qn_moments *moments)
+{
+    print_tensors(s, n);
+    print_layers(s, n);
+    if (moments) print_moments(moments);
 }
 
 qn_exit qn_imatrix_table(const qn_common *c, const char *path)
 {
     qn_imatrix *m = NULL;
+    qn_moments *moments = NULL;
+    qn_imatrix_statistics *s = NULL;
     qn_error err = {0};
     qn_exit exit = QN_EXIT_FINE;
-    if (qn_imatrix_open(&m, path, &err)) return qn_complain(c, &err);
-    qn_imatrix_statistics *s = qn_alloc(m->n_entries, sizeof *s);
-    const size_t n = s ? qn_imatrix_statistics_of(m, s) : 0;
-    if (!s) {
-        qn_fail_memory(&err, path);
+    qn_status status = qn_imatrix_open(&m, path, &err);
+    if (!status) status = qn_moments_open(&moments, m, &err);
+    if (!status && !(s = qn_alloc(m->n_entries, sizeof *s))) status = qn_fail_memory(&err, path);
+    const size_t n = status ? 0 : qn_imatrix_statistics_of(m, s);
+    if (status)
         exit = qn_complain(c, &err);
-    } else if (c->json) {
-        exit = print_json(c, s, n);
-    } else {
-        print_tensors(s, n);
-        print_layers(s, n);
-    }
+    else if (c->json)
+        exit = print_json(c, s, n, moments);
+    else
+        print(s, n, moments);
     qn_free(s);
+    qn_moments_close(moments);
     qn_imatrix_close(m);
     return exit;
 }

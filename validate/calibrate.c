@@ -133,6 +133,18 @@ qn_status qn_calibration_add(qn_calibration *c, const qn_imatrix *m, uint64_t ch
     return QN_OK;
 }
 
+qn_status qn_calibration_expect(qn_calibration *c, const qn_linear_inputs *inputs, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t i = 0; i < inputs->n; i++) {
+        const qn_moments_input *in = &inputs->inputs[i];
+        qn_imatrix_sums *e;
+        for (size_t t = 0; t < in->n_tensors && !status; t++)
+            status = get_entry(c, in->tensors[t], in->columns, in->matrices, &e, err);
+    }
+    return status;
+}
+
 uint64_t qn_calibration_chunks(const qn_calibration *c, uint64_t chunk_size)
 {
     uint64_t most = 0;
@@ -167,7 +179,7 @@ qn_status qn_calibration_see(void *calibration, const qn_linear_input *in, qn_er
             return qn_fail(err, QN_ERR_DATA,
                            "%s: what \"%s\" is multiplied with is not finite in column %zu",
                            c->where, in->tensor, j);
-    return QN_OK;
+    return c->moments ? qn_moment_sums_see(c->moments, in, err) : QN_OK;
 }
 
 /* ---- running ----------------------------------------------------------------------------- */

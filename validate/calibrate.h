@@ -16,6 +16,7 @@
 
 #include "formats/imatrix.h"
 #include "formats/imatrix_write.h"
+#include "validate/moment_sums.h"
 #include "validate/perplexity.h"
 
 typedef struct {
@@ -26,13 +27,17 @@ typedef struct {
     size_t n, capacity;
     qn_names *by_name;
     qn_arena *arena;
-    const char *where; /* the model, for messages */
+    const char *where;       /* the model, for messages */
+    qn_moment_sums *moments; /* see what c sees; the caller's; NULL: there are none */
 } qn_calibration;
 
 /* d: the model whose inputs will be seen, for its kernels and path; NULL where
  * files are only merged. */
 qn_status qn_calibration_new(qn_calibration **out, const qn_decoder *d, bool output, qn_error *err);
 void qn_calibration_free(qn_calibration *c); /* NULL is fine */
+
+/* Entries of all tensors with these inputs, so that no run adds another. */
+qn_status qn_calibration_expect(qn_calibration *c, const qn_linear_inputs *inputs, qn_error *err);
 
 /* Adds a file's sums: unrounded ones where it has them (imatrix_write.h); a call
  * of the legacy form counts as chunk_size rows. */
