@@ -60,8 +60,8 @@ qn_status qn_altup_end(qn_session *s, size_t tokens, qn_error *err)
     return QN_OK;
 }
 
-/* m(y) of one token; room for a row. */
-static void route(const qn_session *s, const qn_layer *l, const float *y, float *row, float m[A])
+/* m(y) of one token; row: norm(y) / hidden. */
+static void route(const qn_session *s, const qn_layer *l, const float *y, float *row, float *m)
 {
     const size_t n = (size_t)s->d->hparams->hidden;
     const float by_hidden = 1.0F / (float)n;
@@ -71,7 +71,20 @@ static void route(const qn_session *s, const qn_layer *l, const float *y, float 
     s->d->k->soft_cap(m, 1.0F, A);
 }
 
-static float times(const float *row, const float m[A])
+/* m of the first stream of all tokens, into s->modalities: what `then` is multiplied
+ * with.  rows: room for [block][hidden]. */
+static qn_status route_all(const qn_session *s, const qn_layer *l, const qn_block *b,
+                           const qn_linear *then, float *rows, qn_error *err)
+{
+    const size_t n = (size_t)s->d->hparams->hidden, tokens = b->t1 - b->t0;
+#pragma omp parallel for num_threads(s->d->threads)
+    for (size_t i = 0; i < tokens; i++)
+        route(s, l, b->x + i * n, rows + i * n, s->modalities + i * A);
+    const qn_status status = qn_show_input(s, &l->altup.router_matrix, 0, rows, tokens, err);
+    return status ? status : qn_show_input(s, then, 0, s->modalities, tokens, err);
+}
+
+static float times(const float *row, const float *m)
 {
     float sum = 0.0F;
     for (size_t a = 0; a < A; a++) sum += row[a] * m[a];
@@ -86,15 +99,17 @@ static void gather(const qn_session *s, const qn_block *b, size_t row, float *st
     for (size_t j = 1; j < A; j++) streams[j] = s->streams[j - 1] + (b->t0 + row) * n;
 }
 
-void qn_altup_predict(qn_session *s, size_t layer, const qn_block *b)
+qn_status qn_altup_predict(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
 {
     const qn_layer *l = &s->d->layers[layer];
     const size_t n = (size_t)s->d->hparams->hidden;
+    const qn_status status = route_all(s, l, b, &l->altup.predict_matrix, s->predicted, err);
+    if (status) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t row = 0; row < b->t1 - b->t0; row++) {
-        float *streams[A], m[A], p[A * A];
+        float *streams[A], p[A * A];
+        const float *m = s->modalities + row * A;
         gather(s, b, row, streams);
-        route(s, l, streams[0], s->predicted + row * n, m);
         for (size_t i = 0; i < sizeof p / sizeof *p; i++) p[i] = times(l->altup.predict + i * A, m);
         for (size_t i = 0; i < n; i++) {
             float before[A];
@@ -103,18 +118,20 @@ void qn_altup_predict(qn_session *s, size_t layer, const qn_block *b)
         }
         memcpy(s->predicted + row * n, streams[0], n * sizeof *s->predicted);
     }
+    return QN_OK;
 }
 
-void qn_altup_correct(qn_session *s, size_t layer, const qn_block *b)
+qn_status qn_altup_correct(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
 {
     const qn_layer *l = &s->d->layers[layer];
     const size_t n = (size_t)s->d->hparams->hidden;
+    const qn_status status = route_all(s, l, b, &l->altup.correct_matrix, s->h, err);
+    if (status) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t row = 0; row < b->t1 - b->t0; row++) {
-        float *streams[A], m[A], c[A];
-        const float *predicted = s->predicted + row * n;
+        float *streams[A], c[A];
+        const float *predicted = s->predicted + row * n, *m = s->modalities + row * A;
         gather(s, b, row, streams);
-        route(s, l, streams[0], s->h + row * n, m);
         for (size_t j = 0; j < A; j++) c[j] = times(l->altup.correct + j * A, m) + 1.0F;
         for (size_t i = 0; i < n; i++) {
             const float news = streams[0][i] - predicted[i];
@@ -122,6 +139,7 @@ void qn_altup_correct(qn_session *s, size_t layer, const qn_block *b)
             streams[0][i] = predicted[i] + news * c[0];
         }
     }
+    return QN_OK;
 }
 
 qn_status qn_laurel_make(qn_session *s, size_t layer, const qn_block *b, qn_error *err)

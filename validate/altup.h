@@ -23,8 +23,8 @@ qn_status qn_altup_begin(qn_session *s, size_t tokens, qn_error *err);
 qn_status qn_altup_end(qn_session *s, size_t tokens, qn_error *err);
 
 /* Around a layer, whose block b->x goes from p[0] to t. */
-void qn_altup_predict(qn_session *s, size_t layer, const qn_block *b);
-void qn_altup_correct(qn_session *s, size_t layer, const qn_block *b);
+qn_status qn_altup_predict(qn_session *s, size_t layer, const qn_block *b, qn_error *err);
+qn_status qn_altup_correct(qn_session *s, size_t layer, const qn_block *b, qn_error *err);
 
 /* Before attention, into s->laurel; and behind it, onto b->x. */
 qn_status qn_laurel_make(qn_session *s, size_t layer, const qn_block *b, qn_error *err);

@@ -324,12 +324,13 @@ static qn_status bind_altup(const qn_decoder *d, uint64_t i, qn_layer *l, qn_err
         const char *role;
         uint64_t rows, columns;
         const float **out;
+        qn_linear *matrix; /* NULL: a vector */
     } tensors[] = {
-        {"altup_router_norm", 1, d->hparams->hidden, &l->altup.norm},
-        {"altup_router", A, d->hparams->hidden, &l->altup.router},
-        {"altup_predict_coef", (uint64_t)A * A, A, &l->altup.predict},
-        {"altup_correct_coef", A, A, &l->altup.correct},
-        {"altup_correct_scale", 1, d->hparams->hidden, &l->altup.correct_scale},
+        {"altup_router_norm", 1, d->hparams->hidden, &l->altup.norm, NULL},
+        {"altup_router", A, d->hparams->hidden, &l->altup.router, &l->altup.router_matrix},
+        {"altup_predict_coef", (uint64_t)A * A, A, &l->altup.predict, &l->altup.predict_matrix},
+        {"altup_correct_coef", A, A, &l->altup.correct, &l->altup.correct_matrix},
+        {"altup_correct_scale", 1, d->hparams->hidden, &l->altup.correct_scale, NULL},
     };
     qn_status status = QN_OK;
     for (size_t t = 0; d->hparams->n_streams && t < sizeof tensors / sizeof *tensors && !status;
@@ -337,6 +338,9 @@ static qn_status bind_altup(const qn_decoder *d, uint64_t i, qn_layer *l, qn_err
         char name[64];
         snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)i, tensors[t].role);
         status = find_values(d, name, tensors[t].rows, tensors[t].columns, tensors[t].out, err);
+        if (!status && tensors[t].matrix)
+            status =
+                find_whole(d, name, 1, tensors[t].rows, tensors[t].columns, tensors[t].matrix, err);
     }
     return status;
 }

@@ -59,6 +59,8 @@ static void add_mlp(listing *l, const qn_mlp *mlp)
 /* In the order of run_layer (session.c). */
 static void add_layer(listing *l, const qn_layer *layer)
 {
+    add(l, &layer->altup.router_matrix);
+    add(l, &layer->altup.predict_matrix);
     add(l, &layer->laurel_left);
     add(l, &layer->laurel_right);
     add(l, &layer->query);
@@ -70,6 +72,7 @@ static void add_layer(listing *l, const qn_layer *layer)
     add_mlp(l, &layer->shared);
     add(l, &layer->shared_gate);
     add_mlp(l, &layer->mlp);
+    add(l, &layer->altup.correct_matrix);
     add(l, &layer->input_gate);
     add(l, &layer->input_out);
 }

@@ -65,11 +65,11 @@ qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t seq
 void qn_session_free(qn_session *s)
 {
     if (!s) return;
-    float *const buffers[] = {s->x,          s->turns[0],   s->turns[1], s->h,
-                              s->query,      s->key,        s->value,    s->mixed,
-                              s->gate,       s->up,         s->inputs,   s->input_row,
-                              s->mixture,    s->predicted,  s->laurel,   s->streams[0],
-                              s->streams[1], s->streams[2], s->shown,    s->rounded};
+    float *const buffers[] = {s->x,          s->turns[0],   s->turns[1],   s->h,         s->query,
+                              s->key,        s->value,      s->mixed,      s->gate,      s->up,
+                              s->inputs,     s->input_row,  s->mixture,    s->predicted, s->laurel,
+                              s->streams[0], s->streams[1], s->streams[2], s->shown,     s->rounded,
+                              s->modalities};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) qn_free(buffers[i]);
     qn_moe_free(s->moe);
     qn_free(s->spans);
@@ -125,7 +125,7 @@ typedef struct {
     uint64_t rows, columns;
 } room;
 
-enum { MOST_ROOMS = 5 + QN_N_STREAMS, MOST_BLOCK_ROOMS = 10 };
+enum { MOST_ROOMS = 5 + QN_N_STREAMS, MOST_BLOCK_ROOMS = 11 };
 
 /* What is needed of all tokens of a run. */
 static size_t list_rooms(qn_session *s, uint64_t tokens, room rooms[MOST_ROOMS])
@@ -159,6 +159,7 @@ static size_t list_block_rooms(qn_session *s, uint64_t block, room rooms[MOST_BL
     rooms[n++] = (room){&s->up, block, w.feed_forward};
     if (h->n_experts) rooms[n++] = (room){&s->mixture, block, h->hidden};
     if (h->n_streams) rooms[n++] = (room){&s->predicted, block, h->hidden};
+    if (h->n_streams) rooms[n++] = (room){&s->modalities, block, QN_N_STREAMS};
     if (h->laurel_rank) rooms[n++] = (room){&s->laurel, block, h->hidden};
     return n;
 }
@@ -280,14 +281,15 @@ static qn_status run_layer(qn_session *s, size_t layer, const qn_block *b, qn_er
     char what[64];
     const qn_layer *l = &s->d->layers[layer];
     qn_status status;
-    if (l->altup.norm) qn_altup_predict(s, layer, b);
-    if ((l->laurel_norm && (status = qn_laurel_make(s, layer, b, err))) ||
+    if ((l->altup.norm && (status = qn_altup_predict(s, layer, b, err))) ||
+        (l->laurel_norm && (status = qn_laurel_make(s, layer, b, err))) ||
         (status = qn_layer_attend(s, layer, b, err)))
         return status;
     if (l->laurel_norm) qn_laurel_add(s, b);
     if ((status = qn_layer_feed_forward(s, layer, b, err))) return status;
-    if (l->altup.norm) qn_altup_correct(s, layer, b);
-    if ((status = qn_layer_inputs_add(s, layer, b, err))) return status;
+    if ((l->altup.norm && (status = qn_altup_correct(s, layer, b, err))) ||
+        (status = qn_layer_inputs_add(s, layer, b, err)))
+        return status;
     qn_scale_rows(s, l->output_scale, b->t1 - b->t0, b->x);
     snprintf(what, sizeof what, "layer %zu gives", layer);
     return check_finite(s, what, b->x, b->t1 - b->t0, (size_t)s->d->hparams->hidden, b->t0, b->n,

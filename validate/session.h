@@ -36,6 +36,7 @@ struct qn_session {
     float *gate;         /* [block][feed_forward or layer_input] */
     float *up;           /* [block][feed_forward] */
     float *predicted;    /* [block][hidden]: the first stream before the layer */
+    float *modalities;   /* [block][QN_N_STREAMS]: m of each token (altup.h) */
     float *laurel;       /* [block][hidden] */
     float *mixture;      /* [block][hidden]: what experts make of h */
     qn_moe_scratch *moe; /* NULL: no experts ran yet */

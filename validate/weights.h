@@ -31,6 +31,8 @@ typedef struct {
     const float *predict;       /* [QN_N_STREAMS][QN_N_STREAMS][QN_N_STREAMS] */
     const float *correct;       /* [QN_N_STREAMS][QN_N_STREAMS] */
     const float *correct_scale; /* [hidden] */
+    /* The same as stored, for those who watch inputs. */
+    qn_linear router_matrix, predict_matrix, correct_matrix;
 } qn_altup;
 
 typedef struct {
