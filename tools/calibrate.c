@@ -134,7 +134,8 @@ static qn_status fit(qn_calibrate_job *j, uint64_t memory, qn_error *err)
                        "second moments take %.1f MiB of memory, %.1f MiB are left%s",
                        (double)moments / 0x1p20, (double)memory / 0x1p20,
                        j->o->layer_streamed ? "" : " (--layer-streamed holds those of a layer)");
-    const qn_status status = qn_chunks_fit(&j->chunks, memory - moments, &d, 1, 1, err);
+    const qn_status status =
+        qn_chunks_fit(&j->chunks, memory - moments, &d, 1, j->o->no_ppl ? 0 : 1, err);
     if (status || !j->moments || !j->o->layer_streamed || j->chunks.batch == j->chunks.chunks)
         return status;
     return qn_fail(err, QN_ERR_MEMORY,

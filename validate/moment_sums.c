@@ -115,13 +115,18 @@ typedef struct {
 
 static void turn(const batch *b)
 {
-    enum { AT_ONCE = 16 };
+    enum { AT_ONCE = 64 };
 #pragma omp parallel for num_threads(b->m->o.threads)
     for (size_t c0 = 0; c0 < b->columns; c0 += AT_ONCE) {
-        const size_t c1 = (size_t)qn_min_u64(c0 + AT_ONCE, b->columns);
-        for (size_t t = 0; t < b->rows; t++)
-            for (size_t c = c0; c < c1; c++)
-                b->m->columns[c * b->stride + t] = b->x[t * b->columns + c];
+        const size_t n = (size_t)qn_min_u64(AT_ONCE, b->columns - c0);
+        float turned[AT_ONCE * QN_PANEL];
+        for (size_t t = 0; t < b->rows; t += QN_PANEL) {
+            const size_t rows = (size_t)qn_min_u64(QN_PANEL, b->rows - t);
+            b->m->o.k->pack(b->x + t * b->columns + c0, b->columns, rows, n, turned);
+            for (size_t c = 0; c < n; c++)
+                memcpy(b->m->columns + (c0 + c) * b->stride + t, turned + c * QN_PANEL,
+                       rows * sizeof *turned);
+        }
     }
 }
 
