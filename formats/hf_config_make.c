@@ -101,6 +101,9 @@ static bool is_said(const qn_parameter *p, const qn_hparams *h)
         return false;
     if (!p->in_rope && p->kind == QN_FIELD_REAL) return qn_parameter_real(p, h) != 0;
     if (!p->in_rope) return true;
+    /* Proportional rope has no such key; 1 is as good as none. */
+    if (h->rope_scaling == QN_ROPE_PROPORTIONAL && p->field == offsetof(qn_hparams, rope_factor))
+        return qn_parameter_real(p, h) != 0 && qn_parameter_real(p, h) != 1;
     if (p->kind == QN_FIELD_COUNT) return qn_parameter_count(p, h) != 0;
     if (p->kind == QN_FIELD_NOT_FLAG) return qn_parameter_flag(p, h);
     return p->kind == QN_FIELD_SCALING || qn_parameter_real(p, h) != 0;

@@ -96,7 +96,7 @@ START_TEST(a_charsmap_may_share_its_tails)
     qn_error err = {0};
     made_map *m = new_map();
     for (unsigned i = 1; i <= 120; i++)
-        for (char byte = 'a'; byte <= 'c'; byte++) lead(m, i, byte, i + 1, i == 120);
+        for (int j = 0; j < 3; j++) lead(m, i, "abc"[j], i + 1, i == 120);
     ck_assert_msg(!open_map(m, &err), "%s", err.message);
     free(m);
 }

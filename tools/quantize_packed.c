@@ -7,7 +7,6 @@
 #include "formats/base/outdir.h"
 #include "formats/carry.h"
 #include "formats/export.h"
-#include "formats/export.h"
 #include "formats/packed/scheme.h"
 #include "formats/shards_write.h"
 #include "tools/interrupt.h"
