@@ -167,6 +167,39 @@ typedef struct {
         .gguf_else = (value)                                                              \
     }
 
+/* Keys of config.json alone, and what their absence means. */
+#define QN_COUNT_ELSE(key, member, value)                                              \
+    {                                                                                  \
+        .config = {key}, .field = offsetof(qn_hparams, member), .config_else = (value) \
+    }
+#define QN_REAL_ELSE(key, member, value)                                               \
+    {                                                                                  \
+        .config = {key}, .kind = QN_FIELD_REAL, .field = offsetof(qn_hparams, member), \
+        .config_else = (value)                                                         \
+    }
+#define QN_FLAG(key, member, value)                                                    \
+    {                                                                                  \
+        .config = {key}, .kind = QN_FIELD_FLAG, .field = offsetof(qn_hparams, member), \
+        .config_else = (value)                                                         \
+    }
+#define QN_THETA_ELSE(value)                                                    \
+    {                                                                           \
+        .config = {"rope_theta"}, .in_rope = QN_IN_ROPE, .kind = QN_FIELD_REAL, \
+        .field = offsetof(qn_hparams, rope_theta), .config_else = (value)       \
+    }
+
+/* What conversion/llama.py writes besides. */
+#define QN_VOCAB_SIZE_ELSE(value)                                                                 \
+    {                                                                                             \
+        .config = {"vocab_size"}, .field = offsetof(qn_hparams, n_vocab), .config_else = (value), \
+        .gguf = {"vocab_size"}, .write = QN_WRITE_ALWAYS                                          \
+    }
+#define QN_ROPE_DIMENSIONS                                                          \
+    {                                                                               \
+        .field = offsetof(qn_hparams, rope_dims), .gguf = {"rope.dimension_count"}, \
+        .write = QN_WRITE_ALWAYS                                                    \
+    }
+
 /* A key of config.json that would make the forward pass another one: must be
  * absent, null, or this (an empty list counts as 0). */
 typedef struct {

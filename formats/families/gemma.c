@@ -1,7 +1,7 @@
 /* Gemma 1 and CodeGemma: norms stored as their distance from 1, embeddings that
  * are scaled by sqrt(hidden), GELU (conversion/gemma.py, transformers
  * modeling_gemma.py). */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -11,18 +11,11 @@ static const char *const model_types[] = {"gemma", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_ONLY_UNTIED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_PRE_NORMS(QN_PLUS_ONE),
+    QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
+    QN_ROLES_MLP(QN_NEEDED),
+    QN_ROLES_TIED_OUTPUT(QN_PLUS_ONE),
 };
 /* clang-format on */
 
@@ -41,15 +34,12 @@ static const char *const common_keys[] = {"context_length",
                                           NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = QN_REQUIRED},
-    {.config = {"tie_word_embeddings"},
-     .kind = QN_FIELD_FLAG,
-     .field = FIELD(tied),
-     .config_else = 1},
+    QN_COUNT_ELSE("vocab_size", n_vocab, QN_REQUIRED),
+    QN_FLAG("tie_word_embeddings", tied, 1),
     QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
     QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
     QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
-    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 256},
+    QN_COUNT_ELSE("head_dim", head_dim, 256),
 };
 
 /* Early checkpoints say "gelu" and mean its tanh form, which transformers takes, too. */

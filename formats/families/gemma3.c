@@ -1,7 +1,7 @@
 /* Gemma 3, text alone or inside the multimodal class: Gemma 2's norms, norms of
  * queries and keys, five layers of six sliding with a rope of their own
  * (conversion/gemma.py, transformers modeling_gemma3.py). */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -11,33 +11,18 @@ static const char *const model_types[] = {"gemma3_text", "gemma3", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_norm.weight", "blk.%.attn_q_norm.weight", {QN_HEAD}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.self_attn.k_norm.weight", "blk.%.attn_k_norm.weight", {QN_HEAD}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.post_attention_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.pre_feedforward_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.post_feedforward_layernorm.weight", "blk.%.post_ffw_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_PLUS_ONE, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_ONLY_UNTIED},
+    QN_ROLE_EMBEDDING,
+    QN_ROLES_FOUR_NORMS(QN_PLUS_ONE),
+    QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
+    QN_ROLES_HEAD_NORMS(QN_PLUS_ONE, QN_NEEDED),
+    QN_ROLES_MLP(QN_NEEDED),
+    QN_ROLES_TIED_OUTPUT(QN_PLUS_ONE),
 };
 /* clang-format on */
 
 static const char *const ignored[] = {"lm_head.weight", ".rotary_emb.inv_freq", NULL};
-static const qn_prefix prefixes[] = {
-    {"model.language_model.", "model."},
-    {"language_model.model.", "model."},
-    {"language_model.lm_head.", "lm_head."},
-};
-static const char *const towers[] = {"model.vision_tower.", "model.multi_modal_projector.",
-                                     "vision_tower.", "multi_modal_projector.", NULL};
+static const qn_prefix prefixes[] = {QN_PREFIXES_INNER, QN_PREFIXES_OUTER};
+static const char *const towers[] = {QN_TOWERS_VISION, NULL};
 
 static const qn_parameter parameters[] = {
     {.config = {"final_logit_softcapping"},
@@ -79,20 +64,13 @@ static const qn_parameter parameters[] = {
      .gguf = {"rope.freq_base_swa"},
      .gguf_else = 10000},
     {.config = {"rope_local_base_freq"}, .kind = QN_FIELD_REAL, .field = FIELD(rope_theta_swa)},
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta),
-     .config_else = 1e6},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 131072},
-    {.config = {"num_attention_heads"}, .field = FIELD(n_heads), .config_else = 8},
-    {.config = {"num_key_value_heads"}, .field = FIELD(n_kv_heads), .config_else = 4},
-    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 256},
-    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 262208},
-    {.config = {"tie_word_embeddings"},
-     .kind = QN_FIELD_FLAG,
-     .field = FIELD(tied),
-     .config_else = 1},
+    QN_THETA_ELSE(1e6),
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),
+    QN_COUNT_ELSE("num_attention_heads", n_heads, 8),
+    QN_COUNT_ELSE("num_key_value_heads", n_kv_heads, 4),
+    QN_COUNT_ELSE("head_dim", head_dim, 256),
+    QN_COUNT_ELSE("vocab_size", n_vocab, 262208),
+    QN_FLAG("tie_word_embeddings", tied, 1),
     QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
     QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
     QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),

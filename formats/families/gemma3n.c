@@ -2,7 +2,7 @@
  * one head size, the layers' own inputs, alternating updates, augmented
  * residuals, sparse gates (conversion/gemma.py, transformers
  * modeling_gemma3n.py). */
-#include "formats/families/family.h"
+#include "formats/families/roles.h"
 
 #define FIELD(name) offsetof(qn_hparams, name)
 
@@ -13,7 +13,7 @@ static const char *const model_types[] = {"gemma3n_text", "gemma3n", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
+    QN_ROLE_EMBEDDING,
     {"model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight", {QN_INPUT_VOCAB, QN_ALL_INPUTS}, QN_PAD_VOCAB, QN_NEEDED},
     {"model.per_layer_model_projection.weight", "per_layer_model_proj.weight", {QN_ALL_INPUTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight", {QN_LAYER_INPUT}, QN_AS_IS, QN_NEEDED},
@@ -27,29 +27,19 @@ static const qn_role roles[] = {
     {"model.layers.%.laurel.linear_left.weight", "blk.%.laurel_l.weight", {QN_LAUREL, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.laurel.linear_right.weight", "blk.%.laurel_r.weight", {QN_HIDDEN, QN_LAUREL}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.laurel.post_laurel_norm.weight", "blk.%.laurel_post_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.input_layernorm.weight", "blk.%.attn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_proj.weight", "blk.%.attn_q.weight", {QN_QUERIES, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_proj.weight", "blk.%.attn_k.weight", {QN_KEYS, QN_HIDDEN}, QN_AS_IS, QN_IF_OWN_KEYS},
-    {"model.layers.%.self_attn.v_proj.weight", "blk.%.attn_v.weight", {QN_VALUES, QN_HIDDEN}, QN_AS_IS, QN_IF_OWN_KEYS},
-    {"model.layers.%.self_attn.o_proj.weight", "blk.%.attn_output.weight", {QN_HIDDEN, QN_ATTENTION}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.q_norm.weight", "blk.%.attn_q_norm.weight", {QN_HEAD}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.self_attn.k_norm.weight", "blk.%.attn_k_norm.weight", {QN_HEAD}, QN_AS_IS, QN_IF_OWN_KEYS},
-    {"model.layers.%.post_attention_layernorm.weight", "blk.%.post_attention_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.pre_feedforward_layernorm.weight", "blk.%.ffn_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.post_feedforward_layernorm.weight", "blk.%.post_ffw_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.up_proj.weight", "blk.%.ffn_up.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.layers.%.mlp.down_proj.weight", "blk.%.ffn_down.weight", {QN_HIDDEN, QN_FEED_FORWARD}, QN_AS_IS, QN_NEEDED},
+    QN_ROLES_FOUR_NORMS(QN_AS_IS),
+    QN_ROLES_ATTENTION_WITH(QN_AS_IS, QN_AS_IS, QN_IF_OWN_KEYS, QN_IF_OWN_KEYS),
+    QN_ROLES_HEAD_NORMS(QN_AS_IS, QN_IF_OWN_KEYS),
+    QN_ROLES_MLP(QN_NEEDED),
     {"model.layers.%.per_layer_input_gate.weight", "blk.%.inp_gate.weight", {QN_LAYER_INPUT, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.per_layer_projection.weight", "blk.%.proj.weight", {QN_HIDDEN, QN_LAYER_INPUT}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.post_per_layer_input_norm.weight", "blk.%.post_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
-    {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_ONLY_UNTIED},
+    QN_ROLES_TIED_OUTPUT(QN_AS_IS),
 };
 /* clang-format on */
 
 static const char *const ignored[] = {"lm_head.weight", NULL};
-static const qn_prefix prefixes[] = {{"model.language_model.", "model."}};
+static const qn_prefix prefixes[] = {QN_PREFIXES_INNER};
 static const char *const towers[] = {"model.vision_tower.", "model.audio_tower.",
                                      "model.embed_vision.", "model.embed_audio.", NULL};
 
@@ -104,16 +94,10 @@ static const qn_parameter parameters[] = {
      .gguf = {"attention.sliding_window_pattern"},
      .gguf_else = 5,
      .write = QN_WRITE_ALWAYS},
-    {.config = {"laurel_rank"}, .field = FIELD(laurel_rank), .config_else = 64},
-    {.config = {"vocab_size_per_layer_input"},
-     .field = FIELD(n_input_vocab),
-     .config_else = 262144},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta),
-     .config_else = 1e6},
+    QN_COUNT_ELSE("laurel_rank", laurel_rank, 64),
+    QN_COUNT_ELSE("vocab_size_per_layer_input", n_input_vocab, 262144),
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
+    QN_THETA_ELSE(1e6),
     {.config = {"rope_theta"},
      .in_rope = QN_IN_SLIDING_ROPE,
      .kind = QN_FIELD_REAL,
@@ -121,12 +105,9 @@ static const qn_parameter parameters[] = {
      .config_else = 10000,
      .gguf = {"rope.freq_base_swa"},
      .gguf_else = 10000},
-    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 256},
-    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 262400},
-    {.config = {"tie_word_embeddings"},
-     .kind = QN_FIELD_FLAG,
-     .field = FIELD(tied),
-     .config_else = 1},
+    QN_COUNT_ELSE("head_dim", head_dim, 256),
+    QN_COUNT_ELSE("vocab_size", n_vocab, 262400),
+    QN_FLAG("tie_word_embeddings", tied, 1),
     QN_ALWAYS(QN_FIELD_REAL, attention_scale, 1),
     QN_ALWAYS(QN_FIELD_FLAG, value_norm, 1),
     QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),

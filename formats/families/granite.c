@@ -16,7 +16,7 @@ static const char *const moe_model_types[] = {"granitemoe", "granitemoeshared", 
 #define GRANITE_ROLES \
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL}, \
     QN_ROLE_EMBEDDING, \
-    QN_ROLES_PRE_NORMS, \
+    QN_ROLES_PRE_NORMS(QN_AS_IS), \
     QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K), \
     QN_ROLES_ATTENTION_BIASES(QN_PERMUTE_Q, QN_PERMUTE_K), \
     QN_ROLES_OUTPUT
@@ -42,45 +42,37 @@ static const qn_role moe_roles[] = {
 static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
 
 /* In front, then behind what the family has of its own. */
-#define GRANITE_PARAMETERS                                                                       \
-    {.config = {"vocab_size"},                                                                   \
-     .field = FIELD(n_vocab),                                                                    \
-     .config_else = 32000,                                                                       \
-     .gguf = {"vocab_size"},                                                                     \
-     .write = QN_WRITE_ALWAYS},                                                                  \
-        {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS}, \
-        {.config = {"attention_multiplier"},                                                     \
-         .kind = QN_FIELD_REAL,                                                                  \
-         .field = FIELD(attention_scale),                                                        \
-         .config_else = 1,                                                                       \
-         .gguf = {"attention.scale"},                                                            \
-         .write = QN_WRITE_ALWAYS},                                                              \
-        {.config = {"embedding_multiplier"},                                                     \
-         .kind = QN_FIELD_REAL,                                                                  \
-         .field = FIELD(embedding_scale),                                                        \
-         .config_else = 1,                                                                       \
-         .gguf = {"embedding_scale"},                                                            \
-         .write = QN_WRITE_ALWAYS},                                                              \
-        {.config = {"residual_multiplier"},                                                      \
-         .kind = QN_FIELD_REAL,                                                                  \
-         .field = FIELD(residual_scale),                                                         \
-         .config_else = 1,                                                                       \
-         .gguf = {"residual_scale"},                                                             \
-         .write = QN_WRITE_ALWAYS},                                                              \
-        {.config = {"logits_scaling"},                                                           \
-         .kind = QN_FIELD_REAL,                                                                  \
-         .field = FIELD(logit_divisor),                                                          \
-         .config_else = 1,                                                                       \
-         .gguf = {"logit_scale"},                                                                \
-         .write = QN_WRITE_ALWAYS},                                                              \
-        {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},        \
-    {                                                                                            \
-        .config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)      \
-    }
+#define GRANITE_PARAMETERS                         \
+    QN_VOCAB_SIZE_ELSE(32000), QN_ROPE_DIMENSIONS, \
+        {.config = {"attention_multiplier"},       \
+         .kind = QN_FIELD_REAL,                    \
+         .field = FIELD(attention_scale),          \
+         .config_else = 1,                         \
+         .gguf = {"attention.scale"},              \
+         .write = QN_WRITE_ALWAYS},                \
+        {.config = {"embedding_multiplier"},       \
+         .kind = QN_FIELD_REAL,                    \
+         .field = FIELD(embedding_scale),          \
+         .config_else = 1,                         \
+         .gguf = {"embedding_scale"},              \
+         .write = QN_WRITE_ALWAYS},                \
+        {.config = {"residual_multiplier"},        \
+         .kind = QN_FIELD_REAL,                    \
+         .field = FIELD(residual_scale),           \
+         .config_else = 1,                         \
+         .gguf = {"residual_scale"},               \
+         .write = QN_WRITE_ALWAYS},                \
+        {.config = {"logits_scaling"},             \
+         .kind = QN_FIELD_REAL,                    \
+         .field = FIELD(logit_divisor),            \
+         .config_else = 1,                         \
+         .gguf = {"logit_scale"},                  \
+         .write = QN_WRITE_ALWAYS},                \
+        QN_FLAG("tie_word_embeddings", tied, 0), QN_FLAG("attention_bias", attention_bias, 0)
 
 static const qn_parameter parameters[] = {
     GRANITE_PARAMETERS,
-    {.config = {"mlp_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(mlp_bias)},
+    QN_FLAG("mlp_bias", mlp_bias, 0),
 };
 
 static const qn_parameter moe_parameters[] = {
@@ -90,8 +82,8 @@ static const qn_parameter moe_parameters[] = {
      .field = FIELD(shared_feed_forward),
      .gguf = {"expert_shared_feed_forward_length"},
      .write = QN_WRITE_SET},
-    {.config = {"num_local_experts"}, .field = FIELD(n_experts), .config_else = 8},
-    {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 2},
+    QN_COUNT_ELSE("num_local_experts", n_experts, 8),
+    QN_COUNT_ELSE("num_experts_per_tok", n_experts_used, 2),
     QN_ALWAYS(QN_FIELD_FLAG, expert_norm, 1),
 };
 

@@ -12,7 +12,7 @@ static const char *const model_types[] = {"llama", NULL};
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_ATTENTION_BIASES(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_MLP(QN_NEEDED),
@@ -26,15 +26,9 @@ static const char *const ignored[] = {".rotary_emb.inv_freq", ".attention.masked
                                       ".attention.bias", NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"vocab_size"},
-     .field = FIELD(n_vocab),
-     .config_else = QN_REQUIRED,
-     .gguf = {"vocab_size"},
-     .write = QN_WRITE_ALWAYS},
-    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
-    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
-    {.config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)},
-    {.config = {"mlp_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(mlp_bias)},
+    QN_VOCAB_SIZE_ELSE(QN_REQUIRED),         QN_ROPE_DIMENSIONS,
+    QN_FLAG("tie_word_embeddings", tied, 0), QN_FLAG("attention_bias", attention_bias, 0),
+    QN_FLAG("mlp_bias", mlp_bias, 0),
 };
 
 static const qn_condition conditions[] = {

@@ -15,7 +15,7 @@ static const char *const model_types[] = {"llama4_text", "llama4", NULL};
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
     QN_ROLES_ATTENTION_BIASES(QN_AS_IS, QN_AS_IS),
     {"model.layers.%.feed_forward.gate_proj.weight", "blk.%.ffn_gate.weight", {QN_FEED_FORWARD, QN_HIDDEN}, QN_AS_IS, QN_IF_DENSE},
@@ -33,10 +33,7 @@ static const qn_role roles[] = {
 /* clang-format on */
 
 static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-static const qn_prefix prefixes[] = {
-    {"language_model.model.", "model."},
-    {"language_model.lm_head.", "lm_head."},
-};
+static const qn_prefix prefixes[] = {QN_PREFIXES_OUTER};
 static const char *const towers[] = {"vision_model.", "multi_modal_projector.", NULL};
 
 static const qn_parameter parameters[] = {
@@ -59,12 +56,8 @@ static const qn_parameter parameters[] = {
      .config_else = 1,
      .gguf = {"expert_used_count"},
      .write = QN_WRITE_ALWAYS},
-    {.config = {"vocab_size"},
-     .field = FIELD(n_vocab),
-     .config_else = 202048,
-     .gguf = {"vocab_size"},
-     .write = QN_WRITE_ALWAYS},
-    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
+    QN_VOCAB_SIZE_ELSE(202048),
+    QN_ROPE_DIMENSIONS,
     {.config = {"interleave_moe_layer_step"},
      .may_be_zero = true,
      .field = FIELD(routed_period),
@@ -96,7 +89,7 @@ static const qn_parameter parameters[] = {
      .gguf = {"attention.sliding_window_pattern"},
      .gguf_else = 4,
      .write = QN_WRITE_UNUSUAL_SLIDES},
-    {.config = {"no_rope_layer_interval"}, .field = FIELD(no_rope_period), .config_else = 4},
+    QN_COUNT_ELSE("no_rope_layer_interval", no_rope_period, 4),
     {.config = {"no_rope_layers"},
      .kind = QN_FIELD_COUNTS,
      .may_be_zero = true,
@@ -133,20 +126,13 @@ static const qn_parameter parameters[] = {
      .gguf = {"attention.temperature_length"},
      .gguf_else = 8192,
      .write = QN_WRITE_UNUSUAL},
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta),
-     .config_else = 500000},
-    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 128},
-    {.config = {"num_key_value_heads"}, .field = FIELD(n_kv_heads), .config_else = 8},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 131072},
-    {.config = {"rms_norm_eps"},
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rms_eps),
-     .config_else = 1e-5},
-    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
-    {.config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)},
+    QN_THETA_ELSE(500000),
+    QN_COUNT_ELSE("head_dim", head_dim, 128),
+    QN_COUNT_ELSE("num_key_value_heads", n_kv_heads, 8),
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),
+    QN_REAL_ELSE("rms_norm_eps", rms_eps, 1e-5),
+    QN_FLAG("tie_word_embeddings", tied, 0),
+    QN_FLAG("attention_bias", attention_bias, 0),
     QN_ALWAYS(QN_FIELD_FLAG, expert_sigmoid, 1),
 };
 

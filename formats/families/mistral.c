@@ -13,7 +13,7 @@ static const char *const model_types[] = {"mistral", NULL};
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_MLP(QN_NEEDED),
     QN_ROLES_OUTPUT,
@@ -23,20 +23,16 @@ static const qn_role roles[] = {
 static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"vocab_size"},
-     .field = FIELD(n_vocab),
-     .config_else = QN_REQUIRED,
-     .gguf = {"vocab_size"},
-     .write = QN_WRITE_ALWAYS},
-    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
+    QN_VOCAB_SIZE_ELSE(QN_REQUIRED),
+    QN_ROPE_DIMENSIONS,
     {.config = {"sliding_window"},
      .may_be_zero = true,
      .field = FIELD(window),
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SET},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 131072},
-    {.config = {"num_key_value_heads"}, .field = FIELD(n_kv_heads), .config_else = 8},
-    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),
+    QN_COUNT_ELSE("num_key_value_heads", n_kv_heads, 8),
+    QN_FLAG("tie_word_embeddings", tied, 0),
 };
 
 static const qn_condition conditions[] = {

@@ -17,7 +17,7 @@ static const char *const plain_model_types[] = {"mistral", NULL};
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_MLP(QN_NEEDED),
     QN_ROLES_OUTPUT,
@@ -25,21 +25,12 @@ static const qn_role roles[] = {
 /* clang-format on */
 
 static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-static const qn_prefix prefixes[] = {
-    {"model.language_model.", "model."},
-    {"language_model.model.", "model."},
-    {"language_model.lm_head.", "lm_head."},
-};
-static const char *const towers[] = {"model.vision_tower.", "model.multi_modal_projector.",
-                                     "vision_tower.", "multi_modal_projector.", NULL};
+static const qn_prefix prefixes[] = {QN_PREFIXES_INNER, QN_PREFIXES_OUTER};
+static const char *const towers[] = {QN_TOWERS_VISION, NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"vocab_size"},
-     .field = FIELD(n_vocab),
-     .config_else = 131072,
-     .gguf = {"vocab_size"},
-     .write = QN_WRITE_ALWAYS},
-    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
+    QN_VOCAB_SIZE_ELSE(131072),
+    QN_ROPE_DIMENSIONS,
     /* Of runtimes' formula mscale is 1. */
     {.config = {"mscale_all_dim"},
      .in_rope = QN_IN_ROPE,
@@ -66,18 +57,11 @@ static const qn_parameter parameters[] = {
      .field = FIELD(window),
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SET},
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta),
-     .config_else = QN_REQUIRED},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 262144},
-    {.config = {"num_key_value_heads"}, .field = FIELD(n_kv_heads), .config_else = 8},
-    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 128},
-    {.config = {"rms_norm_eps"},
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rms_eps),
-     .config_else = 1e-5},
+    QN_THETA_ELSE(QN_REQUIRED),
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 262144),
+    QN_COUNT_ELSE("num_key_value_heads", n_kv_heads, 8),
+    QN_COUNT_ELSE("head_dim", head_dim, 128),
+    QN_REAL_ELSE("rms_norm_eps", rms_eps, 1e-5),
     {.config = {"tie_word_embeddings"},
      .root_first = true,
      .kind = QN_FIELD_FLAG,

@@ -28,15 +28,10 @@ static const qn_role roles[] = {
 
 static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
 
-#define OLMO_PARAMETERS                                                                        \
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 2048}, \
-        {.config = {"rms_norm_eps"},                                                           \
-         .kind = QN_FIELD_REAL,                                                                \
-         .field = FIELD(rms_eps),                                                              \
-         .config_else = 1e-5},                                                                 \
-        {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 50304},             \
-        {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},      \
-        {.config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)}, \
+#define OLMO_PARAMETERS                                                                           \
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 2048),                                  \
+        QN_REAL_ELSE("rms_norm_eps", rms_eps, 1e-5), QN_COUNT_ELSE("vocab_size", n_vocab, 50304), \
+        QN_FLAG("tie_word_embeddings", tied, 0), QN_FLAG("attention_bias", attention_bias, 0),    \
         QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1)
 
 static const qn_parameter parameters_2[] = {OLMO_PARAMETERS};
@@ -63,11 +58,7 @@ static const qn_parameter parameters_3[] = {
      .kind = QN_FIELD_REAL,
      .field = FIELD(rope_theta_swa),
      .config_else = 500000},
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta),
-     .config_else = 500000},
+    QN_THETA_ELSE(500000),
     QN_ALWAYS(QN_FIELD_FLAG, plain_rope_swa, 1),
     OLMO_PARAMETERS,
 };

@@ -11,7 +11,7 @@ static const char *const model_types[] = {"qwen2_moe", NULL};
 /* clang-format off */
 static const qn_role roles[] = {
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
     QN_ROLES_INPUT_BIASES(QN_AS_IS, QN_AS_IS, QN_NEEDED),
     QN_ROLES_QWEN_EXPERTS,
@@ -48,10 +48,10 @@ static const qn_parameter parameters[] = {
      .config_else = 1,
      .gguf_else = 1},
     {.config = {"num_experts"}, .may_be_zero = true, .field = FIELD(n_experts)},
-    {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 4},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
-    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
-    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
+    QN_COUNT_ELSE("num_experts_per_tok", n_experts_used, 4),
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
+    QN_COUNT_ELSE("vocab_size", n_vocab, 151936),
+    QN_FLAG("tie_word_embeddings", tied, 0),
     QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
 };
 

@@ -11,10 +11,10 @@ static const char *const model_types[] = {"qwen3", NULL};
 /* clang-format off */
 static const qn_role roles[] = {
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
     QN_ROLES_ATTENTION_BIASES(QN_AS_IS, QN_AS_IS),
-    QN_ROLES_HEAD_NORMS,
+    QN_ROLES_HEAD_NORMS(QN_AS_IS, QN_NEEDED),
     QN_ROLES_MLP(QN_NEEDED),
     QN_ROLES_OUTPUT,
 };
@@ -44,11 +44,11 @@ static const qn_parameter parameters[] = {
      .list = FIELD(slides),
      .gguf = {"attention.sliding_window_pattern"},
      .write = QN_WRITE_UNUSUAL_SLIDES},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
-    {.config = {"head_dim"}, .field = FIELD(head_dim), .config_else = 128},
-    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
-    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
-    {.config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)},
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
+    QN_COUNT_ELSE("head_dim", head_dim, 128),
+    QN_COUNT_ELSE("vocab_size", n_vocab, 151936),
+    QN_FLAG("tie_word_embeddings", tied, 0),
+    QN_FLAG("attention_bias", attention_bias, 0),
     QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
 };
 

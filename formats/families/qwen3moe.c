@@ -12,10 +12,10 @@ static const char *const model_types[] = {"qwen3_moe", NULL};
 /* clang-format off */
 static const qn_role roles[] = {
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
     QN_ROLES_ATTENTION_BIASES(QN_AS_IS, QN_AS_IS),
-    QN_ROLES_HEAD_NORMS,
+    QN_ROLES_HEAD_NORMS(QN_AS_IS, QN_NEEDED),
     QN_ROLES_QWEN_EXPERTS,
     QN_ROLES_MLP(QN_IF_DENSE),
     QN_ROLES_OUTPUT,
@@ -52,11 +52,11 @@ static const qn_parameter parameters[] = {
      .field = FIELD(routed_period),
      .config_else = 1,
      .gguf_else = 1},
-    {.config = {"num_experts_per_tok"}, .field = FIELD(n_experts_used), .config_else = 8},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
-    {.config = {"vocab_size"}, .field = FIELD(n_vocab), .config_else = 151936},
-    {.config = {"tie_word_embeddings"}, .kind = QN_FIELD_FLAG, .field = FIELD(tied)},
-    {.config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)},
+    QN_COUNT_ELSE("num_experts_per_tok", n_experts_used, 8),
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
+    QN_COUNT_ELSE("vocab_size", n_vocab, 151936),
+    QN_FLAG("tie_word_embeddings", tied, 0),
+    QN_FLAG("attention_bias", attention_bias, 0),
     QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
 };
 

@@ -13,7 +13,7 @@ static const char *const model_types[] = {"smollm3", NULL};
 static const qn_role roles[] = {
     {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
     QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS,
+    QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_ATTENTION_BIASES(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_MLP(QN_NEEDED),
@@ -27,13 +27,9 @@ static const char *const ignored[] = {".rotary_emb.inv_freq", ".attention.masked
                                       ".attention.bias", NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"vocab_size"},
-     .field = FIELD(n_vocab),
-     .config_else = 128256,
-     .gguf = {"vocab_size"},
-     .write = QN_WRITE_ALWAYS},
-    {.field = FIELD(rope_dims), .gguf = {"rope.dimension_count"}, .write = QN_WRITE_ALWAYS},
-    {.config = {"no_rope_layer_interval"}, .field = FIELD(no_rope_period), .config_else = 4},
+    QN_VOCAB_SIZE_ELSE(128256),
+    QN_ROPE_DIMENSIONS,
+    QN_COUNT_ELSE("no_rope_layer_interval", no_rope_period, 4),
     {.config = {"no_rope_layers"},
      .kind = QN_FIELD_COUNTS,
      .may_be_zero = true,
@@ -42,18 +38,11 @@ static const qn_parameter parameters[] = {
      .gguf = {"rope.layers"},
      .gguf_else = 4,
      .write = QN_WRITE_UNUSUAL_TURNS},
-    {.config = {"max_position_embeddings"}, .field = FIELD(n_ctx_train), .config_else = 32768},
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta),
-     .config_else = 2000000},
-    {.config = {"tie_word_embeddings"},
-     .kind = QN_FIELD_FLAG,
-     .field = FIELD(tied),
-     .config_else = 1},
-    {.config = {"attention_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(attention_bias)},
-    {.config = {"mlp_bias"}, .kind = QN_FIELD_FLAG, .field = FIELD(mlp_bias)},
+    QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
+    QN_THETA_ELSE(2000000),
+    QN_FLAG("tie_word_embeddings", tied, 1),
+    QN_FLAG("attention_bias", attention_bias, 0),
+    QN_FLAG("mlp_bias", mlp_bias, 0),
 };
 
 static const qn_condition conditions[] = {
