@@ -54,7 +54,7 @@ typedef struct {
     uint32_t id;   /* of the piece that ends here; QN_NO_ID: none, a character */
     uint32_t from; /* where it begins */
     uint32_t next; /* the place behind this one on the way that was chosen */
-} qn_place;
+} qn_lattice_node;
 
 /* Where an encoding goes. */
 typedef struct {
@@ -88,7 +88,7 @@ struct qn_tokenizer {
     qn_trie trie;                 /* unigram: raw -> id */
     float *scores;                /* by id */
     float unknown_score;          /* of a character */
-    qn_place *places;             /* of the stretch */
+    qn_lattice_node *places;      /* of the stretch */
     size_t place_capacity;        /* in places */
     qn_text normalized, prefixed; /* texts on their way to words */
 };

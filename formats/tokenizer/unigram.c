@@ -74,7 +74,7 @@ static qn_status extend(stretch *s, size_t to, qn_error *err)
     qn_tokenizer *t = s->t;
     if (to >= t->place_capacity) {
         const size_t capacity = qn_grow(t->place_capacity, to + 1024);
-        qn_place *grown = qn_resize(t->places, capacity, sizeof *grown);
+        qn_lattice_node *grown = qn_resize(t->places, capacity, sizeof *grown);
         if (!grown) return qn_fail_memory(err, "encoding a text");
         t->places = grown;
         t->place_capacity = capacity;
@@ -86,9 +86,9 @@ static qn_status extend(stretch *s, size_t to, qn_error *err)
 static qn_status offer(stretch *s, size_t from, size_t to, float sum, uint32_t id, qn_error *err)
 {
     if (to > s->reach && extend(s, to, err)) return QN_ERR_MEMORY;
-    qn_place *place = &s->t->places[to];
+    qn_lattice_node *place = &s->t->places[to];
     if (place->from != NOT_REACHED && sum <= place->sum) return QN_OK;
-    *place = (qn_place){.sum = sum, .from = (uint32_t)from, .id = id};
+    *place = (qn_lattice_node){.sum = sum, .from = (uint32_t)from, .id = id};
     return QN_OK;
 }
 
@@ -115,7 +115,7 @@ static qn_status begin_pieces(stretch *s, size_t at, size_t n, qn_error *err)
 /* The best way from the stretch's begin to `end`, which becomes the next one's. */
 static qn_status settle(stretch *s, size_t end, const qn_ids_out *out, qn_error *err)
 {
-    qn_place *places = s->t->places;
+    qn_lattice_node *places = s->t->places;
     for (size_t to = end; to > 0; to = places[to].from) places[places[to].from].next = (uint32_t)to;
     for (size_t from = 0; from < end; from = places[from].next) {
         const size_t to = places[from].next;
@@ -141,7 +141,7 @@ qn_status qn_unigram_encode(qn_tokenizer *t, qn_str text, const qn_ids_out *out,
     stretch s = {.t = t, .text = text};
     if (extend(&s, 1, err)) return QN_ERR_MEMORY;
     s.reach = 0;
-    t->places[0] = (qn_place){0};
+    t->places[0] = (qn_lattice_node){0};
     qn_status status = QN_OK;
     for (size_t at = 0, n; !status && s.begin + at < text.n;) {
         n = qn_character(t, text.s + s.begin + at, text.n - s.begin - at);
