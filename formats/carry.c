@@ -34,9 +34,33 @@ static qn_status own_config(const char *dir, json_t **out, qn_error *err)
     return status;
 }
 
+qn_status qn_carry_vocabulary(const qn_model *m, json_t *root, qn_error *err)
+{
+    json_t *text = json_object_get(root, "text_config");
+    int bad = 0;
+    if (!json_is_object(text)) text = NULL;
+    if (m->vocabulary.n_vocab)
+        bad |= json_object_set_new(text ? text : root, "vocab_size",
+                                   json_integer((json_int_t)m->vocabulary.n_vocab));
+    if (m->vocabulary.untied) {
+        bad |= json_object_set_new(root, "tie_word_embeddings", json_false());
+        if (text) bad |= json_object_set_new(text, "tie_word_embeddings", json_false());
+    }
+    return bad ? qn_fail_memory(err, "config.json") : QN_OK;
+}
+
 qn_status qn_carry_config(const qn_model *m, json_t **out, qn_error *err)
 {
-    if (!m->from_gguf) return own_config(m->directory, out, err);
+    if (!m->from_gguf) {
+        json_t *root = NULL;
+        qn_status status = own_config(m->directory, &root, err);
+        if (!status) status = qn_carry_vocabulary(m, root, err);
+        if (status)
+            json_decref(root);
+        else
+            *out = root;
+        return status;
+    }
     if (m->family) return qn_export_made_config(m, qn_convert_resolve(m, QN_OUT_AUTO), out, err);
     return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: no config.json can be made of it: %s", m->path,
                    m->not_runnable);
@@ -88,17 +112,61 @@ static qn_status copy(const char *from, const char *to, const char *name, qn_err
     return status;
 }
 
-qn_status qn_carry_files(const char *from, const char *to, bool *tokenizer, qn_error *err)
+const char *const qn_tokenizer_files[] = {
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "special_tokens_map.json",
+    NULL,
+};
+
+static bool has_file(const char *dir, const char *name)
+{
+    char *path = qn_path_join(dir, name);
+    const bool there = path && qn_path_exists(path);
+    qn_free(path);
+    return there;
+}
+
+const char *qn_carry_source(const qn_model *m, const char *name)
+{
+    size_t i = 0;
+    while (qn_tokenizer_files[i] && strcmp(qn_tokenizer_files[i], name) != 0) i++;
+    if (!m->tokenizer || !qn_tokenizer_files[i]) return m->directory;
+    if (has_file(m->tokenizer, name)) return m->tokenizer;
+    return qn_str_ends(qn_str_z(name), ".model") ? m->directory : NULL;
+}
+
+/* The tokenizer's files that an adapter has. */
+static qn_status carry_tokenizer(const qn_model *m, const char *to, bool *tokenizer, qn_error *err)
 {
     qn_status status = QN_OK;
-    DIR *d = opendir(from);
+    for (size_t i = 0; qn_tokenizer_files[i] && m->tokenizer && !status; i++) {
+        if (qn_carry_source(m, qn_tokenizer_files[i]) != m->tokenizer) continue;
+        status = copy(m->tokenizer, to, qn_tokenizer_files[i], err);
+        *tokenizer = true;
+    }
+    return status;
+}
+
+qn_status qn_carry_files(const qn_model *m, const char *to, bool *tokenizer, qn_error *err)
+{
+    qn_status status = QN_OK;
+    DIR *d = opendir(m->directory);
     *tokenizer = false;
-    if (!d) return qn_fail_errno(err, "%s: cannot read the directory", from);
+    if (!d) return qn_fail_errno(err, "%s: cannot read the directory", m->directory);
     for (struct dirent *e; !status && (e = readdir(d));) {
-        if (!is_carried(dirfd(d), e->d_name)) continue;
-        status = copy(from, to, e->d_name, err);
+        if (!is_carried(dirfd(d), e->d_name) || qn_carry_source(m, e->d_name) != m->directory)
+            continue;
+        status = copy(m->directory, to, e->d_name, err);
         *tokenizer |= !strncmp(e->d_name, "tokenizer.", strlen("tokenizer."));
     }
     closedir(d);
-    return status;
+    return status ? status : carry_tokenizer(m, to, tokenizer, err);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/base/outfile.h"
+#include "formats/carry.h"
 #include "formats/export.h"
 #include "formats/general_keys.h"
 #include "formats/hf_config.h"
@@ -52,17 +53,17 @@ static const char *dtype_name(qn_outtype t)
 
 /* The checkpoint's own, but for the type of its tensors, which are no longer
  * packed. */
-static qn_status own_config(const char *dir, qn_outtype t, json_t **out, qn_error *err)
+static qn_status own_config(const qn_model *m, qn_outtype t, json_t **out, qn_error *err)
 {
     qn_hf_config *c = NULL;
-    qn_status status = qn_hf_config_open(&c, dir, err);
+    qn_status status = qn_hf_config_open(&c, m->directory, err);
     if (status) return status;
     qn_packing_forget(c->root);
     const char *key = json_object_get(c->root, "dtype") ? "dtype" : "torch_dtype";
     if (json_object_set_new(c->root, key, json_string(dtype_name(t))))
         status = qn_fail_memory(err, "config.json");
-    else
-        *out = json_incref(c->root);
+    if (!status) status = qn_carry_vocabulary(m, c->root, err);
+    if (!status) *out = json_incref(c->root);
     qn_hf_config_close(c);
     return status;
 }
@@ -102,8 +103,8 @@ static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, 
     /* Nine digits tell every float32 apart, seventeen every double. */
     const size_t precision = m->from_gguf ? JSON_REAL_PRECISION(9) : JSON_REAL_PRECISION(17);
     json_t *config = NULL;
-    qn_status status = m->from_gguf ? qn_export_made_config(m, t, &config, err)
-                                    : own_config(m->directory, t, &config, err);
+    qn_status status =
+        m->from_gguf ? qn_export_made_config(m, t, &config, err) : own_config(m, t, &config, err);
     if (status) return status;
     char *text = json_dumps(config, JSON_INDENT(2) | precision);
     json_decref(config);
@@ -163,11 +164,6 @@ qn_status qn_export_check(const qn_model *m, qn_outtype outtype, qn_error *err)
 qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
                           bool *tokenizer, qn_error *err)
 {
-    static const char *const names[] = {
-        "tokenizer.json",          "tokenizer.model",     "tokenizer_config.json",
-        "added_tokens.json",       "vocab.json",          "merges.txt",
-        "special_tokens_map.json", "chat_template.jinja", "generation_config.json",
-    };
     qn_status status = QN_OK;
     *tokenizer = false;
     if (m->family) status = write_config(m, dir, outtype, force, err);
@@ -176,10 +172,15 @@ qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype
         *tokenizer = !status;
     }
     if (m->from_gguf || m->generic) return status;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
-        bool there = false;
-        status = copy_file(m->directory, dir, names[i], force, &there, err);
-        *tokenizer |= there && (i < 2 || !strcmp(names[i], "vocab.json"));
+    bool there = false;
+    for (size_t i = 0; qn_tokenizer_files[i] && !status; i++) {
+        const char *from = qn_carry_source(m, qn_tokenizer_files[i]);
+        if (!from) continue;
+        status = copy_file(from, dir, qn_tokenizer_files[i], force, &there, err);
+        *tokenizer |=
+            there && (!strncmp(qn_tokenizer_files[i], "tokenizer.", strlen("tokenizer.")) ||
+                      !strcmp(qn_tokenizer_files[i], "vocab.json"));
     }
-    return status;
+    if (status) return status;
+    return copy_file(m->directory, dir, "generation_config.json", force, &there, err);
 }

@@ -43,10 +43,12 @@ typedef struct {
     qn_model_tensor *tensors; /* converter's order; from GGUF file order */
     size_t n_tensors;
     qn_names *by_name;
-    qn_vocab *vocab;      /* NULL: none in the source, or not asked for */
-    const char *no_vocab; /* why vocab is NULL: one line for whoever wanted it */
-    const char *remarks;  /* what was passed over on the way, a line each; NULL: nothing */
-    qn_lora *lora;        /* adapters that the tensors stand on; NULL: none */
+    qn_vocab *vocab;               /* NULL: none in the source, or not asked for */
+    const char *no_vocab;          /* why vocab is NULL: one line for whoever wanted it */
+    const char *remarks;           /* what was passed over on the way, a line each; NULL: nothing */
+    qn_lora *lora;                 /* adapters that the tensors stand on; NULL: none */
+    qn_lora_vocabulary vocabulary; /* what they made of it */
+    const char *tokenizer; /* the directory whose tokenizer it is: an adapter's; NULL: its own */
     qn_arena *arena;
 } qn_model;
 

@@ -320,15 +320,22 @@ static qn_status merge_adapters(qn_model *m, const qn_hf_config *config,
                                 const qn_model_options *options, qn_error *err)
 {
     const qn_family *family = m->family;
-    bool tied = m->hparams.tied;
+    m->vocabulary.tied = m->hparams.tied;
     if (!options->n_adapters) return QN_OK;
     if (!family && config) {
         (void)qn_hf_config_family(config, &family, NULL);
-        tied = json_is_true(json_object_get(config->text, "tie_word_embeddings")) ||
-               json_is_true(json_object_get(config->root, "tie_word_embeddings"));
+        m->vocabulary.tied = json_is_true(json_object_get(config->text, "tie_word_embeddings")) ||
+                             json_is_true(json_object_get(config->root, "tie_word_embeddings"));
     }
-    return qn_lora_merge(&m->lora, m->reader, options->adapters, options->n_adapters, family, tied,
-                         err);
+    const qn_status status = qn_lora_merge(&m->lora, m->reader, options->adapters,
+                                           options->n_adapters, family, &m->vocabulary, err);
+    if (status) return status;
+    m->hparams.tied = m->vocabulary.tied;
+    if (m->vocabulary.n_vocab) m->hparams.n_vocab = m->vocabulary.n_vocab;
+    const char *tokenizer = qn_lora_tokenizer(options->adapters, options->n_adapters);
+    if (tokenizer && !(m->tokenizer = qn_arena_strndup(m->arena, tokenizer, strlen(tokenizer))))
+        return qn_fail_memory(err, "the adapters");
+    return QN_OK;
 }
 
 static qn_status read_vocabulary(qn_model *m, const char *dir, const qn_model_options *options,
@@ -340,8 +347,9 @@ static qn_status read_vocabulary(qn_model *m, const char *dir, const qn_model_op
     }
     const qn_vocab_options how = {.size = m->hparams.n_vocab,
                                   .pre = options->pre,
-                                  .model_type = options->family ? m->family->model_types[0] : NULL};
-    return qn_vocab_from_directory(&m->vocab, dir, &how, err);
+                                  .model_type = options->family ? m->family->model_types[0] : NULL,
+                                  .base = dir};
+    return qn_vocab_from_directory(&m->vocab, m->tokenizer ? m->tokenizer : dir, &how, err);
 }
 
 qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options, qn_error *err)
@@ -359,13 +367,12 @@ qn_status qn_model_fill_checkpoint(qn_model *m, const qn_model_options *options,
         m->no_vocab = "opened as generic: the tokenizer was left alone";
     }
     if ((status = open_config(m, dir, &config, err))) goto out;
-    if (!generic && ((status = choose_family(m, config, options, err)) ||
-                     (status = read_vocabulary(m, dir, options, err))))
-        goto out;
+    if (!generic && (status = choose_family(m, config, options, err))) goto out;
     if ((status = qn_unpack_reader(m->reader, config ? config->root : NULL,
-                                   config ? config->path : m->path, err)))
-        goto out;
-    if ((status = merge_adapters(m, config, options, err)) || (status = add_tensors(m, err)))
+                                   config ? config->path : m->path, err)) ||
+        (status = merge_adapters(m, config, options, err)) ||
+        (!generic && (status = read_vocabulary(m, dir, options, err))) ||
+        (status = add_tensors(m, err)))
         goto out;
     const qn_general_source source = {
         .dir = dir,

@@ -246,8 +246,8 @@ START_TEST(lora_and_dora_one_after_the_other_are_the_formula_in_double)
     qn_model *m = NULL, *plain = NULL;
     const float *lora = made_adapter("lora", false, 5), *dora = made_adapter("dora", true, 6);
     char *first = qn_strdup(qn_test_path("lora")), *second = qn_strdup(qn_test_path("dora"));
-    const qn_lora_request both[] = {{first, 0.5}, {second, 2}};
-    ck_assert_msg(!try_open(&m, base, both, 2, &err), "%s", err.message);
+    const qn_lora_request in_turn[] = {{first, 0.5}, {second, 2}};
+    ck_assert_msg(!try_open(&m, base, in_turn, 2, &err), "%s", err.message);
     ck_assert(!try_open(&plain, base, NULL, 0, &err));
     float *w = values_of(qn_model_find(plain, "blk.0.ffn_down.weight"));
     float *got = values_of(qn_model_find(m, "blk.0.ffn_down.weight"));
@@ -268,6 +268,117 @@ START_TEST(lora_and_dora_one_after_the_other_are_the_formula_in_double)
     qn_free(w);
     qn_free(got);
     qn_model_close(m);
+    qn_model_close(plain);
+}
+END_TEST
+
+/* ---- embedding and head ---------------------------------------------------------------------- */
+
+enum { MOST_ROWS = 660, HIDDEN = 256 };
+
+/* An adapter that saves these modules' weights, [rows, HIDDEN] each, with value
+ * start + i / 1024 of element i, one module behind the other. */
+static const char *saved(const char *const *modules, size_t n, size_t rows, float start)
+{
+    static float data[2 * MOST_ROWS * HIDDEN];
+    char header[512], json[256];
+    const size_t each = rows * HIDDEN;
+    int at = 0;
+    for (size_t i = 0; i < n; i++)
+        at += snprintf(header + at, sizeof header - (size_t)at,
+                       "%s\"base_model.model.%s.weight\":{\"dtype\":\"F32\",\"shape\":[%zu,%d],"
+                       "\"data_offsets\":[%zu,%zu]}",
+                       i ? "," : "{", modules[i], rows, HIDDEN, 4 * i * each, 4 * (i + 1) * each);
+    snprintf(header + at, sizeof header - (size_t)at, "}");
+    for (size_t i = 0; i < n * each; i++) data[i] = start + (float)i / 1024;
+    snprintf(json, sizeof json, config, "");
+    make_adapter("saved", json, header, data, 4 * n * each);
+    return qn_test_path("saved");
+}
+
+static void check_rows(const qn_model *m, const char *name, size_t rows, float start)
+{
+    const qn_model_tensor *t = qn_model_find(m, name);
+    ck_assert_msg(t && t->dims[0] == rows && t->rows->rows == rows, "%s", name);
+    float *values = values_of(t);
+    for (size_t i = 0; i < rows * HIDDEN; i++)
+        ck_assert_float_eq(values[i], start + (float)i / 1024);
+    qn_free(values);
+}
+
+static void check_same(const qn_model *a, const char *in_a, const qn_model *b, const char *in_b)
+{
+    const qn_model_tensor *left = qn_model_find(a, in_a), *right = qn_model_find(b, in_b);
+    ck_assert_msg(left && right && left->rows->rows == right->rows->rows, "%s, %s", in_a, in_b);
+    float *x = values_of(left), *y = values_of(right);
+    ck_assert_mem_eq(x, y, left->rows->rows * left->rows->columns * sizeof *x);
+    qn_free(x);
+    qn_free(y);
+}
+
+static const char *const both[] = {"model.embed_tokens", "lm_head"};
+
+START_TEST(a_larger_vocabulary_takes_the_place_of_the_bases)
+{
+    const char *base = base_path();
+    if (!base) return;
+    qn_model *m = open_merged(base, saved(both, 2, 643, 0), 1);
+    ck_assert_uint_eq(m->hparams.n_vocab, 643);
+    check_rows(m, "token_embd.weight", 643, 0);
+    check_rows(m, "output.weight", 643, 643 * HIDDEN / 1024.0F);
+    qn_model_close(m);
+}
+END_TEST
+
+START_TEST(tokens_that_the_adapter_added_are_in_the_vocabulary)
+{
+    const char *base = base_path();
+    if (!base) return;
+    const char *adapter = saved(both, 2, 643, 0);
+    char *path = qn_path_join(base, "tokenizer.json");
+    json_t *root = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(root);
+    json_array_append_new(json_object_get(root, "added_tokens"),
+                          json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", 640, "content",
+                                    "<|new|>", "special", 1, "normalized", 0, "lstrip", 0, "rstrip",
+                                    0, "single_word", 0));
+    char *text = json_dumps(root, 0);
+    qn_test_file("saved/tokenizer.json", text, strlen(text));
+    const qn_lora_request one = {adapter, 1};
+    const qn_model_options how = {.adapters = &one, .n_adapters = 1};
+    qn_error err = {0};
+    qn_model *m = NULL;
+    ck_assert_msg(!qn_model_open(&m, base, &how, &err), "%s", err.message);
+    ck_assert_uint_eq(qn_vocab_size(m->vocab), 643);
+    ck_assert(qn_str_is(qn_vocab_piece(m->vocab, 640), "<|new|>"));
+    qn_model_close(m);
+    free(text);
+    json_decref(root);
+    qn_free(path);
+}
+END_TEST
+
+/* peft 0.21 with transformers 5: the head is what was saved, or else the embedding
+ * as it was. */
+START_TEST(a_tied_head_gets_a_tensor_when_one_of_both_is_saved)
+{
+    const char *base = qn_test_data("models/golden/qwen2");
+    if (!base) return;
+    qn_error err = {0};
+    qn_model *plain = NULL;
+    ck_assert_msg(!try_open(&plain, base, NULL, 0, &err), "%s", err.message);
+    const size_t rows = (size_t)plain->hparams.n_vocab;
+    ck_assert(plain->hparams.tied);
+    qn_model *head = open_merged(base, saved(both + 1, 1, rows, 2), 1);
+    ck_assert(!head->hparams.tied);
+    check_same(head, "token_embd.weight", plain, "token_embd.weight");
+    check_rows(head, "output.weight", rows, 2);
+    qn_model_close(head);
+    qn_model *embedding = open_merged(base, saved(both, 1, rows, 3), 1);
+    ck_assert(!embedding->hparams.tied);
+    check_same(embedding, "output.weight", plain, "token_embd.weight");
+    check_rows(embedding, "token_embd.weight", rows, 3);
+    qn_model_close(embedding);
     qn_model_close(plain);
 }
 END_TEST
@@ -378,7 +489,7 @@ static const struct {
     {"{" NAME("model.norm.weight") "{\"dtype\":\"I32\",\"shape\":[256],\"data_offsets\":[0,1024]}}",
      "adapters are F32, F16 or BF16", QN_ERR_UNSUPPORTED},
     {"{" NAME("lm_head.weight") "{\"dtype\":\"F32\",\"shape\":[8,256],\"data_offsets\":[0,8192]}}",
-     "resizes the vocabulary", QN_ERR_UNSUPPORTED},
+     "the embedding has 640 rows and the head 8", QN_ERR_DATA},
     {"{}", "has no tensors", QN_ERR_DATA},
 };
 
@@ -465,6 +576,9 @@ int main(void)
     tcase_add_test(right, a_scale_of_zero_leaves_the_base_and_two_adapters_add_up);
     tcase_add_loop_test(right, logits_are_those_of_the_merged_model, 0, n_names);
     tcase_add_test(right, lora_and_dora_one_after_the_other_are_the_formula_in_double);
+    tcase_add_test(right, a_larger_vocabulary_takes_the_place_of_the_bases);
+    tcase_add_test(right, tokens_that_the_adapter_added_are_in_the_vocabulary);
+    tcase_add_test(right, a_tied_head_gets_a_tensor_when_one_of_both_is_saved);
     tcase_add_test(refuse, a_product_of_scales_that_overflows_is_refused);
     tcase_add_test(refuse, dora_without_magnitudes_is_refused);
     tcase_add_loop_test(refuse, what_is_not_plain_lora_is_refused_by_its_field, 0,

@@ -358,7 +358,7 @@ static qn_status write_others(job *j, qn_error *err)
     qn_status status = write_index(j, err);
     if (!status) status = write_config(j, err);
     if (!status && j->model->directory)
-        status = qn_carry_files(j->model->directory, qn_outdir_path(j->directory), &tokenizer, err);
+        status = qn_carry_files(j->model, qn_outdir_path(j->directory), &tokenizer, err);
     if (!status && j->model->from_gguf && j->model->vocab) {
         status = qn_export_vocabulary(j->model, qn_outdir_path(j->directory), false, err);
         tokenizer = !status;

@@ -22,29 +22,14 @@ static const struct {
     {".lora_embedding_A", QN_LORA_EMBEDDING_A, "weight"},
     {".lora_embedding_B", QN_LORA_EMBEDDING_B, "weight"},
     {".token_adapter.trainable_tokens_delta", QN_LORA_TOKENS, "weight"},
+    {".token_adapter.base_layer.weight", QN_LORA_BASE_LAYER, "weight"},
     {".base_layer.weight", QN_LORA_BASE_LAYER, "weight"},
     {".base_layer.bias", QN_LORA_BASE_LAYER, "bias"},
+    {".modules_to_save.weight", QN_LORA_COPY, "weight"},
+    {".modules_to_save.bias", QN_LORA_COPY, "bias"},
+    {".original_module.weight", QN_LORA_COPY, "weight"},
+    {".original_module.bias", QN_LORA_COPY, "bias"},
 };
-
-qn_lora_part qn_lora_part_of(const qn_tensor *t)
-{
-    static const char *const prefix = "base_model.model.";
-    const size_t skip = qn_str_starts(qn_str_z(t->name), prefix) ? strlen(prefix) : 0;
-    qn_lora_part p = {.tensor = t, .module = qn_str_z(t->name + skip)};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-        if (qn_str_ends(p.module, suffixes[i].suffix)) {
-            p.kind = suffixes[i].kind;
-            p.suffix = suffixes[i].suffix;
-            p.parameter = suffixes[i].parameter;
-            p.module.n -= strlen(p.suffix);
-            return p;
-        }
-    const char *dot = strrchr(p.module.s, '.');
-    p.kind = strstr(p.module.s, "lora_") ? QN_LORA_UNKNOWN : QN_LORA_WHOLE;
-    p.parameter = dot ? dot + 1 : p.module.s;
-    p.module.n = dot ? (size_t)(dot - p.module.s) : 0;
-    return p;
-}
 
 /* "X.lora_B.weight" for "X.lora_A.weight"; NULL: there is none. */
 static const qn_tensor *partner(const qn_adapter *a, const qn_lora_part *p, const char *suffix)
@@ -55,6 +40,28 @@ static const qn_tensor *partner(const qn_adapter *a, const qn_lora_part *p, cons
     const qn_tensor *found = name.failed ? NULL : qn_reader_find(a->reader, name.s);
     qn_text_free(&name);
     return found;
+}
+
+qn_lora_part qn_adapter_part(const qn_adapter *a, const qn_tensor *t)
+{
+    static const char *const prefix = "base_model.model.";
+    const size_t skip = qn_str_starts(qn_str_z(t->name), prefix) ? strlen(prefix) : 0;
+    qn_lora_part p = {.tensor = t, .module = qn_str_z(t->name + skip)};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        if (!qn_str_ends(p.module, suffixes[i].suffix)) continue;
+        p.kind = suffixes[i].kind;
+        p.suffix = suffixes[i].suffix;
+        p.parameter = suffixes[i].parameter;
+        p.module.n -= strlen(p.suffix);
+        if (p.kind == QN_LORA_COPY && !partner(a, &p, strrchr(p.suffix, '.')))
+            p.kind = QN_LORA_UNKNOWN;
+        return p;
+    }
+    const char *dot = strrchr(p.module.s, '.');
+    p.kind = strstr(p.module.s, "lora_") ? QN_LORA_UNKNOWN : QN_LORA_WHOLE;
+    p.parameter = dot ? dot + 1 : p.module.s;
+    p.module.n = dot ? (size_t)(dot - p.module.s) : 0;
+    return p;
 }
 
 /* Parameters of one module are wrapped one in the other: "X.base_layer.lora_A". */
@@ -113,8 +120,7 @@ qn_status qn_adapter_check_ranks(const qn_adapter *a, const qn_tensor *first,
 
 /* ---- notes --------------------------------------------------------------------------------- */
 
-/* What t is going to be; NULL: no memory. */
-static struct qn_lora_merge *merge_of(const qn_adapter *a, const qn_tensor *t)
+struct qn_lora_merge *qn_adapter_merge(const qn_adapter *a, const qn_tensor *t)
 {
     struct qn_lora_merge **m = &a->merges[t - a->targets->reader->tensors];
     if (*m) return *m;
@@ -123,11 +129,17 @@ static struct qn_lora_merge *merge_of(const qn_adapter *a, const qn_tensor *t)
     return *m;
 }
 
+const qn_tensor *qn_adapter_now(const qn_adapter *a, const qn_tensor *t)
+{
+    const struct qn_lora_merge *m = a->merges[t - a->targets->reader->tensors];
+    return m ? &m->base : t;
+}
+
 qn_status qn_adapter_note(const qn_adapter *a, const qn_tensor *t, const qn_lora_change *change,
                           qn_error *err)
 {
     qn_lora_change *mine = qn_arena_alloc(a->arena, 1, sizeof *mine);
-    struct qn_lora_merge *m = merge_of(a, t);
+    struct qn_lora_merge *m = qn_adapter_merge(a, t);
     if (!mine || !m) return qn_fail_memory(err, qn_adapter_path(a));
     if (!isfinite(change->scale))
         return qn_fail(err, QN_ERR_DATA, "%s: \"%s\" is scaled by %g", qn_adapter_path(a), t->name,
@@ -151,53 +163,26 @@ static bool same_shape(const qn_tensor *a, const qn_tensor *b)
     return a->rank == b->rank && !memcmp(a->dims, b->dims, a->rank * sizeof *a->dims);
 }
 
-static bool same_tensor(const qn_tensor *a, const qn_tensor *b)
+bool qn_lora_same_tensor(const qn_tensor *a, const qn_tensor *b)
 {
     return a->dtype == b->dtype && !b->packed && same_shape(a, b) &&
            (!a->bytes || !memcmp(a->data, b->data, (size_t)a->bytes));
-}
-
-/* A head of the adapter's own where config.json says that it is the embedding:
- * fine when it is that. */
-static qn_status check_tied_head(const qn_adapter *a, const qn_tensor *head,
-                                 const qn_tensor *embedding, qn_error *err)
-{
-    bool same = same_tensor(head, embedding);
-    for (size_t i = 0; i < a->reader->n_tensors && !same; i++) {
-        const qn_tensor *t = &a->reader->tensors[i];
-        same = qn_str_ends(qn_str_z(t->name), "embed_tokens.weight") && same_tensor(head, t);
-    }
-    if (same) return QN_OK;
-    return qn_fail(err, QN_ERR_UNSUPPORTED,
-                   "%s: \"%s\" is a head of its own, but the base's config.json ties the head to "
-                   "\"%s\"",
-                   qn_adapter_path(a), head->name, embedding->name);
-}
-
-static qn_status refuse_shape(const qn_adapter *a, const qn_tensor *t, const qn_tensor *base,
-                              qn_error *err)
-{
-    if (t->rank == 2 && base->rank == 2 && t->dims[1] == base->dims[1])
-        return qn_fail(err, QN_ERR_UNSUPPORTED,
-                       "%s: \"%s\" has %llu rows, the base's %llu: the adapter resizes the "
-                       "vocabulary; merge it with PEFT",
-                       qn_adapter_path(a), t->name, (ull)t->dims[0], (ull)base->dims[0]);
-    return qn_adapter_wrong_shape(a, t, base, err);
 }
 
 qn_status qn_adapter_replace(const qn_adapter *a, const qn_lora_part *p, qn_error *err)
 {
     const qn_tensor *base = qn_lora_target(a->targets, p->module, p->parameter);
     if (!base) return qn_adapter_no_place(a, p->tensor, err);
-    if (!same_shape(p->tensor, base)) return refuse_shape(a, p->tensor, base, err);
-    if (a->targets->tied && qn_str_ends(p->module, "lm_head") && !strstr(base->name, "lm_head"))
-        return check_tied_head(a, p->tensor, base, err);
-    if (same_tensor(p->tensor, base)) return QN_OK;
-    struct qn_lora_merge *m = merge_of(a, base);
+    const bool resizes = qn_adapter_is_vocabulary(a, p, base) && p->tensor->rank == 2 &&
+                         base->rank == 2 && p->tensor->dims[1] == base->dims[1];
+    if (!resizes && !same_shape(p->tensor, base))
+        return qn_adapter_wrong_shape(a, p->tensor, base, err);
+    if (qn_lora_same_tensor(p->tensor, qn_adapter_now(a, base))) return QN_OK;
+    struct qn_lora_merge *m = qn_adapter_merge(a, base);
     if (!m) return qn_fail_memory(err, qn_adapter_path(a));
-    if (m->changes || m->reader != a->targets->reader)
+    if (m->changes || m->reader == a->reader)
         return qn_fail(err, QN_ERR_UNSUPPORTED,
-                       "%s: \"%s\" would take the place of what an earlier adapter changed",
+                       "%s: \"%s\" would take the place of what is changed or replaced already",
                        qn_adapter_path(a), p->tensor->name);
     m->reader = a->reader;
     m->base = *p->tensor;
@@ -240,17 +225,17 @@ static qn_status find_magnitude(const qn_adapter *a, const qn_lora_part *p, cons
 static qn_status add_pair(const qn_adapter *a, const qn_lora_part *p, const qn_tensor *second,
                           const qn_tensor *base, bool transposed, qn_error *err)
 {
-    const qn_tensor *first = p->tensor;
+    const qn_tensor *first = p->tensor, *now = qn_adapter_now(a, base);
     qn_lora_change c = {0};
     qn_status status =
         qn_lora_config_scaling(&a->config, p->module, p->parameter, &c.rank, &c.scale, err);
     if (!status) status = qn_adapter_check_ranks(a, first, second, c.rank, 1, err);
     if (status) return status;
-    if (base->rank != 2 || first->dims[1] != base->dims[!transposed])
-        return qn_adapter_wrong_shape(a, first, base, err);
-    if (second->dims[0] != base->dims[transposed])
-        return qn_adapter_wrong_shape(a, second, base, err);
-    status = find_magnitude(a, p, base, transposed, &c.magnitude, err);
+    if (now->rank != 2 || first->dims[1] != now->dims[!transposed])
+        return qn_adapter_wrong_shape(a, first, now, err);
+    if (second->dims[0] != now->dims[transposed])
+        return qn_adapter_wrong_shape(a, second, now, err);
+    status = find_magnitude(a, p, now, transposed, &c.magnitude, err);
     if (status) return status;
     c.scale *= a->scale;
     c.left = transposed ? by_column(first) : by_row(second);
@@ -364,11 +349,12 @@ static qn_status add_tokens(const qn_adapter *a, const qn_lora_part *p, qn_error
                        "%s: \"%s\" has %llu rows, trainable_token_indices %zu tokens",
                        qn_adapter_path(a), p->tensor->name,
                        (ull)(p->tensor->rank ? p->tensor->dims[0] : 0), n);
-    if (base->rank != 2 || p->tensor->dims[1] != base->dims[1])
-        return qn_adapter_wrong_shape(a, p->tensor, base, err);
+    const qn_tensor *now = qn_adapter_now(a, base);
+    if (now->rank != 2 || p->tensor->dims[1] != now->dims[1])
+        return qn_adapter_wrong_shape(a, p->tensor, now, err);
     qn_lora_token *tokens = qn_arena_alloc(a->arena, n, sizeof *tokens);
     if (!tokens) return qn_fail_memory(err, qn_adapter_path(a));
-    const qn_status status = read_tokens(a, p, list, base->dims[0], tokens, err);
+    const qn_status status = read_tokens(a, p, list, now->dims[0], tokens, err);
     if (status) return status;
     const qn_lora_change c = {.right = by_column(p->tensor), .tokens = tokens, .n_tokens = n};
     return qn_adapter_note(a, base, &c, err);
@@ -390,6 +376,7 @@ qn_status qn_adapter_change(const qn_adapter *a, const qn_lora_part *p, qn_error
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: \"%s\" is no part of plain LoRA",
                        qn_adapter_path(a), p->tensor->name);
     case QN_LORA_WHOLE:
+    case QN_LORA_COPY:
     case QN_LORA_BASE_LAYER: break;
     }
     return QN_OK;

@@ -10,7 +10,7 @@
 typedef struct {
     const qn_reader *reader; /* its tensors */
     qn_lora_config config;
-    const qn_lora_targets *targets;
+    qn_lora_targets *targets;
     struct qn_lora_merge **merges; /* of each tensor of the base; NULL: it stays */
     qn_arena *arena;               /* of merges and changes */
     double scale;
@@ -27,6 +27,7 @@ typedef enum {
     QN_LORA_EMBEDDING_A,
     QN_LORA_EMBEDDING_B,
     QN_LORA_TOKENS,
+    QN_LORA_COPY, /* of what is there under another name, too */
     QN_LORA_UNKNOWN
 } qn_lora_part_kind;
 
@@ -38,7 +39,7 @@ typedef struct {
     const char *parameter; /* of the module: "weight" or "bias" */
 } qn_lora_part;
 
-qn_lora_part qn_lora_part_of(const qn_tensor *t);
+qn_lora_part qn_adapter_part(const qn_adapter *a, const qn_tensor *t);
 
 /* That tensor of the adapter takes a tensor's place: first of all tensors of it. */
 qn_status qn_adapter_replace(const qn_adapter *a, const qn_lora_part *p, qn_error *err);
@@ -47,6 +48,12 @@ qn_status qn_adapter_replace(const qn_adapter *a, const qn_lora_part *p, qn_erro
  * half only has to have one. */
 qn_status qn_adapter_change(const qn_adapter *a, const qn_lora_part *p, qn_error *err);
 
+/* What t is going to be; NULL: no memory. */
+struct qn_lora_merge *qn_adapter_merge(const qn_adapter *a, const qn_tensor *t);
+
+/* t, or what took its place. */
+const qn_tensor *qn_adapter_now(const qn_adapter *a, const qn_tensor *t);
+
 /* Notes it, behind what changes t already. */
 qn_status qn_adapter_note(const qn_adapter *a, const qn_tensor *t, const qn_lora_change *change,
                           qn_error *err);
@@ -54,6 +61,23 @@ qn_status qn_adapter_note(const qn_adapter *a, const qn_tensor *t, const qn_lora
 /* A and B of a module with experts (PEFT's target_parameters). */
 qn_status qn_adapter_experts(const qn_adapter *a, qn_str module, const qn_tensor *left,
                              const qn_tensor *right, qn_error *err);
+
+/* Same type, shape and bytes. */
+bool qn_lora_same_tensor(const qn_tensor *a, const qn_tensor *b);
+
+/* ---- embedding and head --------------------------------------------------------------- */
+
+/* Whether the module is a head; whether p is for the embedding or the head, which
+ * may get another number of rows. */
+bool qn_adapter_is_head(qn_str module);
+bool qn_adapter_is_vocabulary(const qn_adapter *a, const qn_lora_part *p, const qn_tensor *base);
+
+/* Before the rest: the head of a tied model gets a tensor of its own if the adapter
+ * makes another one of it.  May move the reader's tensors. */
+qn_status qn_adapter_untie(const qn_adapter *a, qn_error *err);
+
+/* After the rest: QN_ERR_DATA when embedding and head have other numbers of rows. */
+qn_status qn_adapter_check_vocabulary(const qn_adapter *a, qn_error *err);
 
 /* ---- faults -------------------------------------------------------------------------- */
 

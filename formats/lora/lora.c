@@ -74,20 +74,22 @@ static qn_status take_tensors(const qn_adapter *a, qn_error *err)
 {
     qn_status status = QN_OK;
     const qn_reader *r = a->reader;
+    for (size_t i = 0; i < r->n_tensors && !status; i++)
+        status = check_values(a, &r->tensors[i], err);
+    if (!status) status = qn_adapter_untie(a, err);
     for (size_t i = 0; i < r->n_tensors && !status; i++) {
-        const qn_lora_part p = qn_lora_part_of(&r->tensors[i]);
-        status = check_values(a, p.tensor, err);
-        if (!status && (p.kind == QN_LORA_WHOLE || p.kind == QN_LORA_BASE_LAYER))
+        const qn_lora_part p = qn_adapter_part(a, &r->tensors[i]);
+        if (p.kind == QN_LORA_WHOLE || p.kind == QN_LORA_BASE_LAYER)
             status = qn_adapter_replace(a, &p, err);
     }
     for (size_t i = 0; i < r->n_tensors && !status; i++) {
-        const qn_lora_part p = qn_lora_part_of(&r->tensors[i]);
+        const qn_lora_part p = qn_adapter_part(a, &r->tensors[i]);
         status = qn_adapter_change(a, &p, err);
     }
     return status;
 }
 
-static qn_status merge_one(qn_lora *l, const qn_lora_targets *targets, const qn_lora_request *q,
+static qn_status merge_one(qn_lora *l, qn_lora_targets *targets, const qn_lora_request *q,
                            qn_error *err)
 {
     qn_adapter a = {.targets = targets, .merges = l->merges, .arena = l->arena, .scale = q->scale};
@@ -100,40 +102,70 @@ static qn_status merge_one(qn_lora *l, const qn_lora_targets *targets, const qn_
     if (r) l->readers[l->n++] = r;
     a.reader = r;
     if (!status) status = take_tensors(&a, err);
+    if (!status) status = qn_adapter_check_vocabulary(&a, err);
     qn_lora_config_close(&a.config);
     return status;
 }
 
 /* ---- all of them ------------------------------------------------------------------------- */
 
+/* A head that the checkpoint has although it is the embedding becomes what that does. */
+static void finish(const qn_lora *l, const qn_lora_targets *t, qn_lora_vocabulary *v)
+{
+    const qn_tensor *embedding = qn_lora_embedding(t), *head = qn_lora_head(t);
+    const size_t e = embedding ? (size_t)(embedding - t->reader->tensors) : 0;
+    if (t->tied && embedding && head) l->merges[head - t->reader->tensors] = l->merges[e];
+    if (embedding && l->merges[e] && l->merges[e]->base.dims[0] != embedding->dims[0])
+        v->n_vocab = l->merges[e]->base.dims[0];
+    v->untied = v->tied && !t->tied;
+    v->tied = t->tied;
+    for (size_t i = 0; i < t->reader->n_tensors; i++) {
+        qn_tensor *mine = &t->reader->tensors[i];
+        if (!(mine->lora = l->merges[i])) continue;
+        memcpy(mine->dims, l->merges[i]->base.dims, sizeof mine->dims);
+    }
+}
+
 static qn_status merge_all(qn_lora *l, qn_reader *r, const qn_lora_request *adapters, size_t n,
-                           const qn_family *family, bool tied, qn_error *err)
+                           const qn_family *family, qn_lora_vocabulary *v, qn_error *err)
 {
     qn_lora_targets targets;
-    qn_status status = qn_lora_targets_open(&targets, r, family, tied, err);
+    qn_status status = qn_lora_targets_open(&targets, r, family, v->tied, err);
     if (status) return status;
     for (size_t i = 0; i < n && !status; i++) status = merge_one(l, &targets, &adapters[i], err);
-    for (size_t i = 0; i < r->n_tensors && !status; i++) r->tensors[i].lora = l->merges[i];
+    if (!status) finish(l, &targets, v);
     qn_lora_targets_close(&targets);
     return status;
 }
 
 qn_status qn_lora_merge(qn_lora **out, qn_reader *r, const qn_lora_request *adapters, size_t n,
-                        const qn_family *family, bool tied, qn_error *err)
+                        const qn_family *family, qn_lora_vocabulary *v, qn_error *err)
 {
     qn_lora *l = qn_alloc(1, sizeof *l);
     if (!l) return qn_fail_memory(err, "the adapters");
     l->readers = qn_alloc(n, sizeof(qn_reader *));
-    l->merges = qn_alloc(r->n_tensors, sizeof(struct qn_lora_merge *));
+    l->merges = qn_alloc(r->n_tensors + 1, sizeof(struct qn_lora_merge *)); /* and a head */
     l->arena = qn_arena_new();
     const qn_status status = l->readers && l->merges && l->arena
-                                 ? merge_all(l, r, adapters, n, family, tied, err)
+                                 ? merge_all(l, r, adapters, n, family, v, err)
                                  : qn_fail_memory(err, "the adapters");
     if (status)
         qn_lora_close(l);
     else
         *out = l;
     return status;
+}
+
+const char *qn_lora_tokenizer(const qn_lora_request *adapters, size_t n)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
+    const char *found = NULL;
+    for (size_t i = 0; i < 2 * n; i++) {
+        char *path = qn_path_join(adapters[i / 2].directory, names[i % 2]);
+        if (path && qn_path_exists(path)) found = adapters[i / 2].directory;
+        qn_free(path);
+    }
+    return found;
 }
 
 void qn_lora_close(qn_lora *l)

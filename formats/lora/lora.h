@@ -23,17 +23,28 @@ typedef struct {
 /* Opened adapters: what the tensors of a reader that they were merged into stand on. */
 typedef struct qn_lora qn_lora;
 
+/* What adapters may change of a model besides its weights. */
+typedef struct {
+    bool tied;        /* the head is the embedding, which takes what is meant for either */
+    bool untied;      /* it was, and an adapter gave it rows of its own */
+    uint64_t n_vocab; /* rows of both; 0: as they were */
+} qn_lora_vocabulary;
+
 /* All of the n adapters in their order into r's tensors, every tensor of them
  * checked and used.  family: whose names are known besides r's own; NULL: r's own
- * alone.  tied: the head is the embedding (config.json), which then takes what is
- * meant for either.
+ * alone.  v: what config.json says of tied, and then what the adapters made of
+ * it: a head of its own is r's last tensor then.
  *
  * QN_ERR_UNSUPPORTED names the field or tensor that is more than LoRA;
  * QN_ERR_DATA one that has no place, another shape or rank, or values that are
  * not finite.  r must not be read any more after a failure, nor after *out is
  * closed. */
 qn_status qn_lora_merge(qn_lora **out, qn_reader *r, const qn_lora_request *adapters, size_t n,
-                        const qn_family *family, bool tied, qn_error *err);
+                        const qn_family *family, qn_lora_vocabulary *v, qn_error *err);
+
+/* The directory of the last adapter that has a tokenizer beside it, which may know
+ * more tokens than the checkpoint's; NULL: none has. */
+const char *qn_lora_tokenizer(const qn_lora_request *adapters, size_t n);
 void qn_lora_close(qn_lora *l); /* NULL is fine */
 
 #endif

@@ -35,6 +35,20 @@ static qn_status index_roles(qn_lora_targets *t, qn_error *err)
     return status;
 }
 
+static const char embedding_name[] = "embed_tokens.weight", head_name[] = "lm_head.weight";
+
+/* The tensor in that role, or without a family one with that end of a name. */
+static uint32_t find_end(const qn_lora_targets *t, const char *role, const char *end)
+{
+    if (t->family) return qn_names_find(t->by_role, qn_str_z(role));
+    for (size_t i = 0; i < t->reader->n_tensors; i++) {
+        const qn_str name = qn_str_z(t->reader->tensors[i].name);
+        const size_t before = name.n - strlen(end);
+        if (qn_str_ends(name, end) && (!before || name.s[before - 1] == '.')) return (uint32_t)i;
+    }
+    return UINT32_MAX;
+}
+
 qn_status qn_lora_targets_open(qn_lora_targets *t, qn_reader *r, const qn_family *family, bool tied,
                                qn_error *err)
 {
@@ -44,6 +58,10 @@ qn_status qn_lora_targets_open(qn_lora_targets *t, qn_reader *r, const qn_family
     mine.arena = qn_arena_new();
     if (!mine.by_role || !mine.arena) status = qn_fail_memory(err, "the names of tensors");
     if (!status && family) status = index_roles(&mine, err);
+    if (!status) {
+        mine.embedding = find_end(&mine, "token_embd.weight", embedding_name);
+        mine.head = find_end(&mine, "output.weight", head_name);
+    }
     if (status)
         qn_lora_targets_close(&mine);
     else
@@ -86,19 +104,40 @@ static qn_tensor *find_sparse(const qn_lora_targets *t, const char *name)
     return find(t, other);
 }
 
-/* The embedding, for a head that is tied to it. */
-static qn_tensor *find_tied(const qn_lora_targets *t, const char *name)
+/* ---- embedding and head ------------------------------------------------------------------ */
+
+qn_tensor *qn_lora_embedding(const qn_lora_targets *t)
 {
-    char other[NAME];
-    const qn_str s = qn_str_z(name);
-    static const char *const head = "lm_head.weight";
-    if (!t->tied || !qn_str_ends(s, head)) return NULL;
-    const int before = (int)(s.n - strlen(head));
-    snprintf(other, sizeof other, "%.*smodel.embed_tokens.weight", before, name);
-    qn_tensor *found = find(t, other);
-    if (found || !before) return found;
-    snprintf(other, sizeof other, "%.*sembed_tokens.weight", before, name);
-    return find(t, other);
+    return tensor_at(t, t->embedding);
+}
+
+qn_tensor *qn_lora_head(const qn_lora_targets *t)
+{
+    return tensor_at(t, t->head);
+}
+
+qn_status qn_lora_add_head(qn_lora_targets *t, const qn_tensor *embedding, const qn_tensor **out,
+                           qn_error *err)
+{
+    qn_tensor head = *embedding;
+    char key[NAME];
+    qn_status status = QN_OK;
+    t->tied = false;
+    if ((*out = qn_lora_head(t))) return QN_OK;
+    head.name = head_name;
+    qn_tensor plain = head; /* a packed one's bytes are not those of its shape */
+    status = qn_tensor_measure(t->reader->files[head.file].path, head.name, head.dtype, head.rank,
+                               head.dims, &plain.bytes, err);
+    if (!status) status = qn_reader_add_at(t->reader, &plain, err);
+    if (status) return status;
+    const uint32_t at = (uint32_t)t->reader->n_tensors - 1;
+    t->reader->tensors[at] = head;
+    t->head = at;
+    *out = &t->reader->tensors[at];
+    if (!t->family || !role_key(t->family, head_name, key)) return QN_OK;
+    const char *copy = qn_arena_strndup(t->arena, key, strlen(key));
+    return copy ? qn_names_add(t->by_role, qn_str_z(copy), at, NULL)
+                : qn_fail_memory(err, "the names of tensors");
 }
 
 qn_tensor *qn_lora_target(const qn_lora_targets *t, qn_str module, const char *parameter)
@@ -107,9 +146,9 @@ qn_tensor *qn_lora_target(const qn_lora_targets *t, qn_str module, const char *p
     const int n = snprintf(name, sizeof name, "%.*s%s%s", (int)module.n, module.s,
                            module.n ? "." : "", parameter);
     if (n < 0 || (size_t)n >= sizeof name) return NULL;
+    if (t->tied && qn_str_ends(qn_str_z(name), head_name)) return qn_lora_embedding(t);
     qn_tensor *found = find(t, name);
-    if (!found) found = find_sparse(t, name);
-    return found ? found : find_tied(t, name);
+    return found ? found : find_sparse(t, name);
 }
 
 qn_tensor *qn_lora_expert_target(const qn_lora_targets *t, qn_str module, uint64_t expert,

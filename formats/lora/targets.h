@@ -9,9 +9,10 @@
 
 typedef struct {
     qn_reader *reader;
-    const qn_family *family; /* NULL: the reader's own names alone */
-    bool tied;               /* the head is the embedding */
-    qn_names *by_role;       /* a family's tensors by GGUF's name and "#expert" */
+    const qn_family *family;  /* NULL: the reader's own names alone */
+    bool tied;                /* the head is the embedding */
+    qn_names *by_role;        /* a family's tensors by GGUF's name and "#expert" */
+    uint32_t embedding, head; /* of the reader's tensors; UINT32_MAX: it has none */
     qn_arena *arena;
 } qn_lora_targets;
 
@@ -22,6 +23,15 @@ void qn_lora_targets_close(qn_lora_targets *t); /* {0} is fine */
 
 /* "model.layers.0.self_attn.q_proj" and "weight"; NULL: there is no such tensor. */
 qn_tensor *qn_lora_target(const qn_lora_targets *t, qn_str module, const char *parameter);
+
+/* The embedding; the head, unless it is the embedding; NULL: there is none. */
+qn_tensor *qn_lora_embedding(const qn_lora_targets *t);
+qn_tensor *qn_lora_head(const qn_lora_targets *t);
+
+/* Makes a tied head a tensor of the reader's, if it is none, and tied false.  It is
+ * the embedding's, under the head's name.  May move the reader's tensors. */
+qn_status qn_lora_add_head(qn_lora_targets *t, const qn_tensor *embedding, const qn_tensor **out,
+                           qn_error *err);
 
 /* The weight of an expert of "model.layers.0.mlp.experts" that a checkpoint has
  * one by one; NULL: there is none. */

@@ -112,18 +112,32 @@ static qn_status from_merges(qn_vocab **out, const qn_vocab_files *files,
     return status;
 }
 
+/* tokenizer.model, or T5's name for it; NULL with QN_OK: it is not there. */
+static qn_status find_model(const qn_vocab_files *files, char **out, qn_error *err)
+{
+    static const char *const names[] = {"tokenizer.model", "spiece.model"};
+    const char *const directories[] = {files->dir, files->base};
+    *out = NULL;
+    for (size_t i = 0; i < 4 && directories[i / 2]; i++) {
+        char *path = qn_path_join(directories[i / 2], names[i % 2]);
+        if (!path) return qn_fail_memory(err, "a vocabulary");
+        if (qn_path_exists(path)) {
+            *out = path;
+            return QN_OK;
+        }
+        qn_free(path);
+    }
+    return QN_OK;
+}
+
 static qn_status read_pieces(qn_vocab **out, const qn_vocab_files *files,
                              const qn_tokenizer_json *tokenizer, const qn_vocab_options *how,
                              qn_error *err)
 {
-    char *path = qn_path_join(files->dir, "tokenizer.model");
-    if (path && !qn_path_exists(path)) { /* T5's name for it */
-        qn_free(path);
-        path = qn_path_join(files->dir, "spiece.model");
-    }
-    if (!path) return qn_fail_memory(err, "a vocabulary");
-    qn_status status;
-    if (qn_path_exists(path))
+    char *path;
+    qn_status status = find_model(files, &path, err);
+    if (status) return status;
+    if (path)
         status = from_model(out, files, path, how, err);
     else if (tokenizer)
         status = from_json(out, files, tokenizer, "tokenizer.json", how, err);
@@ -152,15 +166,17 @@ qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, const qn_voca
                                   qn_error *err)
 {
     static const qn_vocab_options none;
+    const char *base = how ? how->base : NULL, *configs = base ? base : dir;
     qn_map map = {0};
     qn_tokenizer_json *tokenizer = NULL;
     json_t *tokenizer_config = NULL, *config = NULL, *generation = NULL;
     qn_status status = load_tokenizer(dir, &map, &tokenizer, err);
     if (!status) status = load(dir, "tokenizer_config.json", &tokenizer_config, err);
-    if (!status) status = load(dir, "config.json", &config, err);
-    if (!status) status = load(dir, "generation_config.json", &generation, err);
-    const qn_vocab_files files = {dir, tokenizer ? qn_tokenizer_json_rest(tokenizer) : NULL,
-                                  tokenizer_config, config, generation};
+    if (!status) status = load(configs, "config.json", &config, err);
+    if (!status) status = load(configs, "generation_config.json", &generation, err);
+    const qn_vocab_files files = {
+        dir,    base,      tokenizer ? qn_tokenizer_json_rest(tokenizer) : NULL, tokenizer_config,
+        config, generation};
     if (!status) status = build(out, &files, tokenizer, how ? how : &none, err);
     json_decref(generation);
     json_decref(config);

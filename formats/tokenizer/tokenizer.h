@@ -23,6 +23,8 @@ typedef struct {
                                many as the files name */
     const char *pre;        /* a GGUF pre-tokenizer's name that overrides recognition, or NULL */
     const char *model_type; /* instead of config.json's, or NULL */
+    const char *base;       /* another directory, of config.json, generation_config.json and a
+                               tokenizer.model that is not there; NULL: none */
 } qn_vocab_options;
 
 qn_status qn_vocab_from_directory(qn_vocab **out, const char *dir, const qn_vocab_options *how,

@@ -183,6 +183,7 @@ qn_status qn_vocab_from_spm(qn_vocab **out, qn_str bytes, const char *where, uin
 /* The other files of a checkpoint; all but dir may be NULL. */
 typedef struct {
     const char *dir;
+    const char *base;        /* qn_vocab_options' */
     const json_t *tokenizer; /* without the vocabulary and the merges */
     const json_t *tokenizer_config, *config, *generation_config;
 } qn_vocab_files;

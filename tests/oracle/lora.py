@@ -1,16 +1,17 @@
 """quern's merge of random PEFT adapters against PEFT's own.
 
-For small random models of several families, an adapter made by peft with every kind
-of target that it has (all linears, embeddings, biases, modules to save, experts as
-parameters, patterns): base and adapter in float32, merged by peft (merge_and_unload,
-in float32) and by `quern convert --lora --outtype f32`; the largest difference of
-any weight must be below 1e-6.
+For small random models of several families, an adapter made by peft with every kind of
+target that it has (all linears, embeddings, biases, modules to save, experts as
+parameters, patterns, another vocabulary): base and adapter in float32, merged by peft
+(merge_and_unload, in float32) and by `quern convert --lora --outtype f32`; the largest
+difference of any weight must be below 1e-6.
 
     lora.py QUERN TOKENIZER
 
 TOKENIZER: a checkpoint of at most 640 tokens, for its tokenizer.json.
 """
 
+import copy
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ SMALL = dict(vocab_size=640, hidden_size=32, intermediate_size=48, num_hidden_la
              bos_token_id=1, eos_token_id=2)
 GEMMA = dict(SMALL, head_dim=8)
 MOE = dict(SMALL, head_dim=8, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2)
+TIED = t.Qwen2Config(**SMALL, tie_word_embeddings=True)
 
 CASES = [
     ("llama, all linears, biases", t.LlamaForCausalLM,
@@ -43,6 +45,42 @@ CASES = [
      dict(r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices=[7, 3, 630])),
     ("llama, DoRA", t.LlamaForCausalLM, t.LlamaConfig(**SMALL),
      dict(r=35, lora_alpha=8, use_dora=True, target_modules="all-linear")),
+    ("llama, saved head and embedding", t.LlamaForCausalLM, t.LlamaConfig(**SMALL),
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"],
+          modules_to_save=["embed_tokens", "lm_head"])),
+    ("llama, larger, saved", t.LlamaForCausalLM, t.LlamaConfig(**SMALL),
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"],
+          modules_to_save=["embed_tokens", "lm_head"]), 644),
+    ("llama, larger, as it was resized", t.LlamaForCausalLM, t.LlamaConfig(**SMALL),
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"]), 700),
+    ("llama, larger, adapted", t.LlamaForCausalLM, t.LlamaConfig(**SMALL),
+     dict(r=4, lora_alpha=8, target_modules=["q_proj", "embed_tokens", "lm_head"]), 641),
+    ("llama, larger, tokens", t.LlamaForCausalLM, t.LlamaConfig(**SMALL),
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices=[3, 640, 643]),
+     644),
+    ("qwen2 tied, larger, saved", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"],
+          modules_to_save=["embed_tokens", "lm_head"]), 644),
+    ("qwen2 tied, larger, as resized", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"]), 648),
+    ("qwen2 tied, larger, adapted", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["q_proj", "embed_tokens"]), 648),
+    ("qwen2 tied, larger, tokens", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices=[3, 640, 643]),
+     644),
+    ("qwen2 tied, head adapted", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["lm_head"])),
+    ("qwen2 tied, both adapted", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["lm_head", "embed_tokens"])),
+    ("qwen2 tied, saved head", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["lm_head"])),
+    ("qwen2 tied, saved embedding", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens"])),
+    ("qwen2 tied, saved, one for both", t.Qwen2ForCausalLM, TIED,
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens"],
+          ensure_weight_tying=True)),
+    ("gemma3 tied, saved head", t.Gemma3ForCausalLM, t.Gemma3TextConfig(**GEMMA),
+     dict(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["lm_head"])),
     ("gemma3", t.Gemma3ForCausalLM, t.Gemma3TextConfig(**GEMMA),
      dict(r=4, lora_alpha=8, target_modules="all-linear", modules_to_save=["norm"])),
     ("phi3", t.Phi3ForCausalLM, t.Phi3Config(**SMALL),
@@ -64,16 +102,18 @@ def randomize(model):
                 p.normal_(0, 0.05)
 
 
-def check(quern, tokenizer, name, cls, config, options, where):
+def check(quern, tokenizer, where, name, cls, config, options, rows=None):
     base, adapter, merged = (os.path.join(where, d) for d in ("base", "adapter", "merged"))
     torch.manual_seed(11)
-    model = cls(config).float()
+    model = cls(copy.deepcopy(config)).float()
     model.save_pretrained(base)
     shutil.copy(os.path.join(tokenizer, "tokenizer.json"), base)
+    if rows:
+        model.resize_token_embeddings(rows)
     peft = get_peft_model(model, LoraConfig(init_lora_weights=False, task_type="CAUSAL_LM",
                                             **options))
     randomize(peft)
-    peft.save_pretrained(adapter)
+    peft.save_pretrained(adapter, save_embedding_layers=True if rows else "auto")
     peft.merge_and_unload().save_pretrained(merged)
     out = os.path.join(where, "out.safetensors")
     for family in ([], ["--family", "generic"]):
@@ -84,7 +124,7 @@ def check(quern, tokenizer, name, cls, config, options, where):
         ours.pop("lm_head.weight", None) if "lm_head.weight" not in want else None
         assert ours.keys() == want.keys(), ours.keys() ^ want.keys()
         worst = max(float((ours[k].reshape(v.shape) - v).abs().max()) for k, v in want.items())
-        changed = sum(not torch.equal(v, plain[k]) for k, v in want.items())
+        changed = sum(k not in plain or not torch.equal(v, plain[k]) for k, v in want.items())
         print(f"{name:36} {' '.join(family):18} {changed:3} tensors changed, off by {worst:.1e}")
         assert changed and worst < 1e-6
 
@@ -93,7 +133,7 @@ def main():
     t.logging.set_verbosity_error()
     for case in CASES:
         with tempfile.TemporaryDirectory() as where:
-            check(sys.argv[1], sys.argv[2], *case, where)
+            check(sys.argv[1], sys.argv[2], where, *case)
 
 
 main()
