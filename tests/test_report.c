@@ -79,7 +79,8 @@ static void make_result(qn_text *t, const char *name, size_t n)
 {
     qn_text_addf(t,
                  "{\"schema\":\"quern.compare/1\",\"quern_version\":\"%s\",\"reference\":"
-                 "{\"model\":\"%s\",\"size_bytes\":4000000},\"n_ctx\":64,\"texts\":[{\"file\":\"%s"
+                 "{\"model\":\"%s\",\"size_bytes\":4000000,\"model_digest\":\"0d16e57\"},\"n_ctx\":"
+                 "64,\"texts\":[{\"file\":\"%s"
                  "\",\"sha256\":\"%s\",\"windows\":3}],\"tests\":[",
                  name, name, name, name);
     for (size_t i = 0; i < n; i++) {
@@ -111,11 +112,18 @@ START_TEST(a_page_is_balanced_and_says_what_the_results_say)
     make_result(&result, "plain", 3);
     page_of((const char *const[]){result.s}, 1, &page);
     check_balance(&page);
-    static const char *const expected[] = {
-        "3 models against plain", "0.50 <span",     "class=\"frontier\"",
-        "class=\"curve s2\"",     "class=\"cell\"", "976.6 KiB",
-        "<h2>Gates</h2>",         "<mark>",         "prefers-color-scheme:dark",
-        "@media print",           "--tensor-type"};
+    static const char *const expected[] = {"3 models against plain",
+                                           "0.50 <span",
+                                           "class=\"frontier\"",
+                                           "class=\"curve s2\"",
+                                           "<code>0d16e57</code>",
+                                           "class=\"cell\"",
+                                           "976.6 KiB",
+                                           "<h2>Gates</h2>",
+                                           "<mark>",
+                                           "prefers-color-scheme:dark",
+                                           "@media print",
+                                           "--tensor-type"};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
         ck_assert_msg(strstr(page.s, expected[i]) != NULL, "no %s", expected[i]);
     qn_text_free(&page);
