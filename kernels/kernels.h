@@ -59,6 +59,7 @@ typedef struct {
     qn_encode_fn encode[QN_DTYPE_COUNT]; /* NULL: cannot be written */
     qn_pack_fn pack;
     qn_tile_fn gemm_tile;
+    size_t tile_unit;                    /* gemm_tile wastes least on multiples of so many rows */
     qn_unpack_fn unpack[QN_DTYPE_COUNT]; /* NULL, but of QN_F32: decode first */
     qn_token_fn token[QN_DTYPE_COUNT];   /* the same */
     /* Sixteen lanes, each ascending and fused, folded 8-4-2-1; a tail shorter

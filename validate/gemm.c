@@ -16,6 +16,9 @@
 /* Floats between the rows of the small buffers beyond their length: rows at
  * multiples of 4096 bytes would share the sets of the first-level cache. */
 #define PAD 16
+/* Rows of activations that are a multiple of so many floats apart do so, and
+ * are copied. */
+#define ALIAS 1024
 #define LINE 16 /* floats of a line of a cache */
 
 typedef struct {
@@ -214,18 +217,17 @@ static qn_status unpack_panel(const job *j, worker *s, uint64_t r, size_t n, siz
     return QN_OK;
 }
 
-/* One tile of activations against one panel. */
-static void multiply(const job *j, worker *s, size_t m, size_t k, const float *panel, size_t rows,
-                     float *out, bool accumulate)
+/* One tile of activations, m rows of k at x, lda apart, against one panel. */
+static void multiply(const job *j, const worker *s, const float *x, size_t lda, size_t m, size_t k,
+                     const float *panel, size_t rows, float *out, bool accumulate)
 {
-    const size_t lda = j->k_block + PAD;
     if (rows == QN_PANEL) {
-        j->k->gemm_tile(s->x, lda, m, panel, k, out, j->ldo, accumulate);
+        j->k->gemm_tile(x, lda, m, panel, k, out, j->ldo, accumulate);
         return;
     }
     for (size_t i = 0; i < m && accumulate; i++)
         memcpy(s->edge + i * QN_PANEL, out + i * j->ldo, rows * sizeof *out);
-    j->k->gemm_tile(s->x, lda, m, panel, k, s->edge, QN_PANEL, accumulate);
+    j->k->gemm_tile(x, lda, m, panel, k, s->edge, QN_PANEL, accumulate);
     for (size_t i = 0; i < m; i++)
         memcpy(out + i * j->ldo, s->edge + i * QN_PANEL, rows * sizeof *out);
 }
@@ -240,26 +242,32 @@ static void fetch_ahead(const float *x, size_t stride, size_t n, size_t k, size_
 }
 
 /* Rows of the next tile of those left, such that all are about as high. */
-static size_t next_tile(size_t left)
+static size_t next_tile(const qn_kernels *k, size_t left)
 {
-    const size_t tiles = (left + QN_TILE_MAX - 1) / QN_TILE_MAX;
-    return tiles ? (left + tiles - 1) / tiles : 0;
+    const size_t unit = k->tile_unit, most = QN_TILE_MAX / unit * unit;
+    const size_t tiles = (left + most - 1) / most;
+    if (!tiles) return 0;
+    const size_t even = (left + tiles - 1) / tiles;
+    return (size_t)qn_min_u64((even + unit - 1) / unit * unit, left);
 }
 
 /* Activations i0..i1, columns k0..k0+k, against the unpacked panels p0..p1. */
-static void multiply_group(const job *j, worker *s, size_t i0, size_t i1, size_t k0, size_t k,
+static void multiply_group(const job *j, const worker *s, size_t i0, size_t i1, size_t k0, size_t k,
                            uint64_t p0, uint64_t p1)
 {
+    const bool copies = j->ldx % ALIAS == 0;
+    const size_t lda = copies ? j->k_block + PAD : j->ldx;
     for (size_t i = i0; i < i1;) {
-        const size_t m = next_tile(i1 - i), n_next = next_tile(i1 - i - m);
-        for (size_t t = 0; t < m; t++)
-            memcpy(s->x + t * (j->k_block + PAD), j->x + (i + t) * j->ldx + k0, k * sizeof *s->x);
-        const float *next = j->x + (i + m) * j->ldx + k0;
+        const size_t m = next_tile(j->k, i1 - i), n_next = next_tile(j->k, i1 - i - m);
+        const float *x = j->x + i * j->ldx + k0, *next = x + m * j->ldx;
+        for (size_t t = 0; t < m && copies; t++)
+            memcpy(s->x + t * lda, x + t * j->ldx, k * sizeof *x);
         for (uint64_t p = p0; p < p1; p++) {
             const uint64_t first = p * QN_PANEL;
             const size_t rows = (size_t)qn_min_u64(QN_PANEL, j->r1 - j->r0 - first);
             fetch_ahead(next, j->ldx, n_next, k, (size_t)(p - p0), (size_t)(p1 - p0));
-            multiply(j, s, m, k, s->panels + (p - p0) * j->k_block * QN_PANEL, rows,
+            multiply(j, s, copies ? s->x : x, lda, m, k,
+                     s->panels + (p - p0) * j->k_block * QN_PANEL, rows,
                      j->out + i * j->ldo + first, k0 > 0);
         }
         i += m;

@@ -188,6 +188,7 @@ void qn_use_scalar_math(qn_kernels *k)
     k->unpack[QN_F32] = unpack_f32;
     k->token[QN_F32] = token_f32;
     k->gemm_tile = gemm_tile;
+    k->tile_unit = 1;
     k->dot = dot;
     k->axpy = axpy;
     k->exp_sum = exp_sum;

@@ -1,60 +1,65 @@
-/* The micro-kernel for AVX2: the panel's 32 columns in two halves, rows in
- * sixes, so that twelve accumulators leave four registers; and the packing. */
+/* The micro-kernel for AVX2: three rows of activations by 32 columns in twelve
+ * accumulators, which leaves registers for three broadcasts and a load, and
+ * reads the panel from end to end as the prefetchers like it; and the packing. */
 #include <immintrin.h>
 
 #include "kernels/x86/x86.h"
 
-enum { WIDTH = 8, HALF = QN_PANEL / 2, ROWS = 6 };
+enum {
+    WIDTH = 8,
+    VECTORS = QN_PANEL / WIDTH,
+    ROWS = 3,
+    LINE = 16,
+    AHEAD = 8 /* panel rows fetched early */
+};
 
-static inline __attribute__((always_inline)) void half_tile(const size_t m, const float *a,
-                                                            size_t lda, const float *panel,
-                                                            size_t k, float *c, size_t ldc,
-                                                            bool accumulate)
+/* m is a constant at every call, so the loops unroll and sums stay in
+ * registers. */
+static inline __attribute__((always_inline)) void rows_by_panel(const size_t m, const float *a,
+                                                                size_t lda, const float *panel,
+                                                                size_t k, float *c, size_t ldc,
+                                                                bool accumulate)
 {
-    __m256 left[ROWS], right[ROWS];
-#pragma GCC unroll 6
-    for (size_t i = 0; i < m; i++) {
-        left[i] = accumulate ? _mm256_loadu_ps(c + i * ldc) : _mm256_setzero_ps();
-        right[i] = accumulate ? _mm256_loadu_ps(c + i * ldc + WIDTH) : _mm256_setzero_ps();
-    }
-    for (size_t p = 0; p < k; p++) {
-        const __m256 w0 = _mm256_loadu_ps(panel + p * QN_PANEL);
-        const __m256 w1 = _mm256_loadu_ps(panel + p * QN_PANEL + WIDTH);
-#pragma GCC unroll 6
-        for (size_t i = 0; i < m; i++) {
-            const __m256 x = _mm256_broadcast_ss(a + i * lda + p);
-            left[i] = _mm256_fmadd_ps(x, w0, left[i]);
-            right[i] = _mm256_fmadd_ps(x, w1, right[i]);
+    __m256 sum[ROWS][VECTORS];
+#pragma GCC unroll 3
+    for (size_t i = 0; i < m; i++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < VECTORS; j++)
+            sum[i][j] = accumulate ? _mm256_loadu_ps(c + i * ldc + j * WIDTH) : _mm256_setzero_ps();
+#pragma GCC unroll 3
+    for (size_t i = 0; i < m; i++)
+#pragma GCC unroll 3
+        for (size_t j = 0; j <= QN_PANEL; j += LINE)
+            _mm_prefetch((const char *)(c + i * ldc + QN_PANEL + j), _MM_HINT_T0);
+    for (size_t p = 0; p < k; p++, panel += QN_PANEL) {
+        __m256 x[ROWS];
+        _mm_prefetch((const char *)(panel + AHEAD * QN_PANEL), _MM_HINT_T0);
+        _mm_prefetch((const char *)(panel + AHEAD * QN_PANEL + QN_PANEL / 2), _MM_HINT_T0);
+#pragma GCC unroll 3
+        for (size_t i = 0; i < m; i++) x[i] = _mm256_broadcast_ss(a + i * lda + p);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < VECTORS; j++) {
+            const __m256 w = _mm256_loadu_ps(panel + j * WIDTH);
+#pragma GCC unroll 3
+            for (size_t i = 0; i < m; i++) sum[i][j] = _mm256_fmadd_ps(x[i], w, sum[i][j]);
         }
     }
-#pragma GCC unroll 6
-    for (size_t i = 0; i < m; i++) {
-        _mm256_storeu_ps(c + i * ldc, left[i]);
-        _mm256_storeu_ps(c + i * ldc + WIDTH, right[i]);
-    }
+#pragma GCC unroll 3
+    for (size_t i = 0; i < m; i++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < VECTORS; j++) _mm256_storeu_ps(c + i * ldc + j * WIDTH, sum[i][j]);
 }
 
-static void six_rows(const float *a, size_t lda, size_t m, const float *panel, size_t k, float *c,
-                     size_t ldc, bool accumulate)
-{
-    switch (m) {
-    case 6: half_tile(6, a, lda, panel, k, c, ldc, accumulate); break;
-    case 5: half_tile(5, a, lda, panel, k, c, ldc, accumulate); break;
-    case 4: half_tile(4, a, lda, panel, k, c, ldc, accumulate); break;
-    case 3: half_tile(3, a, lda, panel, k, c, ldc, accumulate); break;
-    case 2: half_tile(2, a, lda, panel, k, c, ldc, accumulate); break;
-    default: half_tile(1, a, lda, panel, k, c, ldc, accumulate); break;
-    }
-}
-
+/* Three rows at a time; of four left two, since one alone would wait for its
+ * four sums. */
 static void gemm_tile(const float *a, size_t lda, size_t m, const float *panel, size_t k, float *c,
                       size_t ldc, bool accumulate)
 {
-    for (size_t i = 0; i < m; i += ROWS) {
-        const size_t rows = m - i < ROWS ? m - i : ROWS;
-        for (size_t j = 0; j < QN_PANEL; j += HALF)
-            six_rows(a + i * lda, lda, rows, panel + j, k, c + i * ldc + j, ldc, accumulate);
-    }
+    for (; m > 4 || m == 3; m -= ROWS, a += ROWS * lda, c += ROWS * ldc)
+        rows_by_panel(3, a, lda, panel, k, c, ldc, accumulate);
+    for (; m > 1; m -= 2, a += 2 * lda, c += 2 * ldc)
+        rows_by_panel(2, a, lda, panel, k, c, ldc, accumulate);
+    if (m) rows_by_panel(1, a, lda, panel, k, c, ldc, accumulate);
 }
 
 /* ---- packing ---------------------------------------------------------------------- */
@@ -88,14 +93,22 @@ static void pack_rows(const float *x, size_t stride, size_t rows, size_t first, 
             panel[p * QN_PANEL + r] = r < rows ? x[r * stride + p] : 0.0f;
 }
 
+/* All rows of a few columns, so that what is read and what is written are whole
+ * lines of a cache. */
 static void pack(const float *x, size_t stride, size_t rows, size_t k, float *panel)
 {
-    for (size_t r = 0; r < QN_PANEL; r += 8) {
-        const size_t here = rows > r ? rows - r : 0;
-        const size_t whole = here >= 8 ? k - k % 8 : 0;
-        for (size_t p = 0; p < whole; p += 8)
-            transpose8(x + r * stride + p, stride, panel + p * QN_PANEL + r);
-        pack_rows(x + r * stride, stride, here, whole, k, panel + r);
+    for (size_t p = 0; p < k; p += LINE) {
+        const size_t end = k - p < LINE ? k : p + LINE;
+        for (size_t r = 0; r < QN_PANEL; r += 8) {
+            const size_t here = rows > r ? rows - r : 0;
+            const float *from = x + r * stride;
+            size_t q = p;
+            for (size_t i = 0; i < 8 && i < here; i++)
+                _mm_prefetch((const char *)(from + i * stride + p + 2 * LINE), _MM_HINT_T0);
+            for (; here >= 8 && q + 8 <= end; q += 8)
+                transpose8(from + q, stride, panel + q * QN_PANEL + r);
+            pack_rows(from, stride, here, q, end, panel + r);
+        }
     }
 }
 
@@ -117,6 +130,7 @@ static float fma_peak(uint64_t rounds)
 void qn_use_gemm_avx2(qn_kernels *k)
 {
     k->gemm_tile = gemm_tile;
+    k->tile_unit = ROWS;
     k->pack = pack;
     k->fma_peak = fma_peak;
     k->vector_floats = WIDTH;

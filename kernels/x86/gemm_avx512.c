@@ -80,6 +80,7 @@ static float fma_peak(uint64_t rounds)
 void qn_use_gemm_avx512(qn_kernels *k)
 {
     k->gemm_tile = gemm_tile;
+    k->tile_unit = 1;
     k->fma_peak = fma_peak;
     k->vector_floats = WIDTH;
 }
