@@ -210,6 +210,12 @@ static qn_status unpack_panel(const job *j, worker *s, uint64_t r, size_t n, siz
     }
     const qn_dtype_info *facts = qn_dtype_facts(w->dtype);
     const size_t offset = k0 / facts->block_len * facts->block_bytes;
+    if (j->k->unpack[w->dtype] && n == QN_PANEL) {
+        const void *rows[QN_PANEL];
+        for (size_t i = 0; i < n; i++) rows[i] = (const char *)w->raw(w, r + i) + offset;
+        j->k->unpack[w->dtype](rows, rows[0], k, panel);
+        return QN_OK;
+    }
     for (size_t i = 0; i < n; i++)
         j->k->decode[w->dtype]((const char *)w->raw(w, r + i) + offset, s->rows + i * j->row_stride,
                                k);
