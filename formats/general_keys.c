@@ -1,5 +1,7 @@
 #include "formats/general_keys.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +137,11 @@ static bool is_object(const json_t *v)
     return json_is_object(v);
 }
 
+static bool is_f32(const json_t *v)
+{
+    return json_is_number(v) && fabs(json_number_value(v)) <= (double)FLT_MAX;
+}
+
 static bool is_i32(const json_t *v)
 {
     return json_is_integer(v) && json_integer_value(v) == (int32_t)json_integer_value(v);
@@ -144,11 +151,11 @@ static bool is_i32(const json_t *v)
 static qn_status set(json_t *keys, size_t i, json_t *v, const char *path, qn_error *err)
 {
     static const char *const words[] = {
-        [TEXT] = "a string", [TEXTS] = "a list of strings",   [F32] = "a number",
+        [TEXT] = "a string", [TEXTS] = "a list of strings",   [F32] = "a number that float32 holds",
         [I32] = "an i32",    [RELATED] = "a list of objects",
     };
     const bool fits[] = {
-        [TEXT] = json_is_string(v), [TEXTS] = all_are(v, is_text),     [F32] = json_is_number(v),
+        [TEXT] = json_is_string(v), [TEXTS] = all_are(v, is_text),     [F32] = is_f32(v),
         [I32] = is_i32(v),          [RELATED] = all_are(v, is_object),
     };
     if (!json_is_null(v) && !fits[known[i].kind])

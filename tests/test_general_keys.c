@@ -264,6 +264,8 @@ static const struct {
     {"{\"general.base_models\": [\"a\"]}", "general.base_models is not a list of objects"},
     {"{\"general.sampling.top_k\": 1.5}", "general.sampling.top_k is not an i32"},
     {"{\"general.sampling.top_k\": 3000000000}", "general.sampling.top_k is not an i32"},
+    {"{\"general.sampling.top_p\": 1e300}",
+     "general.sampling.top_p is not a number that float32 holds"},
     {"{\"general.sampling.temp\": \"1\"}", "general.sampling.temp is not a number"},
 };
 

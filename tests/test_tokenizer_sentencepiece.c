@@ -189,12 +189,37 @@ START_TEST(a_spoilt_charsmap_is_refused_or_stays_inside)
 }
 END_TEST
 
+/* Chat models end a turn with a piece that tokenizer.model does not call its end. */
+START_TEST(the_end_that_tokenizer_config_names_ends_a_text)
+{
+    size_t n;
+    qn_error err = {0};
+    qn_vocab *v = NULL;
+    char *bytes = read_model("models/golden/tokenizers/spm/tokenizer.model", &n), config[64];
+    qn_test_subdirectory("named");
+    qn_test_file("named/tokenizer.model", bytes, n);
+    ck_assert(!qn_vocab_from_directory(&v, qn_test_path("named"), NULL, &err));
+    const uint32_t turn = 300, end = 2;
+    ck_assert(!qn_vocab_ends(v, turn));
+    const int length = snprintf(config, sizeof config, "{\"eos_token\": \"%.*s\"}",
+                                (int)v->pieces[turn].n, v->pieces[turn].s);
+    qn_vocab_free(v);
+    qn_test_file("named/tokenizer_config.json", config, (size_t)length);
+    ck_assert(!qn_vocab_from_directory(&v, qn_test_path("named"), NULL, &err));
+    ck_assert(qn_vocab_ends(v, turn));
+    ck_assert(v->special[QN_SPECIAL_EOS] == end);
+    qn_vocab_free(v);
+    qn_free(bytes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tokenizer sentencepiece");
     TCase *tc = qn_test_group(suite, "sentencepiece");
     tcase_add_loop_test(tc, models_give_the_ids_and_the_text_of_sentencepiece, 0, 3);
     tcase_add_loop_test(tc, gguf_keys_give_them_too, 0, 3);
+    tcase_add_test(tc, the_end_that_tokenizer_config_names_ends_a_text);
     tcase_add_test(tc, a_charsmap_whose_sizes_disagree_is_refused);
     tcase_add_test(tc, a_spoilt_charsmap_is_refused_or_stays_inside);
     return qn_test_run_suite(suite);

@@ -194,6 +194,15 @@ static qn_status add_ends(qn_vocab *v, const json_t *config, qn_error *err)
     return status;
 }
 
+/* The end that tokenizer_config.json names, which need not be an added token. */
+static qn_status add_named_end(qn_vocab *v, const json_t *config, qn_error *err)
+{
+    const qn_str name = text_of(json_object_get(config, "eos_token"));
+    for (size_t i = 0; name.n && i < v->n; i++)
+        if (qn_str_equal(v->pieces[i], name)) return qn_vocab_add_end(v, i, err);
+    return QN_OK;
+}
+
 /* ---- Gemma 4 -------------------------------------------------------------------------- */
 
 bool qn_vocab_is_gemma4(const qn_vocab *v)
@@ -287,5 +296,6 @@ qn_status qn_vocab_read_specials(qn_vocab *v, const qn_vocab_files *files, qn_er
             status = qn_vocab_add_end(v, v->special[k], err);
     if (!status) status = add_ends(v, files->config, err);
     if (!status) status = add_ends(v, files->generation_config, err);
+    if (!status && !files->tokenizer) status = add_named_end(v, files->tokenizer_config, err);
     return status;
 }
