@@ -267,7 +267,7 @@ void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, cons
                         const float *values)
 {
     const cache *c = &a->caches[layer];
-#pragma omp parallel for num_threads(a->threads)
+#pragma omp parallel for num_threads(a->threads) if (span->n > 1)
     for (size_t head = 0; head < c->n_kv_heads; head++) {
         float *key_panels = keys_of(a, c, span->sequence, head);
         float *value_columns = values_of(a, c, span->sequence, head);

@@ -12,7 +12,7 @@
 void qn_norm_rows(const qn_session *s, const float *x, const float *weight, size_t rows, float *out)
 {
     const size_t n = (size_t)s->d->hparams->hidden;
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++)
         qn_rms_norm(x + i * n, weight, s->d->hparams->rms_eps, out + i * n, n);
 }
@@ -21,14 +21,14 @@ void qn_scale_rows(const qn_session *s, float scale, size_t rows, float *x)
 {
     const size_t n = rows * (size_t)s->d->hparams->hidden;
     if (scale == 1.0F) return;
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < n; i++) x[i] *= scale;
 }
 
 void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x)
 {
     const size_t n = (size_t)s->d->hparams->hidden;
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++)
         for (size_t j = i * n; j < (i + 1) * n; j++) x[j] += what[j];
 }
@@ -62,7 +62,7 @@ qn_status qn_round_inputs(qn_session *s, const qn_linear *l, size_t rows, const 
         s->rounded_floats = rows * columns;
     }
     if (!again) {
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
         for (size_t i = 0; i < rows; i++)
             qn_round_input(s->d->k, type, *x + i * columns, s->rounded + i * columns, columns);
     }
@@ -84,7 +84,7 @@ qn_status qn_apply_expert(qn_session *s, const qn_linear *l, uint64_t expert, co
         status = qn_gemm_run(s->gemm, x, (size_t)l->rows->columns, rows, l->rows, first, first + n,
                              out, n, err);
     if (status || !bias) return status;
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < n; j++) out[i * n + j] += bias[j];
     return QN_OK;
@@ -115,7 +115,7 @@ void qn_activate(const qn_session *s, float *gate, float *up, size_t rows, size_
     const qn_kernels *k = s->d->k;
     void (*const multiply)(float *, const float *, size_t) =
         s->d->hparams->activation == QN_GELU_TANH ? k->gelu_mul : k->silu_mul;
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++) {
         if (clamped) clamp_gates(s->d->hparams, gate + i * width, up + i * width, width);
         multiply(gate + i * width, up + i * width, width);
@@ -210,7 +210,7 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_err
     qn_status status;
     enter_branch(s, l->attention_norm, rows, b->x);
     if ((status = project(s, l, rows, err))) return status;
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++) {
         const size_t in_run = (b->t0 + i) % b->n;
         finish_heads(s, l, turns + in_run * dims, s->cached + in_run, i);
@@ -230,7 +230,7 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_err
  * deviations, else 0 (modeling_gemma3n.py, _gaussian_topk). */
 static void thin(const qn_session *s, float deviations, size_t rows, size_t n)
 {
-#pragma omp parallel for num_threads(s->d->threads)
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++) {
         float *gate = s->gate + i * n;
         double sum = 0.0, squares = 0.0;
