@@ -26,9 +26,13 @@ typedef struct {
     const char *words;
 } subject;
 
+enum { FORWARD = 2 };
+
 static const subject subjects[] = {
     {"gemm", qn_speed_gemm, MULTIPLY_ADDS, "512 tokens x 2048 x 2048, GFLOP/s"},
     {"token", qn_speed_token, READING, "one token x 64 MiB of weights, GB/s of them"},
+    [FORWARD] = {"forward", qn_speed_forward, MULTIPLY_ADDS,
+                 "a window of 512 tokens through a small llama, or MODEL, GFLOP/s of its products"},
     {"encode", qn_speed_encode, COPYING, "float32 values into blocks, GB/s of float32"},
     {"importance", qn_speed_encode_weighted, COPYING,
      "the same with an importance matrix, GB/s of float32"},
@@ -140,38 +144,89 @@ static bool is_wanted(const char *name, char **args, size_t n)
     return n == 0;
 }
 
+static bool is_subject(const char *name)
+{
+    for (size_t s = 0; s < QN_COUNT_OF(subjects); s++)
+        if (!strcmp(name, subjects[s].name)) return true;
+    return false;
+}
+
 static qn_exit check_names(const qn_common *c, char **args, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        bool known = false;
-        for (size_t s = 0; s < QN_COUNT_OF(subjects); s++)
-            known |= !strcmp(args[i], subjects[s].name);
-        if (!known)
-            return qn_usage(
-                c,
-                "nothing called '%s' to measure; there is gemm, token, encode, importance, "
-                "decode",
-                args[i]);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (!is_subject(args[i]))
+            return qn_usage(c,
+                            "nothing called '%s' to measure; there is gemm, token, forward, "
+                            "encode, importance, decode, and forward MODEL",
+                            args[i]);
     return QN_EXIT_FINE;
+}
+
+/* bench forward MODEL: the model instead of one made up. */
+static qn_status open_model(qn_model **out, const char *path, qn_error *err)
+{
+    const qn_model_options how = {.no_vocab = true};
+    const qn_status status = qn_model_open(out, path, &how, err);
+    if (status) return status;
+    if (!(*out)->family)
+        return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %s", path,
+                       (*out)->not_runnable ? (*out)->not_runnable : "of no family that runs");
+    if (!qn_speed_counts(&(*out)->hparams))
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: bench counts the operations of dense models only", path);
+    return QN_OK;
+}
+
+static void measure_model(const bench *b, const qn_model *m)
+{
+    if (!b->results) {
+        print_heads(b, subjects[FORWARD].name, subjects[FORWARD].words);
+        printf("%-12s", "MODEL");
+    }
+    for (size_t i = 0; i < b->n; i++) {
+        const column *c = &b->columns[i];
+        const double rate = qn_speed_forward_of(m, &c->k, c->threads);
+        if (b->results)
+            add_result(b, c, subjects[FORWARD].name, m->path, MULTIPLY_ADDS, rate);
+        else
+            printf("  %9.3f %4.0f%%", rate * 1e-9, 100 * rate / c->roofs[MULTIPLY_ADDS]);
+    }
+    if (!b->results) printf("\n");
+}
+
+static void measure_types(const bench *b, char **args, size_t n)
+{
+    for (size_t s = 0; s < QN_COUNT_OF(subjects); s++) {
+        if (!is_wanted(subjects[s].name, args, n)) continue;
+        if (!b->results) print_heads(b, subjects[s].name, subjects[s].words);
+        for (int t = 0; t < QN_DTYPE_COUNT; t++) measure_type(b, &subjects[s], (qn_dtype)t);
+    }
 }
 
 static qn_exit run(const void *given, char **args, size_t n)
 {
     const bench_options *o = given;
-    const qn_exit exit = check_names(&o->common, args, n);
+    const bool of_model =
+        n == 2 && !strcmp(args[0], subjects[FORWARD].name) && !is_subject(args[1]);
+    qn_exit exit = of_model ? QN_EXIT_FINE : check_names(&o->common, args, n);
     if (exit) return exit;
+    qn_error err = {0};
+    qn_model *model = NULL;
+    if (of_model && open_model(&model, args[1], &err)) {
+        qn_model_close(model);
+        return qn_complain(&o->common, &err);
+    }
     bench b = {.results = o->common.json ? json_array() : NULL};
     choose_columns(&b, o);
     if (b.results)
         add_roofs(&b);
     else
         print_roofs(&b);
-    for (size_t s = 0; s < QN_COUNT_OF(subjects); s++) {
-        if (!is_wanted(subjects[s].name, args, n)) continue;
-        if (!b.results) print_heads(&b, subjects[s].name, subjects[s].words);
-        for (int t = 0; t < QN_DTYPE_COUNT; t++) measure_type(&b, &subjects[s], (qn_dtype)t);
-    }
+    if (model)
+        measure_model(&b, model);
+    else
+        measure_types(&b, args, n);
+    qn_model_close(model);
     if (!b.results) return QN_EXIT_FINE;
     json_t *document = qn_report_new(&o->common);
     json_object_set_new(document, "results", b.results);
@@ -181,16 +236,17 @@ static qn_exit run(const void *given, char **args, size_t n)
 const qn_command qn_command_bench = {
     .name = "bench",
     .summary = "measure this machine and the kernels on it",
-    .synopsis = "[options] [gemm] [token] [encode] [importance] [decode]",
+    .synopsis = "[options] [gemm] [token] [forward [MODEL]] [encode] [importance] [decode]",
     .about = "Measures the machine's own limits (multiply-adds on registers, copying and reading "
              "memory) "
              "and, "
-             "for every type, how near to them the matrix product, that of a single token, the "
-             "quantizers (without and with "
+             "for every type, how near to them the matrix product, that of a single token, a "
+             "forward pass, the quantizers (without and with "
              "importance) and the unpackers come. One thread is timed by its own processor time, "
              "several by the clock. Other load on the machine makes every figure worse.",
     .examples = "  quern bench\n"
                 "  quern bench gemm --threads 1\n"
+                "  quern bench forward model-Q4_K_M.gguf\n"
                 "  quern bench encode decode --levels\n"
                 "  quern bench encode --isa scalar --json\n",
     .options = options,

@@ -1,10 +1,13 @@
 #include "validate/speed.h"
 
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "formats/base/alloc.h"
+#include "formats/families/family.h"
+#include "validate/decoder.h"
 #include "validate/gemm.h"
 
 enum {
@@ -338,5 +341,161 @@ double qn_speed_token(const qn_kernels *k, qn_dtype t, int threads)
         repeat_rows(&weights, COPY_BYTES / weights.row_bytes))
         rate = product_rate(k, &weights, 1, (double)(weights.rows * weights.row_bytes), threads);
     matrix_free(&weights);
+    return rate;
+}
+
+/* ---- forward passes ------------------------------------------------------------------------ */
+
+typedef struct {
+    qn_session *session;
+    const uint32_t *ids; /* [QN_SPEED_TOKENS] */
+    float *logits;       /* [QN_SPEED_SCORED][n_vocab] */
+    bool failed;
+} forward;
+
+static void run_forward(void *context, int threads)
+{
+    forward *f = context;
+    (void)threads; /* the decoder knows */
+    qn_session_reset(f->session);
+    if (qn_session_run(f->session, f->ids, QN_SPEED_TOKENS, NULL, NULL, NULL) ||
+        qn_session_logits(f->session, 0, QN_SPEED_TOKENS - QN_SPEED_SCORED, QN_SPEED_SCORED,
+                          f->logits, NULL))
+        f->failed = true;
+}
+
+bool qn_speed_counts(const qn_hparams *h)
+{
+    return !h->n_experts && !h->layer_input && !h->n_streams && !h->n_shared_kv && !h->value_is_key;
+}
+
+/* Of a run's matrix products; attention to the past is half a square. */
+static double forward_operations(const qn_hparams *h)
+{
+    const double tokens = QN_SPEED_TOKENS, hidden = (double)h->hidden;
+    double weights = 0, pairs = 0;
+    for (uint64_t i = 0; i < h->n_layers; i++) {
+        const qn_layer_sizes l = qn_hparams_layer(h, i);
+        const double heads = (double)h->n_heads, kv_heads = (double)l.n_kv_heads;
+        const double key = (double)l.head_dim, value = (double)l.value_dim;
+        weights +=
+            hidden * (heads + kv_heads) * (key + value) + 3 * hidden * (double)l.feed_forward;
+        pairs += heads * (key + value) * (tokens + 1) / 2;
+    }
+    return 2 * (tokens * (weights + pairs) + QN_SPEED_SCORED * hidden * (double)h->n_vocab);
+}
+
+double qn_speed_forward_of(const qn_model *m, const qn_kernels *k, int threads)
+{
+    const size_t n_vocab = (size_t)m->hparams.n_vocab;
+    uint32_t ids[QN_SPEED_TOKENS];
+    for (uint32_t i = 0; i < QN_SPEED_TOKENS; i++) ids[i] = i * 31 % (uint32_t)n_vocab;
+    forward f = {.ids = ids,
+                 .logits = qn_alloc_aligned(ALIGNMENT, QN_SPEED_SCORED * n_vocab, sizeof(float))};
+    qn_decoder *d = NULL;
+    double rate = 0;
+    if (f.logits && !qn_decoder_new(&d, m, k, threads, NULL) &&
+        !qn_session_new_whole(&f.session, d, 1, QN_SPEED_TOKENS, NULL))
+        rate = best_rate(&(work){run_forward, &f, threads, forward_operations(&m->hparams)});
+    qn_session_free(f.session);
+    qn_decoder_free(d);
+    qn_free(f.logits);
+    return f.failed ? 0 : rate;
+}
+
+/* A llama in memory, its matrices of one type. */
+enum { LAYERS = 3, MATRICES = 7, MADE_TENSORS = 2 + LAYERS * (MATRICES + 2) };
+
+typedef struct {
+    qn_model model;
+    matrix weights[MADE_TENSORS];
+    qn_rows rows[MADE_TENSORS];
+    qn_model_tensor tensors[MADE_TENSORS];
+    char names[MADE_TENSORS][32];
+} made;
+
+static bool add_tensor(made *m, const qn_kernels *k, const char *name, qn_dtype t, uint64_t rows,
+                       uint64_t columns)
+{
+    const size_t i = m->model.n_tensors++;
+    matrix *w = &m->weights[i];
+    bool present;
+    snprintf(m->names[i], sizeof m->names[i], "%s", name);
+    if (!matrix_make(w, k, t, rows < DISTINCT ? rows : DISTINCT, columns) || !repeat_rows(w, rows))
+        return false;
+    m->rows[i] = (qn_rows){.dtype = t,
+                           .rows = rows,
+                           .columns = columns,
+                           .decode = decode_some,
+                           .raw = raw_row,
+                           .done = keep_rows,
+                           .state = w};
+    m->tensors[i] = (qn_model_tensor){
+        .name = m->names[i], .rank = 2, .dims = {rows, columns}, .rows = &m->rows[i]};
+    return !qn_names_add(m->model.by_name, qn_str_z(m->names[i]), (uint32_t)i, &present);
+}
+
+static bool add_layer(made *m, const qn_kernels *k, qn_dtype t, int layer)
+{
+    const qn_hparams *h = &m->model.hparams;
+    const uint64_t keys = h->n_kv_heads * h->head_dim, hidden = h->hidden, wide = h->feed_forward;
+    const struct {
+        const char *role;
+        uint64_t rows, columns;
+        bool vector;
+    } parts[MATRICES + 2] = {
+        {"attn_norm", 1, hidden, true},    {"ffn_norm", 1, hidden, true},
+        {"attn_q", hidden, hidden, false}, {"attn_k", keys, hidden, false},
+        {"attn_v", keys, hidden, false},   {"attn_output", hidden, hidden, false},
+        {"ffn_gate", wide, hidden, false}, {"ffn_up", wide, hidden, false},
+        {"ffn_down", hidden, wide, false},
+    };
+    bool good = true;
+    for (size_t i = 0; i < MATRICES + 2 && good; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "blk.%d.%s.weight", layer, parts[i].role);
+        good =
+            add_tensor(m, k, name, parts[i].vector ? QN_F32 : t, parts[i].rows, parts[i].columns);
+    }
+    return good;
+}
+
+static bool make_llama(made *m, const qn_kernels *k, qn_dtype t)
+{
+    m->model = (qn_model){.path = "a made-up llama",
+                          .family = &qn_family_llama,
+                          .architecture = "llama",
+                          .tensors = m->tensors,
+                          .by_name = qn_names_new(MADE_TENSORS),
+                          .hparams = {.n_vocab = 8192,
+                                      .n_ctx_train = QN_SPEED_TOKENS,
+                                      .n_layers = LAYERS,
+                                      .hidden = 1024,
+                                      .feed_forward = 2816,
+                                      .n_heads = 16,
+                                      .n_kv_heads = 4,
+                                      .head_dim = 64,
+                                      .value_dim = 64,
+                                      .rope_dims = 64,
+                                      .rope_theta = 10000,
+                                      .rms_eps = 1e-5,
+                                      .tied = true}};
+    qn_hparams *h = &m->model.hparams;
+    bool good = m->model.by_name && !qn_hparams_complete(h, m->model.path, NULL) &&
+                add_tensor(m, k, "token_embd.weight", t, h->n_vocab, h->hidden) &&
+                add_tensor(m, k, "output_norm.weight", QN_F32, 1, h->hidden);
+    for (int i = 0; i < LAYERS && good; i++) good = add_layer(m, k, t, i);
+    return good;
+}
+
+double qn_speed_forward(const qn_kernels *k, qn_dtype t, int threads)
+{
+    made *m = qn_alloc(1, sizeof *m);
+    double rate = 0;
+    if (!m) return rate;
+    if (make_llama(m, k, t)) rate = qn_speed_forward_of(&m->model, k, threads);
+    for (size_t i = 0; i < m->model.n_tensors; i++) matrix_free(&m->weights[i]);
+    qn_names_free(m->model.by_name);
+    qn_free(m);
     return rate;
 }
