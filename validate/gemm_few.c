@@ -38,6 +38,7 @@ typedef struct {
     bool stored;   /* rows are blocks in memory */
     bool straight; /* which a kernel takes as they are */
     size_t decoded, piece;
+    int threads;
 } job;
 
 qn_status qn_gemm_few_new(qn_gemm_few **out, const qn_kernels *k, int threads, qn_error *err)
@@ -119,6 +120,8 @@ static void plan(job *j)
         j->stored && (j->p->m == 1 ? k->token[w->dtype] != NULL : k->unpack[w->dtype] != NULL);
     j->decoded = j->straight ? 0 : j->stored ? PIECE + PAD : columns;
     j->piece = j->straight && j->p->m == 1 ? columns : PIECE;
+    const double work = (double)j->p->m * (double)(j->p->r1 - j->p->r0) * (double)columns;
+    j->threads = work < WORTH_SHARING ? 1 : j->g->threads;
 }
 
 /* Columns k0..k0+n of QN_PANEL rows, which begin there, into the sums. */
@@ -211,11 +214,9 @@ qn_status qn_gemm_few_run(qn_gemm_few *g, const qn_product *p, qn_error *err)
     if (status) return status;
 
     const uint64_t panels = (p->r1 - p->r0 + QN_PANEL - 1) / QN_PANEL;
-    const bool shared =
-        (double)p->m * (double)(p->r1 - p->r0) * (double)p->w->columns >= WORTH_SHARING;
     /* Monotonic: a thread that has failed skips later panels only, so the lowest
      * failing one is always tried. */
-#pragma omp parallel for schedule(monotonic : dynamic) num_threads(g->threads) if (shared)
+#pragma omp parallel for schedule(monotonic : dynamic) num_threads(j.threads)
     for (uint64_t t = 0; t < panels; t++) {
         worker *s = &g->workers[omp_get_thread_num()];
         if (s->failed == UINT64_MAX && run_panel(&j, s, t)) s->failed = t;
