@@ -84,6 +84,33 @@ START_TEST(halves_and_bfloat16_are_what_the_codecs_make)
 }
 END_TEST
 
+/* ggml's table in words: the float16 of gelu of the float16, its ends cut. */
+START_TEST(gelu_is_that_of_a_table_of_float16)
+{
+    enum { N = 601 };
+    float gate[N], up[N];
+    unsigned others = 0;
+    for (size_t i = 0; i < N; i++) {
+        gate[i] = ((float)i - 300.0F) * 0.0397F;
+        up[i] = 1.0F + 0.25F * (float)(i % 3);
+    }
+    qn_gelu_mul_as_ggml(qn_kernels_best(), gate, up, N);
+    for (size_t i = 0; i < N; i++) {
+        const float x = ((float)i - 300.0F) * 0.0397F;
+        const double h = (double)qn_half_value(qn_half_of(x));
+        const double gelu =
+            0.5 * h * (1.0 + tanh(0.7978845608028654 * h * (1.0 + 0.044715 * h * h)));
+        const double inside = (double)qn_half_value(qn_half_of((float)gelu));
+        const double table = x <= -10 ? 0.0 : x >= 10 ? (double)x : inside;
+        const double want = (double)(float)(table * (double)up[i]);
+        others += (double)gate[i] != want;
+        ck_assert_msg(fabs((double)gate[i] - want) <= fabs(want) * 0x1p-10 + 0x1p-23,
+                      "of %g: %.9g, want %.9g", (double)x, (double)gate[i], want);
+    }
+    ck_assert_uint_le(others, 2); /* a half that a last bit decides */
+}
+END_TEST
+
 START_TEST(what_is_no_number_stays_none)
 {
     static const qn_dtype types[] = {QN_Q8_0, QN_Q8_1, QN_Q8_K, QN_F16, QN_BF16};
@@ -265,6 +292,7 @@ int main(void)
     tcase_add_test(tc, scales_are_float16_in_blocks_of_32_and_float32_in_those_of_256);
     tcase_add_loop_test(tc, every_value_is_the_nearest_step, 0, 2 * QN_ROW_KINDS);
     tcase_add_test(tc, halves_and_bfloat16_are_what_the_codecs_make);
+    tcase_add_test(tc, gelu_is_that_of_a_table_of_float16);
     tcase_add_test(tc, what_is_no_number_stays_none);
     tcase_add_test(tc, each_type_of_weights_has_its_inputs);
     tcase_add_test(tc, what_is_rounded_is_the_layers_own_input);

@@ -180,6 +180,7 @@ END_TEST
 
 START_TEST(a_normed_row_has_the_weights_as_its_root_mean_square)
 {
+    const qn_norm_fn norm = _i ? qn_rms_norm_as_ggml : qn_rms_norm;
     for (size_t n = 1; n < 70; n++) {
         qn_random r = {n};
         float x[70], weight[70], out[70];
@@ -187,7 +188,7 @@ START_TEST(a_normed_row_has_the_weights_as_its_root_mean_square)
         qn_random_row(&r, 0, x, n);
         qn_random_row(&r, 0, weight, n);
         for (size_t i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
-        qn_rms_norm(x, weight, 1e-5, out, n);
+        norm(x, weight, 1e-5, out, n);
         for (size_t i = 0; i < n; i++) {
             const double want = (double)x[i] / sqrt(squares / (double)n + 1e-5) * (double)weight[i];
             ck_assert_double_eq_tol((double)out[i], want, 3e-7 * fabs(want));
@@ -207,6 +208,6 @@ int main(void)
     tcase_add_test(tc, yarn_frequencies_are_those_of_transformers);
     tcase_add_test(tc, pairs_turn_by_position_times_frequency);
     tcase_add_test(tc, turns_at_position_131072_keep_their_digits);
-    tcase_add_test(tc, a_normed_row_has_the_weights_as_its_root_mean_square);
+    tcase_add_loop_test(tc, a_normed_row_has_the_weights_as_its_root_mean_square, 0, 2);
     return qn_test_run_suite(suite);
 }

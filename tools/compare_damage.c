@@ -59,22 +59,24 @@ static qn_status spread(const qn_chunks *all, size_t n, uint32_t **ids, qn_chunk
     return QN_OK;
 }
 
+enum { N_MODELS = 2, N_GROUP = 1 + QN_PUT_BACK_GROUP };
+
 /* Both models' layers are held while the outputs of one are compared. */
 static qn_status fit_errors(const qn_common *c, uint64_t limit, const qn_loaded *reference,
                             const qn_loaded *test, const qn_chunks *chunks, qn_error *err)
 {
-    qn_decoder *const models[] = {reference->decoder, test->decoder};
-    const qn_decoder *const held[] = {reference->decoder, test->decoder};
+    qn_decoder *const models[N_MODELS] = {reference->decoder, test->decoder};
+    const qn_decoder *const held[N_MODELS] = {reference->decoder, test->decoder};
     const uint64_t scratch = qn_output_errors_bytes(held[0], held[1], chunks);
     uint64_t left, all = scratch;
-    const qn_status status = qn_window_memory(c, limit, models, QN_COUNT_OF(models), &left, err);
-    for (size_t m = 0; m < QN_COUNT_OF(held); m++)
+    const qn_status status = qn_window_memory(c, limit, models, N_MODELS, &left, err);
+    for (size_t m = 0; m < N_MODELS; m++)
         if (!qn_add_u64(all, qn_decoders_held_bytes(&held[m], 1), &all)) all = UINT64_MAX;
     if (!status && left && all > left)
         return qn_fail(err, QN_ERR_MEMORY,
                        "--by: a window of %zu tokens takes %.1f MiB of memory, %.1f MiB are left",
                        chunks->n_ctx, (double)all / 0x1p20, (double)left / 0x1p20);
-    if (!status) qn_scratch_remark(c, "layers", held, QN_COUNT_OF(held), scratch);
+    if (!status) qn_scratch_remark(c, "layers", held, N_MODELS, scratch);
     return status;
 }
 
@@ -161,15 +163,15 @@ static uint64_t mixed_bytes(const qn_model *m)
 static qn_status fit_tensors(const qn_common *c, uint64_t limit, const qn_loaded *reference,
                              const qn_loaded *test, qn_chunks *chunks, qn_error *err)
 {
-    qn_decoder *const models[] = {reference->decoder, test->decoder};
-    const qn_decoder *group[1 + QN_PUT_BACK_GROUP] = {reference->decoder};
+    qn_decoder *const models[N_MODELS] = {reference->decoder, test->decoder};
+    const qn_decoder *group[N_GROUP] = {reference->decoder};
     const uint64_t own = QN_PUT_BACK_GROUP * mixed_bytes(test->model);
     uint64_t left;
-    for (size_t i = 1; i < QN_COUNT_OF(group); i++) group[i] = test->decoder;
-    const qn_status status = qn_window_memory(c, limit, models, QN_COUNT_OF(models), &left, err);
+    for (size_t i = 1; i < N_GROUP; i++) group[i] = test->decoder;
+    const qn_status status = qn_window_memory(c, limit, models, N_MODELS, &left, err);
     if (status || !left) return status;
-    return qn_chunks_fit(chunks, left > own ? left - own : 0, group, QN_COUNT_OF(group),
-                         QN_COMPARE_LOGITS, err);
+    return qn_chunks_fit(chunks, left > own ? left - own : 0, group, N_GROUP, QN_COMPARE_LOGITS,
+                         err);
 }
 
 static qn_status measure_tensors(qn_damage *d, const qn_common *c, const qn_damage_wanted *wanted,

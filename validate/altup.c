@@ -3,8 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "validate/norm.h"
-
 /* transformers' floor of a mean square. */
 #define LEAST_SQUARE 1e-5
 
@@ -65,7 +63,7 @@ static void route(const qn_session *s, const qn_layer *l, const float *y, float 
 {
     const size_t n = (size_t)s->d->hparams->hidden;
     const float by_hidden = 1.0F / (float)n;
-    qn_rms_norm(y, l->altup.norm, s->d->hparams->rms_eps, row, n);
+    s->d->norm(y, l->altup.norm, s->d->hparams->rms_eps, row, n);
     for (size_t i = 0; i < n; i++) row[i] *= by_hidden;
     for (size_t a = 0; a < A; a++) m[a] = s->d->k->dot(l->altup.router + a * n, row, n);
     s->d->k->soft_cap(m, 1.0F, A);

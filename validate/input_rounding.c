@@ -145,3 +145,21 @@ void qn_round_input(const qn_kernels *k, qn_dtype type, const float *x, float *o
     default: memcpy(out, x, n * sizeof *x);
     }
 }
+
+void qn_gelu_mul_as_ggml(const qn_kernels *k, float *gate, const float *up, size_t n)
+{
+    enum { BLOCK = 256 };
+    static const float end = 10.0F;
+    float ones[BLOCK], table[BLOCK];
+    for (size_t i = 0; i < BLOCK; i++) ones[i] = 1.0F;
+    for (size_t i = 0; i < n; i += BLOCK) {
+        const size_t m = n - i < BLOCK ? n - i : BLOCK;
+        round_by_codec(k, QN_F16, gate + i, table, m);
+        k->gelu_mul(table, ones, m);
+        round_by_codec(k, QN_F16, table, table, m);
+        for (size_t j = 0; j < m; j++) {
+            const float x = gate[i + j];
+            gate[i + j] = (x <= -end ? 0.0F : x >= end ? x : table[j]) * up[i + j];
+        }
+    }
+}

@@ -40,4 +40,8 @@ qn_dtype qn_input_type(qn_dtype weights);
  * numbers. */
 void qn_round_input(const qn_kernels *k, qn_dtype type, const float *x, float *out, size_t n);
 
+/* gate = gelu(gate) * up as ggml's CPU code has it (vec.h, ggml_vec_geglu_f32): from a
+ * table of float16 for the gate in float16, and 0 or the gate itself from 10 on. */
+void qn_gelu_mul_as_ggml(const qn_kernels *k, float *gate, const float *up, size_t n);
+
 #endif

@@ -4,7 +4,6 @@
 
 #include "formats/base/sizes.h"
 #include "validate/moe.h"
-#include "validate/norm.h"
 #include "validate/reals.h"
 #include "validate/rope.h"
 #include "validate/session.h"
@@ -14,7 +13,7 @@ void qn_norm_rows(const qn_session *s, const float *x, const float *weight, size
     const size_t n = (size_t)s->d->hparams->hidden;
 #pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++)
-        qn_rms_norm(x + i * n, weight, s->d->hparams->rms_eps, out + i * n, n);
+        s->d->norm(x + i * n, weight, s->d->hparams->rms_eps, out + i * n, n);
 }
 
 void qn_scale_rows(const qn_session *s, float scale, size_t rows, float *x)
@@ -109,16 +108,25 @@ static void clamp_gates(const qn_hparams *h, float *gate, float *up, size_t n)
     }
 }
 
+void qn_gelu_mul(const qn_decoder *d, float *gate, const float *up, size_t n)
+{
+    if (d->activations == QN_ACTIVATIONS_Q8)
+        qn_gelu_mul_as_ggml(d->k, gate, up, n);
+    else
+        d->k->gelu_mul(gate, up, n);
+}
+
 void qn_activate(const qn_session *s, float *gate, float *up, size_t rows, size_t width)
 {
     const bool clamped = s->d->hparams->swiglu_alpha != 0.0;
-    const qn_kernels *k = s->d->k;
-    void (*const multiply)(float *, const float *, size_t) =
-        s->d->hparams->activation == QN_GELU_TANH ? k->gelu_mul : k->silu_mul;
+    const bool gelu = s->d->hparams->activation == QN_GELU_TANH;
 #pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++) {
         if (clamped) clamp_gates(s->d->hparams, gate + i * width, up + i * width, width);
-        multiply(gate + i * width, up + i * width, width);
+        if (gelu)
+            qn_gelu_mul(s->d, gate + i * width, up + i * width, width);
+        else
+            s->d->k->silu_mul(gate + i * width, up + i * width, width);
     }
 }
 
@@ -159,7 +167,7 @@ static size_t cut_spans(const qn_session *s, const qn_block *b)
 static void norm_heads(const qn_session *s, const float *weight, size_t size, float *x, size_t n)
 {
     for (size_t i = 0; i < n; i += size)
-        qn_rms_norm(x + i, weight, s->d->hparams->rms_eps, x + i, size);
+        s->d->norm(x + i, weight, s->d->hparams->rms_eps, x + i, size);
 }
 
 /* What queries at a position are multiplied by (qn_hparams.temperature_scale). */

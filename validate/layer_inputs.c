@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "formats/base/sizes.h"
-#include "validate/norm.h"
 
 /* The table's row for a token; those without one take the first
  * (modeling_gemma3n.py: ids beyond it are tokens of images and sounds). */
@@ -25,7 +24,7 @@ static void combine(const qn_session *s, const float *row, float *inputs)
     const float by_hidden = (float)(1.0 / sqrt((double)hp->hidden));
     for (size_t i = 0; i < all; i++) inputs[i] *= by_hidden;
     for (size_t i = 0; i < all; i += width)
-        qn_rms_norm(inputs + i, s->d->input_norm, hp->rms_eps, inputs + i, width);
+        s->d->norm(inputs + i, s->d->input_norm, hp->rms_eps, inputs + i, width);
     for (size_t i = 0; i < all; i++) inputs[i] = (inputs[i] + row[i] * by_width) * half;
 }
 
@@ -53,8 +52,8 @@ static qn_status run(qn_session *s, size_t layer, const qn_block *b, const float
     if (status) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < rows; i++)
-        s->d->k->gelu_mul(s->gate + i * width, s->inputs + (b->t0 + i) * all + layer * width,
-                          width);
+        qn_gelu_mul(s->d, s->gate + i * width, s->inputs + (b->t0 + i) * all + layer * width,
+                    width);
     if ((status = qn_apply(s, &l->input_out, s->gate, rows, s->h, err))) return status;
     qn_norm_rows(s, s->h, l->input_post_norm, rows, s->h);
     return QN_OK;

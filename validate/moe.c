@@ -5,7 +5,6 @@
 
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
-#include "validate/norm.h"
 
 struct qn_moe_scratch {
     size_t rows;    /* there is room for */
@@ -111,7 +110,7 @@ static void ask(const qn_session *s, const qn_layer *l, const float *residual, s
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < rows; i++) {
         float *x = s->moe->x + i * n;
-        qn_rms_norm(residual + i * n, l->router_scale, s->d->hparams->rms_eps, x, n);
+        s->d->norm(residual + i * n, l->router_scale, s->d->hparams->rms_eps, x, n);
         for (size_t j = 0; j < n; j++) x[j] *= by_size;
     }
 }

@@ -92,5 +92,6 @@ qn_status qn_mlp_run(qn_session *s, const qn_mlp *mlp, uint64_t expert, const fl
 
 /* gate[rows][width] becomes activation(gate) * up; up is scratch afterwards. */
 void qn_activate(const qn_session *s, float *gate, float *up, size_t rows, size_t width);
+void qn_gelu_mul(const qn_decoder *d, float *gate, const float *up, size_t n);
 
 #endif

@@ -355,9 +355,8 @@ static qn_status run_group(job *j, size_t first, size_t n, size_t trunk, size_t 
     const sequence *s = j->group[0];
     const uint64_t bytes = group_bytes(j, n, trunk, j->n_group, positions);
     if (j->memory->limit && bytes > j->memory->limit)
-        return qn_fail(err, QN_ERR_MEMORY,
-                       "task %zu takes %.1f MiB of memory, %.1f MiB are left", s->task,
-                       (double)bytes / 0x1p20, (double)j->memory->limit / 0x1p20);
+        return qn_fail(err, QN_ERR_MEMORY, "task %zu takes %.1f MiB of memory, %.1f MiB are left",
+                       s->task, (double)bytes / 0x1p20, (double)j->memory->limit / 0x1p20);
     if (bytes > j->memory->scratch) j->memory->scratch = bytes;
     if ((status = list_asks(j, trunk, positions, err))) return status;
     if ((status = run_sessions(j, trunk, positions, &session, &why)))

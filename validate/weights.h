@@ -6,6 +6,7 @@
 #define QN_VALIDATE_WEIGHTS_H
 
 #include "validate/decoder.h"
+#include "validate/norm.h"
 
 /* A matrix: rows first..first+n of a tensor, which may hold others behind it
  * (fused ones, experts `step` rows apart). */
@@ -76,6 +77,7 @@ struct qn_decoder {
     int threads;
     bool gives_back; /* pages, when they were used */
     qn_activations activations;
+    qn_norm_fn norm;          /* the one that goes with them */
     const qn_rows *embedding; /* [n_vocab][hidden] */
     qn_linear head;           /* the embedding itself when tied */
     const float *final_norm;
