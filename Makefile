@@ -10,7 +10,9 @@
 # make format               clang-format everything in place
 # make install prefix=/usr DESTDIR=...
 
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --output-sync=target
+# For what builds much: a job a processor, unless it was said how many.
+jobs = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 config ?= release
 B ?= build/$(config)
 
@@ -138,13 +140,22 @@ deps-lint: deps
 	  command -v $$t >/dev/null || { $(call install,$(apt_lint),lint); break; }; done
 
 # ---- tests --------------------------------------------------------------------------
+# Every test by itself, as many at once as make has jobs.
 check: deps
-	@$(MAKE) --no-print-directory config=$(config) B=$(B) run-tests
+	@$(MAKE) $(jobs) --no-print-directory config=$(config) B=$(B) run-tests
 
-run-tests: $(program) $(tests) $(addprefix $(B)/tests/fuzz/,$(fuzzers))
+test_runs = $(tests:=.run)
+replays = $(patsubst fuzz_%,replay-%,$(fuzzers))
+run-tests: check-manifest $(test_runs) $(replays) cli-tests
+run-tests: export OMP_WAIT_POLICY = passive # threads that wait leave the others their core
+
+check-manifest:
 	@sh tests/data/check-manifest.sh
-	@for t in $(tests); do $$t || exit 1; done
-	@for f in $(fuzzers); do $(B)/tests/fuzz/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
+$(test_runs): %.run: % force
+	@$<
+$(replays): replay-%: $(B)/tests/fuzz/fuzz_% force
+	@$< tests/fuzz/corpus/$*
+cli-tests: $(program)
 	@QUERN=$(program) sh tests/cli/run
 
 # docs/families.md, with the figures of all golden checkpoints.
@@ -152,7 +163,7 @@ families: $(B)/tests/test_families
 	QUERN_FAMILIES_TABLE=docs/families.md $<
 
 demo: deps
-	@$(MAKE) --no-print-directory config=$(config) B=$(B) all
+	@$(MAKE) $(jobs) --no-print-directory config=$(config) B=$(B) all
 	@QUERN=$(program) sh tests/demo/demo
 
 bench: all
@@ -231,5 +242,5 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all check run-tests families demo bench cross fuzz fuzz-binaries lint run-lint format install clean deps deps-lint deps-cross force
+.PHONY: all check run-tests check-manifest cli-tests families demo bench cross fuzz fuzz-binaries lint run-lint format install clean deps deps-lint deps-cross force
 .SECONDARY:
