@@ -151,8 +151,8 @@ typedef struct {
     bool whole;          /* a real that config.json has as an integer */
     bool may_be_zero;    /* a count that says "none" */
     bool null_is_zero;   /* null in config.json is how it says so, not that nothing is said */
-    size_t field;        /* offsetof(qn_hparams, ...): uint64_t, double, bool, an enum */
-    size_t list;         /* offsetof the qn_layer_counts of QN_FIELD_COUNTS, QN_FIELD_SLIDES */
+    size_t field;        /* QN_HPARAM(...): uint64_t, double, bool, an enum */
+    size_t list;         /* QN_HPARAM of the qn_layer_counts of QN_FIELD_COUNTS, QN_FIELD_SLIDES */
     double config_else;  /* what transformers takes when there is none; or QN_REQUIRED;
                           * 0 leaves what an earlier row said */
     const char *gguf[2]; /* behind "<architecture>.", newest first; {NULL}: GGUF has none */
@@ -161,26 +161,26 @@ typedef struct {
     bool first; /* written behind general.architecture, before all others */
 } qn_parameter;
 
-#define QN_ALWAYS(of_kind, member, value)                                                 \
-    {                                                                                     \
-        .kind = (of_kind), .field = offsetof(qn_hparams, member), .config_else = (value), \
-        .gguf_else = (value)                                                              \
+#define QN_HPARAM(member) offsetof(qn_hparams, member)
+
+#define QN_ALWAYS(of_kind, member, value)                                      \
+    {                                                                          \
+        .kind = (of_kind), .field = QN_HPARAM(member), .config_else = (value), \
+        .gguf_else = (value)                                                   \
     }
 
 /* Keys of config.json alone, and what their absence means. */
-#define QN_COUNT_ELSE(key, member, value)                                              \
-    {                                                                                  \
-        .config = {key}, .field = offsetof(qn_hparams, member), .config_else = (value) \
+#define QN_COUNT_ELSE(key, member, value)                                   \
+    {                                                                       \
+        .config = {key}, .field = QN_HPARAM(member), .config_else = (value) \
     }
-#define QN_REAL_ELSE(key, member, value)                                               \
-    {                                                                                  \
-        .config = {key}, .kind = QN_FIELD_REAL, .field = offsetof(qn_hparams, member), \
-        .config_else = (value)                                                         \
+#define QN_REAL_ELSE(key, member, value)                                                           \
+    {                                                                                              \
+        .config = {key}, .kind = QN_FIELD_REAL, .field = QN_HPARAM(member), .config_else = (value) \
     }
-#define QN_FLAG(key, member, value)                                                    \
-    {                                                                                  \
-        .config = {key}, .kind = QN_FIELD_FLAG, .field = offsetof(qn_hparams, member), \
-        .config_else = (value)                                                         \
+#define QN_FLAG(key, member, value)                                                                \
+    {                                                                                              \
+        .config = {key}, .kind = QN_FIELD_FLAG, .field = QN_HPARAM(member), .config_else = (value) \
     }
 #define QN_THETA_ELSE(value)                                                    \
     {                                                                           \
@@ -244,6 +244,12 @@ extern const size_t qn_n_common_parameters;
 
 /* common_keys of families whose heads are hidden size / heads, which no key says. */
 extern const char *const qn_keys_without_head_size[];
+
+/* Of those that have no other theta for sliding layers, and own rows for some of these. */
+extern const char *const qn_keys_of_one_rope[];
+
+/* ignored of most families. */
+extern const char *const qn_ignored_usually[];
 
 /* Common and own ones in one count, in the order of writing. */
 size_t qn_family_n_parameters(const qn_family *f);

@@ -3,8 +3,6 @@
  * modeling_gemma.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"GemmaForCausalLM", NULL};
 static const char *const model_types[] = {"gemma", NULL};
 

@@ -2,8 +2,6 @@
  * soft caps (conversion/gemma.py, transformers modeling_gemma2.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"Gemma2ForCausalLM", NULL};
 static const char *const model_types[] = {"gemma2", NULL};
 
@@ -35,26 +33,26 @@ static const char *const common_keys[] = {"context_length",
 static const qn_parameter parameters[] = {
     {.config = {"attn_logit_softcapping"},
      .kind = QN_FIELD_REAL,
-     .field = FIELD(attention_cap),
+     .field = QN_HPARAM(attention_cap),
      .gguf = {"attn_logit_softcapping"},
      .gguf_else = 50,
      .write = QN_WRITE_ALWAYS},
     {.config = {"final_logit_softcapping"},
      .kind = QN_FIELD_REAL,
-     .field = FIELD(final_cap),
+     .field = QN_HPARAM(final_cap),
      .gguf = {"final_logit_softcapping"},
      .gguf_else = 30,
      .write = QN_WRITE_ALWAYS},
     {.config = {"sliding_window"},
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .config_else = 4096,
      .gguf = {"attention.sliding_window"},
      .gguf_else = 4096,
      .write = QN_WRITE_ALWAYS},
     {.config = {"layer_types"},
      .kind = QN_FIELD_SLIDES,
-     .field = FIELD(window_period),
-     .list = FIELD(slides),
+     .field = QN_HPARAM(window_period),
+     .list = QN_HPARAM(slides),
      .config_else = 2,
      .gguf = {"attention.sliding_window_pattern"},
      .gguf_else = 2,
@@ -62,10 +60,10 @@ static const qn_parameter parameters[] = {
     {.config = {"query_pre_attn_scalar"},
      .kind = QN_FIELD_REAL,
      .whole = true,
-     .field = FIELD(query_scalar),
+     .field = QN_HPARAM(query_scalar),
      .config_else = 256},
     {.kind = QN_FIELD_REAL,
-     .field = FIELD(attention_scale),
+     .field = QN_HPARAM(attention_scale),
      .gguf = {"attention.scale"},
      .write = QN_WRITE_UNUSUAL_SCALE},
     QN_ALWAYS(QN_FIELD_COUNT, scale_by_hidden_at, 46), /* 27B, for runtimes */

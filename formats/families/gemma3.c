@@ -3,8 +3,6 @@
  * (conversion/gemma.py, transformers modeling_gemma3.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", NULL};
 static const char *const model_types[] = {"gemma3_text", "gemma3", NULL};
 
@@ -27,31 +25,31 @@ static const char *const towers[] = {QN_TOWERS_VISION, NULL};
 static const qn_parameter parameters[] = {
     {.config = {"final_logit_softcapping"},
      .kind = QN_FIELD_REAL,
-     .field = FIELD(final_cap),
+     .field = QN_HPARAM(final_cap),
      .gguf = {"final_logit_softcapping"},
      .write = QN_WRITE_SET},
     {.config = {"sliding_window"},
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .config_else = 4096,
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SLIDING},
     {.config = {"sliding_window_pattern", "_sliding_window_pattern"},
-     .field = FIELD(window_period),
+     .field = QN_HPARAM(window_period),
      .config_else = 6},
     {.config = {"layer_types"},
      .kind = QN_FIELD_SLIDES,
-     .field = FIELD(window_period),
-     .list = FIELD(slides),
+     .field = QN_HPARAM(window_period),
+     .list = QN_HPARAM(slides),
      .gguf = {"attention.sliding_window_pattern"},
      .gguf_else = 6,
      .write = QN_WRITE_UNUSUAL_SLIDES},
     {.config = {"query_pre_attn_scalar"},
      .kind = QN_FIELD_REAL,
      .whole = true,
-     .field = FIELD(query_scalar),
+     .field = QN_HPARAM(query_scalar),
      .config_else = 256},
     {.kind = QN_FIELD_REAL,
-     .field = FIELD(attention_scale),
+     .field = QN_HPARAM(attention_scale),
      .gguf = {"attention.scale"},
      .write = QN_WRITE_UNUSUAL_SCALE},
     QN_ALWAYS(QN_FIELD_COUNT, scale_by_hidden_at, 62), /* 27B, for runtimes */
@@ -59,11 +57,11 @@ static const qn_parameter parameters[] = {
     {.config = {"rope_theta"},
      .in_rope = QN_IN_SLIDING_ROPE,
      .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta_swa),
+     .field = QN_HPARAM(rope_theta_swa),
      .config_else = 10000,
      .gguf = {"rope.freq_base_swa"},
      .gguf_else = 10000},
-    {.config = {"rope_local_base_freq"}, .kind = QN_FIELD_REAL, .field = FIELD(rope_theta_swa)},
+    {.config = {"rope_local_base_freq"}, .kind = QN_FIELD_REAL, .field = QN_HPARAM(rope_theta_swa)},
     QN_THETA_ELSE(1e6),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),
     QN_COUNT_ELSE("num_attention_heads", n_heads, 8),

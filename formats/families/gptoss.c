@@ -3,8 +3,6 @@
  * (conversion/gpt_oss.py, transformers modeling_gpt_oss.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"GptOssForCausalLM", NULL};
 static const char *const model_types[] = {"gpt_oss", NULL};
 
@@ -34,69 +32,44 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
-static const char *const keys[] = {
-    "block_count",
-    "context_length",
-    "embedding_length",
-    "feed_forward_length",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.yarn_attn_factor",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-    "rope.scaling.yarn_untruncated",
-    "rope.freq_base",
-    "attention.layer_norm_rms_epsilon",
-    "expert_count",
-    "expert_used_count",
-    "attention.key_length",
-    "attention.value_length",
-    NULL,
-};
-
 static const qn_parameter parameters[] = {
     /* Runtimes know nothing of it, but no released model truncates. */
     {.config = {"truncate"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_NOT_FLAG,
-     .field = FIELD(yarn_untruncated),
+     .field = QN_HPARAM(yarn_untruncated),
      .gguf = {"rope.scaling.yarn_untruncated"},
      .gguf_else = 1,
      .write = QN_WRITE_YARN_UNUSUAL},
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .config_else = 128,
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"intermediate_size"},
-     .field = FIELD(expert_feed_forward),
+     .field = QN_HPARAM(expert_feed_forward),
      .config_else = QN_REQUIRED,
      .gguf = {"expert_feed_forward_length"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"layer_types"},
      .kind = QN_FIELD_SLIDES,
-     .field = FIELD(window_period),
-     .list = FIELD(slides),
+     .field = QN_HPARAM(window_period),
+     .list = QN_HPARAM(slides),
      .config_else = 2,
      .gguf = {"attention.sliding_window_pattern"},
      .gguf_else = 2,
      .write = QN_WRITE_UNUSUAL_SLIDES},
     {.config = {"swiglu_alpha"},
      .kind = QN_FIELD_REAL,
-     .field = FIELD(swiglu_alpha),
+     .field = QN_HPARAM(swiglu_alpha),
      .config_else = 1.702F,
      .gguf = {"swiglu_alpha"},
      .gguf_else = 1.702F,
      .write = QN_WRITE_UNUSUAL},
     {.config = {"swiglu_limit"},
      .kind = QN_FIELD_REAL,
-     .field = FIELD(swiglu_limit),
+     .field = QN_HPARAM(swiglu_limit),
      .config_else = 7,
      .gguf = {"swiglu_limit"},
      .gguf_else = 7,
@@ -127,10 +100,10 @@ const qn_family qn_family_gptoss = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
-    .common_keys = keys,
+    .common_keys = qn_keys_of_one_rope,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
 };

@@ -3,8 +3,6 @@
  * transformers modeling_granite.py, modeling_granitemoe.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"GraniteForCausalLM", NULL};
 static const char *const model_types[] = {"granite", NULL};
 static const char *const moe_classes[] = {"GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM",
@@ -39,32 +37,30 @@ static const qn_role moe_roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
 /* In front, then behind what the family has of its own. */
 #define GRANITE_PARAMETERS                         \
     QN_VOCAB_SIZE_ELSE(32000), QN_ROPE_DIMENSIONS, \
         {.config = {"attention_multiplier"},       \
          .kind = QN_FIELD_REAL,                    \
-         .field = FIELD(attention_scale),          \
+         .field = QN_HPARAM(attention_scale),      \
          .config_else = 1,                         \
          .gguf = {"attention.scale"},              \
          .write = QN_WRITE_ALWAYS},                \
         {.config = {"embedding_multiplier"},       \
          .kind = QN_FIELD_REAL,                    \
-         .field = FIELD(embedding_scale),          \
+         .field = QN_HPARAM(embedding_scale),      \
          .config_else = 1,                         \
          .gguf = {"embedding_scale"},              \
          .write = QN_WRITE_ALWAYS},                \
         {.config = {"residual_multiplier"},        \
          .kind = QN_FIELD_REAL,                    \
-         .field = FIELD(residual_scale),           \
+         .field = QN_HPARAM(residual_scale),       \
          .config_else = 1,                         \
          .gguf = {"residual_scale"},               \
          .write = QN_WRITE_ALWAYS},                \
         {.config = {"logits_scaling"},             \
          .kind = QN_FIELD_REAL,                    \
-         .field = FIELD(logit_divisor),            \
+         .field = QN_HPARAM(logit_divisor),        \
          .config_else = 1,                         \
          .gguf = {"logit_scale"},                  \
          .write = QN_WRITE_ALWAYS},                \
@@ -79,7 +75,7 @@ static const qn_parameter moe_parameters[] = {
     GRANITE_PARAMETERS,
     {.config = {"shared_intermediate_size"},
      .may_be_zero = true,
-     .field = FIELD(shared_feed_forward),
+     .field = QN_HPARAM(shared_feed_forward),
      .gguf = {"expert_shared_feed_forward_length"},
      .write = QN_WRITE_SET},
     QN_COUNT_ELSE("num_local_experts", n_experts, 8),
@@ -98,7 +94,7 @@ const qn_family qn_family_granite = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .common_keys = qn_keys_without_head_size,
@@ -114,7 +110,7 @@ const qn_family qn_family_granitemoe = {
     .model_types = moe_model_types,
     .roles = moe_roles,
     .n_roles = sizeof moe_roles / sizeof *moe_roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = moe_parameters,
     .n_parameters = sizeof moe_parameters / sizeof *moe_parameters,
     .common_keys = qn_keys_without_head_size,

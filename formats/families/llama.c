@@ -2,8 +2,6 @@
  * the stories models (conversion/llama.py, transformers modeling_llama.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"LlamaForCausalLM", "LLaMAForCausalLM", NULL};
 static const char *const model_types[] = {"llama", NULL};
 

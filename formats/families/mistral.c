@@ -3,8 +3,6 @@
  * window are read as Llama's, which they are. */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"MistralForCausalLM", NULL};
 static const char *const model_types[] = {"mistral", NULL};
 
@@ -20,14 +18,12 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
 static const qn_parameter parameters[] = {
     QN_VOCAB_SIZE_ELSE(QN_REQUIRED),
     QN_ROPE_DIMENSIONS,
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SET},
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),
@@ -47,7 +43,7 @@ const qn_family qn_family_mistral = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,

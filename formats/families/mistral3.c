@@ -3,8 +3,6 @@
  * (conversion/mistral3.py, transformers modeling_ministral3.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"Ministral3ForCausalLM", "Mistral3ForConditionalGeneration",
                                       NULL};
 static const char *const model_types[] = {"ministral3", "mistral3", NULL};
@@ -24,7 +22,6 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
 static const qn_prefix prefixes[] = {QN_PREFIXES_INNER, QN_PREFIXES_OUTER};
 static const char *const towers[] = {QN_TOWERS_VISION, NULL};
 
@@ -35,26 +32,26 @@ static const qn_parameter parameters[] = {
     {.config = {"mscale_all_dim"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
-     .field = FIELD(yarn_mscale_all),
+     .field = QN_HPARAM(yarn_mscale_all),
      .gguf = {"rope.scaling.yarn_log_multiplier"},
      .write = QN_WRITE_YARN_SET},
     {.config = {"llama_4_scaling_beta"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
-     .field = FIELD(temperature_scale),
+     .field = QN_HPARAM(temperature_scale),
      .gguf = {"attention.temperature_scale"},
      .write = QN_WRITE_SET},
     {.config = {"mscale"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
-     .field = FIELD(yarn_mscale),
+     .field = QN_HPARAM(yarn_mscale),
      .gguf = {"rope.scaling.yarn_mscale"},
      .gguf_else = 1,
      .write = QN_WRITE_YARN_UNUSUAL},
     QN_ALWAYS(QN_FIELD_FLAG, yarn_mscale_keys, 1),
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SET},
     QN_THETA_ELSE(QN_REQUIRED),
@@ -65,7 +62,7 @@ static const qn_parameter parameters[] = {
     {.config = {"tie_word_embeddings"},
      .root_first = true,
      .kind = QN_FIELD_FLAG,
-     .field = FIELD(tied)},
+     .field = QN_HPARAM(tied)},
 };
 
 static const qn_condition conditions[] = {
@@ -83,7 +80,7 @@ const qn_family qn_family_mistral3 = {
     .towers = towers,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,
@@ -97,7 +94,7 @@ const qn_family qn_family_mistralsmall3 = {
     .model_types = plain_model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,

@@ -2,8 +2,6 @@
  * modeling_mixtral.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"MixtralForCausalLM", NULL};
 static const char *const model_types[] = {"mixtral", NULL};
 
@@ -22,14 +20,12 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
 static const qn_parameter parameters[] = {
     QN_VOCAB_SIZE_ELSE(QN_REQUIRED),
     QN_ROPE_DIMENSIONS,
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SET},
     QN_COUNT_ELSE("num_local_experts", n_experts, 8),
@@ -52,7 +48,7 @@ const qn_family qn_family_mixtral = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .common_keys = qn_keys_without_head_size,

@@ -4,8 +4,6 @@
  * plainly whatever the others' scaling; files without a window are OLMo 2's. */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes_2[] = {"Olmo2ForCausalLM", NULL};
 static const char *const model_types_2[] = {"olmo2", NULL};
 static const char *const classes_3[] = {"Olmo3ForCausalLM", NULL};
@@ -26,8 +24,6 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
 #define OLMO_PARAMETERS                                                                           \
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 2048),                                  \
         QN_REAL_ELSE("rms_norm_eps", rms_eps, 1e-5), QN_COUNT_ELSE("vocab_size", n_vocab, 50304), \
@@ -39,14 +35,14 @@ static const qn_parameter parameters_2[] = {OLMO_PARAMETERS};
 static const qn_parameter parameters_3[] = {
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .config_else = 4096,
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"layer_types"},
      .kind = QN_FIELD_SLIDES,
-     .field = FIELD(window_period),
-     .list = FIELD(slides),
+     .field = QN_HPARAM(window_period),
+     .list = QN_HPARAM(slides),
      .config_else = 4,
      .gguf = {"attention.sliding_window_pattern"},
      .gguf_else = 4,
@@ -56,7 +52,7 @@ static const qn_parameter parameters_3[] = {
     {.config = {"rope_theta"},
      .in_rope = QN_IN_SLIDING_ROPE,
      .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_theta_swa),
+     .field = QN_HPARAM(rope_theta_swa),
      .config_else = 500000},
     QN_THETA_ELSE(500000),
     QN_ALWAYS(QN_FIELD_FLAG, plain_rope_swa, 1),
@@ -74,7 +70,7 @@ const qn_family qn_family_olmo2 = {
     .model_types = model_types_2,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters_2,
     .n_parameters = sizeof parameters_2 / sizeof *parameters_2,
     .common_keys = qn_keys_without_head_size,
@@ -90,7 +86,7 @@ const qn_family qn_family_olmo3 = {
     .model_types = model_types_3,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters_3,
     .n_parameters = sizeof parameters_3 / sizeof *parameters_3,
     .common_keys = qn_keys_without_head_size,

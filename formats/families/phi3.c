@@ -2,8 +2,6 @@
  * another; longrope (conversion/phi.py, transformers modeling_phi3.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"Phi3ForCausalLM", NULL};
 static const char *const model_types[] = {"phi3", NULL};
 
@@ -21,8 +19,6 @@ static const qn_role roles[] = {
     QN_ROLES_OUTPUT,
 };
 /* clang-format on */
-
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
 
 static const char *const keys[] = {
     "context_length",
@@ -42,34 +38,34 @@ static const qn_parameter parameters[] = {
     {.config = {"attention_factor"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
-     .field = FIELD(longrope_factor),
+     .field = QN_HPARAM(longrope_factor),
      .gguf = {"rope.scaling.attn_factor"},
      .gguf_else = 1,
      .write = QN_WRITE_LONGROPE,
      .first = true},
     {.config = {"original_max_position_embeddings"},
      .in_rope = QN_IN_ROPE,
-     .field = FIELD(rope_original_ctx),
+     .field = QN_HPARAM(rope_original_ctx),
      .config_else = 4096,
      .gguf = {"rope.scaling.original_context_length"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"partial_rotary_factor"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
-     .field = FIELD(rope_partial),
+     .field = QN_HPARAM(rope_partial),
      .config_else = 1},
     {.config = {"long_factor"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REALS,
-     .list = FIELD(long_factors)},
+     .list = QN_HPARAM(long_factors)},
     {.config = {"short_factor"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REALS,
-     .list = FIELD(short_factors)},
+     .list = QN_HPARAM(short_factors)},
     QN_ROPE_DIMENSIONS,
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_ALWAYS},
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 4096),
@@ -92,7 +88,7 @@ const qn_family qn_family_phi3 = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .common_keys = keys,

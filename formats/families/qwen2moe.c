@@ -2,8 +2,6 @@
  * (conversion/qwen.py, transformers modeling_qwen2_moe.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"Qwen2MoeForCausalLM", NULL};
 static const char *const model_types[] = {"qwen2_moe", NULL};
 
@@ -24,30 +22,28 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
 static const qn_parameter parameters[] = {
     {.config = {"moe_intermediate_size"},
-     .field = FIELD(expert_feed_forward),
+     .field = QN_HPARAM(expert_feed_forward),
      .config_else = 1408,
      .gguf = {"expert_feed_forward_length"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"shared_expert_intermediate_size"},
-     .field = FIELD(shared_feed_forward),
+     .field = QN_HPARAM(shared_feed_forward),
      .config_else = 5632,
      .gguf = {"expert_shared_feed_forward_length"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"norm_topk_prob"},
      .kind = QN_FIELD_FLAG,
-     .field = FIELD(expert_norm),
+     .field = QN_HPARAM(expert_norm),
      .gguf = {"expert_weights_norm"},
      .write = QN_WRITE_UNUSUAL},
-    {.config = {"mlp_only_layers"}, .kind = QN_FIELD_LAYERS, .list = FIELD(dense)},
+    {.config = {"mlp_only_layers"}, .kind = QN_FIELD_LAYERS, .list = QN_HPARAM(dense)},
     {.config = {"decoder_sparse_step"},
-     .field = FIELD(routed_period),
+     .field = QN_HPARAM(routed_period),
      .config_else = 1,
      .gguf_else = 1},
-    {.config = {"num_experts"}, .may_be_zero = true, .field = FIELD(n_experts)},
+    {.config = {"num_experts"}, .may_be_zero = true, .field = QN_HPARAM(n_experts)},
     QN_COUNT_ELSE("num_experts_per_tok", n_experts_used, 4),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
     QN_COUNT_ELSE("vocab_size", n_vocab, 151936),
@@ -68,7 +64,7 @@ const qn_family qn_family_qwen2moe = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .common_keys = qn_keys_without_head_size,

@@ -2,8 +2,6 @@
  * transformers modeling_qwen3.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"Qwen3ForCausalLM", NULL};
 static const char *const model_types[] = {"qwen3", NULL};
 
@@ -20,28 +18,26 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
 static const qn_parameter parameters[] = {
     QN_ALWAYS(QN_FIELD_FLAG, window_by_flag, 1),
     {.config = {"use_sliding_window"},
      .kind = QN_FIELD_FLAG,
-     .field = FIELD(use_window),
+     .field = QN_HPARAM(use_window),
      .gguf_else = 1},
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .config_else = 4096,
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SLIDING},
     {.config = {"max_window_layers"},
      .may_be_zero = true,
-     .field = FIELD(window_from),
+     .field = QN_HPARAM(window_from),
      .config_else = 28},
     {.config = {"layer_types"},
      .kind = QN_FIELD_SLIDES,
-     .field = FIELD(window_period),
-     .list = FIELD(slides),
+     .field = QN_HPARAM(window_period),
+     .list = QN_HPARAM(slides),
      .gguf = {"attention.sliding_window_pattern"},
      .write = QN_WRITE_UNUSUAL_SLIDES},
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
@@ -63,7 +59,7 @@ const qn_family qn_family_qwen3 = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,

@@ -3,8 +3,6 @@
  * made to add up to 1, unless the file says otherwise. */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"Qwen3MoeForCausalLM", NULL};
 static const char *const model_types[] = {"qwen3_moe", NULL};
 
@@ -22,34 +20,32 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {".rotary_emb.inv_freq", NULL};
-
 static const qn_parameter parameters[] = {
     {.config = {"moe_intermediate_size"},
-     .field = FIELD(expert_feed_forward),
+     .field = QN_HPARAM(expert_feed_forward),
      .config_else = 768,
      .gguf = {"expert_feed_forward_length"},
      .write = QN_WRITE_ALWAYS},
     {.config = {"norm_topk_prob"},
      .kind = QN_FIELD_FLAG,
-     .field = FIELD(expert_norm),
+     .field = QN_HPARAM(expert_norm),
      .gguf = {"expert_weights_norm"},
      .gguf_else = 1,
      .write = QN_WRITE_UNUSUAL},
     QN_ALWAYS(QN_FIELD_FLAG, window_by_flag, 1),
     {.config = {"use_sliding_window"},
      .kind = QN_FIELD_FLAG,
-     .field = FIELD(use_window),
+     .field = QN_HPARAM(use_window),
      .gguf_else = 1},
     {.config = {"sliding_window"},
      .may_be_zero = true,
-     .field = FIELD(window),
+     .field = QN_HPARAM(window),
      .config_else = 4096,
      .gguf = {"attention.sliding_window"},
      .write = QN_WRITE_SLIDING},
-    {.config = {"mlp_only_layers"}, .kind = QN_FIELD_LAYERS, .list = FIELD(dense)},
+    {.config = {"mlp_only_layers"}, .kind = QN_FIELD_LAYERS, .list = QN_HPARAM(dense)},
     {.config = {"decoder_sparse_step"},
-     .field = FIELD(routed_period),
+     .field = QN_HPARAM(routed_period),
      .config_else = 1,
      .gguf_else = 1},
     QN_COUNT_ELSE("num_experts_per_tok", n_experts_used, 8),
@@ -72,7 +68,7 @@ const qn_family qn_family_qwen3moe = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_usually,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,

@@ -3,8 +3,6 @@
  * modeling_smollm3.py). */
 #include "formats/families/roles.h"
 
-#define FIELD(name) offsetof(qn_hparams, name)
-
 static const char *const classes[] = {"SmolLM3ForCausalLM", NULL};
 static const char *const model_types[] = {"smollm3", NULL};
 
@@ -33,8 +31,8 @@ static const qn_parameter parameters[] = {
     {.config = {"no_rope_layers"},
      .kind = QN_FIELD_COUNTS,
      .may_be_zero = true,
-     .field = FIELD(no_rope_period),
-     .list = FIELD(turns),
+     .field = QN_HPARAM(no_rope_period),
+     .list = QN_HPARAM(turns),
      .gguf = {"rope.layers"},
      .gguf_else = 4,
      .write = QN_WRITE_UNUSUAL_TURNS},
