@@ -367,16 +367,11 @@ static json_t *sampling_value(const qn_meta_value *v)
 {
     qn_str cursor = v->bytes, text;
     double number = 0;
-    char digits[32];
     if (v->type == QN_META_STRING)
         return qn_meta_next_string(&cursor, &text) ? json_stringn(text.s, text.n) : NULL;
     if (v->type == QN_META_ARRAY || qn_meta_number(v, 0, &number, NULL)) return NULL;
     if (v->type != QN_META_F32) return json_integer((json_int_t)number);
-    for (int n = 1; n <= 9; n++) { /* 0.95, not 0.949999988 */
-        snprintf(digits, sizeof digits, "%.*g", n, number);
-        if (strtof(digits, NULL) == (float)number) break;
-    }
-    return json_real(strtod(digits, NULL));
+    return json_real(qn_json_shortest(number));
 }
 
 qn_status qn_general_sampling(const qn_metadata *m, json_t *generation, qn_error *err)

@@ -1,25 +1,11 @@
 /* config.json from hyperparameters: the way back of hf_config.c. */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
 #include "formats/hf_config.h"
 
 /* ---- values ------------------------------------------------------------------------------- */
-
-/* The shortest decimal that is the same float32: 1e-05, not
- * 9.9999997473787516e-06. */
-static double shortest(double v)
-{
-    char text[32];
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtof(text, NULL) == (float)v) break;
-    }
-    return strtod(text, NULL);
-}
 
 static json_t *layers_value(const qn_parameter *p, const qn_hparams *h)
 {
@@ -57,7 +43,7 @@ static json_t *reals_value(const qn_parameter *p, const qn_hparams *h)
     const qn_layer_reals *list = (const qn_layer_reals *)(const void *)((const char *)h + p->list);
     json_t *array = json_array();
     for (uint32_t i = 0; i < list->n; i++)
-        json_array_append_new(array, json_real(shortest((double)list->of[i])));
+        json_array_append_new(array, json_real(qn_json_shortest((double)list->of[i])));
     return array;
 }
 
@@ -72,7 +58,7 @@ static json_t *value_of(const qn_parameter *p, const qn_hparams *h)
         return json_integer((json_int_t)qn_parameter_count(p, h));
     case QN_FIELD_REAL:
         if (p->whole) return json_integer(llround(qn_parameter_real(p, h)));
-        return json_real(shortest(qn_parameter_real(p, h)));
+        return json_real(qn_json_shortest(qn_parameter_real(p, h)));
     case QN_FIELD_FLAG:
         if (p->field == offsetof(qn_hparams, use_window)) return json_boolean(slides);
         return json_boolean(qn_parameter_flag(p, h));
@@ -148,12 +134,12 @@ static int nest_rope(json_t *o, const json_t *full, const qn_hparams *h)
 {
     json_t *parameters =
         json_pack("{s:O,s:{s:s,s:f}}", "full_attention", full, "sliding_attention", "rope_type",
-                  "default", "rope_theta", shortest(h->rope_theta_swa));
+                  "default", "rope_theta", qn_json_shortest(h->rope_theta_swa));
     json_t *mine = json_object_get(parameters, "full_attention");
     int bad = !parameters;
     if (h->rope_scaling == QN_ROPE_NONE)
         bad |= json_object_set_new(mine, "rope_type", json_string("default"));
-    bad |= json_object_set_new(mine, "rope_theta", json_real(shortest(h->rope_theta)));
+    bad |= json_object_set_new(mine, "rope_theta", json_real(qn_json_shortest(h->rope_theta)));
     return bad | json_object_set_new(o, "rope_parameters", parameters);
 }
 

@@ -1,6 +1,7 @@
 #include "formats/base/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
@@ -220,4 +221,14 @@ void qn_json_add_string(qn_text *t, qn_str s)
             qn_text_addf(t, "\\u%04x", c);
     }
     qn_text_adds(t, "\"");
+}
+
+double qn_json_shortest(double v)
+{
+    char text[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtof(text, NULL) == (float)v) break;
+    }
+    return strtod(text, NULL);
 }

@@ -92,4 +92,8 @@ qn_status qn_json_str(const json_t *o, const char *key, const char *where, qn_st
 /* s in quotation marks, with the escapes that serde_json chooses. */
 void qn_json_add_string(qn_text *t, qn_str s);
 
+/* The shortest decimal that is the same float32, for json_real: 0.95, not
+ * 0.949999988079071. */
+double qn_json_shortest(double v);
+
 #endif
