@@ -8,6 +8,7 @@
 #include "formats/base/alloc.h"
 #include "formats/base/text.h"
 #include "kernels/kernels.h"
+#include "tests/support/run.h"
 
 enum { ROWS = 30, COLUMNS = 1024, LEVELS = 3 };
 
@@ -79,9 +80,5 @@ int main(void)
     tcase_add_loop_test(c, awkward_rows_have_ggmls_bytes, 0,
                         LEVELS * (int)(sizeof types / sizeof types[0]));
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -12,6 +12,7 @@
 #include "kernels/kernels.h"
 #include "tests/support/codec_rows.h"
 #include "tests/support/data.h"
+#include "tests/support/run.h"
 
 /* ---- checksums of generated rows ----------------------------------------------- */
 
@@ -319,9 +320,5 @@ int main(void)
                         LEVELS * (int)(sizeof real / sizeof real[0]));
     tcase_add_test(c, a_row_of_zeros_has_ggmls_bytes);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

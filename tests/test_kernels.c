@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 #include "tests/support/guard.h"
 #include "tests/support/random.h"
+#include "tests/support/run.h"
 
 enum { MAX_LEVELS = 8, SEED = 20260 };
 
@@ -447,9 +448,5 @@ int main(void)
     tcase_add_test(c, names_lead_to_encodings_and_back);
     tcase_add_test(c, a_row_is_whole_blocks_and_its_size_fits);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

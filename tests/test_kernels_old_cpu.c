@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "kernels/kernels.h"
+#include "tests/support/run.h"
 
 static double figure(const qn_kernels *k)
 {
@@ -82,14 +83,8 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     Suite *s = suite_create("kernels on old processors");
-    TCase *c = tcase_create("qemu");
-    tcase_set_timeout(c, 60);
+    TCase *c = qn_test_group(s, "qemu");
     tcase_add_loop_test(c, an_older_processor_gets_the_level_that_it_runs, 0,
                         (int)(sizeof machines / sizeof machines[0]));
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

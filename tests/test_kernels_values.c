@@ -9,6 +9,7 @@
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "tests/support/random.h"
+#include "tests/support/run.h"
 
 enum { LEVELS = 8, SEED = 4711 }; /* more than there are */
 
@@ -383,9 +384,5 @@ int main(void)
     tcase_add_test(c, a_cap_names_a_level_that_runs_here);
     tcase_add_test(c, there_is_no_level_past_the_last);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

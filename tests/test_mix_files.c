@@ -9,6 +9,7 @@
 #include "formats/base/digest.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 #include "tests/support/write_plan.h"
 
 static const char demo[] = "models/trained/quern-demo-llama";
@@ -77,13 +78,7 @@ int main(void)
 {
     read_rows();
     Suite *s = suite_create("files of every mix");
-    TCase *t = tcase_create("llama-quantize");
-    tcase_set_timeout(t, 60);
+    TCase *t = qn_test_group(s, "llama-quantize");
     tcase_add_loop_test(t, every_mix_gives_the_file_that_llama_quantize_gives, 0, n_rows);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

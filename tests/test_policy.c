@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/support/made_model.h"
+#include "tests/support/run.h"
 
 static const uint64_t square[] = {256, 256};
 
@@ -281,9 +282,5 @@ int main(void)
     tcase_add_loop_test(t, an_alignment_that_is_no_power_of_two_is_refused, 0, 6);
     tcase_add_test(t, a_plan_without_memory_says_so_and_leaks_nothing);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -9,6 +9,7 @@
 #include "formats/base/json.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 #include "tests/support/write_plan.h"
 
 static qn_model *opened(const char *path, const char *model_name)
@@ -205,8 +206,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("quantize");
-    TCase *t = tcase_create("files");
-    tcase_set_timeout(t, 60);
+    TCase *t = qn_test_group(s, "files");
     if (qn_test_data(demo)) {
         tcase_add_loop_test(t, a_trained_checkpoint_gives_the_file_that_llama_quantize_gave, 0,
                             N_RECORDED);
@@ -218,10 +218,5 @@ int main(void)
     tcase_add_loop_test(t, a_trained_gemma_gives_the_file_that_llama_quantize_gave, 0, N_RECORDED);
     tcase_add_loop_test(t, the_way_through_an_f32_file_gives_the_same_file, 0, 3);
     tcase_add_test(t, an_alignment_moves_the_tensors_and_changes_nothing_in_them);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }
