@@ -80,9 +80,10 @@ static void make_result(qn_text *t, const char *name, size_t n)
     qn_text_addf(t,
                  "{\"schema\":\"quern.compare/1\",\"quern_version\":\"%s\",\"reference\":"
                  "{\"model\":\"%s\",\"size_bytes\":4000000,\"model_digest\":\"0d16e57\"},\"n_ctx\":"
-                 "64,\"texts\":[{\"file\":\"%s"
+                 "64,\"earlier\":{\"file\":\"dir/"
+                 "%s.json\",\"quern_version\":\"0.0.9\"},\"texts\":[{\"file\":\"%s"
                  "\",\"sha256\":\"%s\",\"windows\":3}],\"tests\":[",
-                 name, name, name, name);
+                 name, name, name, name, name);
     for (size_t i = 0; i < n; i++) {
         qn_text_addf(t, "%s{\"model\":\"m-%zu%s.gguf\",\"size_bytes\":%zu,\"all\":{", i ? "," : "",
                      i, name, 1000000 * (i + 1));
@@ -96,12 +97,17 @@ static void make_result(qn_text *t, const char *name, size_t n)
             "}],\"worst\":[{\"kld\":1.5,\"context\":\"%s\",\"token\":\"%s\",\"p\":0.1,"
             "\"p_reference\":0.5,\"top\":\"%s\",\"top_reference\":\"%s\"}],\"gates\":[{\"gate\":"
             "\"%s\",\"limit\":0.1,\"state\":\"%s\",\"mean\":0.2,\"low\":0.1,\"high\":0.3,"
-            "\"windows\":3}],\"layers\":[{\"name\":\"layer.0\",\"relative_error\":0.1}],"
+            "\"windows\":3}],\"against\":[{\"measure\":\"mean KLD\",\"then\":0.25,\"now\":0.125,"
+            "\"error\":0.0625,\"verdict\":\"better\"},{\"measure\":\"log PPL ratio\",\"then\":0,"
+            "\"now\":0.69314718056,\"error\":0.25,\"verdict\":\"worse\"},{\"measure\":\"%s\","
+            "\"then\":"
+            "0.5,\"now\":0.75,\"error\":null,\"verdict\":\"untested\"}],\"layers\":[{\"name\":"
+            "\"layer.0\",\"relative_error\":0.1}],"
             "\"tensors\":[{\"name\":\"blk.0.attn_q.weight\",\"type\":\"%s\",\"size_bytes\":9,"
             "\"output_error\":0.05,\"kld_gain\":0.01,\"kld_gain_error\":0.001},{\"name\":"
             "\"blk.99999999999999999999.%s\",\"type\":\"Q4_K\",\"output_error\":0.1}],"
             "\"suggestion\":{\"tensor_type\":[\"%s\"],\"more_bytes\":77}}",
-            name, name, name, name, name, name, name, name, name);
+            name, name, name, name, name, name, name, name, name, name);
     }
     qn_text_adds(t, "]}");
 }
@@ -113,13 +119,17 @@ START_TEST(a_page_is_balanced_and_says_what_the_results_say)
     page_of((const char *const[]){result.s}, 1, &page);
     check_balance(&page);
     static const char *const expected[] = {"3 models against plain",
-                                           "0.50 <span",
+                                           "0.500 <span",
                                            "class=\"frontier\"",
                                            "class=\"curve s2\"",
                                            "<code>0d16e57</code>",
                                            "class=\"cell\"",
                                            "976.6 KiB",
                                            "<h2>Gates</h2>",
+                                           "<h2>Against plain.json (quern 0.0.9)</h2>",
+                                           "<td>0.2500</td><td>0.1250</td>",
+                                           "<td>1.0000</td><td>2.0000</td>",
+                                           "<td class=\"fail\">worse</td>",
                                            "<mark>",
                                            "prefers-color-scheme:dark",
                                            "@media print",
@@ -159,7 +169,8 @@ START_TEST(half_a_result_makes_a_page)
         "{\"schema\":\"quern.compare/1\",\"n_ctx\":\"x\",\"tests\":[{\"model\":3,\"size_bytes\":"
         "-5,\"all\":{\"mean_kld\":1e308,\"kld_percentiles\":{\"50\":1e-308,\"100\":1e308}},"
         "\"texts\":[1,{}],\"worst\":[1],\"layers\":[{}],\"tensors\":[{},{\"name\":\"blk.\","
-        "\"output_error\":1e300}],\"gates\":[3]},{\"size_bytes\":1e300,\"all\":{\"mean_kld\":-1}}]"
+        "\"output_error\":1e300}],\"gates\":[3],\"against\":[3,{\"now\":1e308}]},{\"size_bytes\":"
+        "1e300,\"all\":{\"mean_kld\":-1}}]"
         "}",
         "{\"schema\":\"quern.perplexity/1\",\"files\":[{}],\"task\":1,\"accuracy_95\":3}",
         "{\"schema\":\"quern.quantize/1\",\"outputs\":[{},4]}",

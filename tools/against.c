@@ -33,6 +33,13 @@ void qn_earlier_close(qn_earlier *e)
     *e = (qn_earlier){0};
 }
 
+json_t *qn_earlier_json(const qn_earlier *e)
+{
+    const char *version = qn_report_string(e->json, "quern_version");
+    return json_pack("{s: o, s: s}", "file", qn_json_text(e->path, strlen(e->path)),
+                     "quern_version", version);
+}
+
 qn_status qn_earlier_same(const qn_earlier *e, const char *what, const json_t *o, const char *key,
                           const char *now, qn_error *err)
 {
@@ -101,15 +108,28 @@ void qn_against_of(qn_against *out, const char *what, const double *then, const 
         out->verdict = out->difference * sign > 0 ? QN_AGAINST_WORSE : QN_AGAINST_BETTER;
 }
 
+void qn_against_untested(qn_against *out, const char *what, double then, double now, size_t windows)
+{
+    *out = (qn_against){.what = what,
+                        .windows = windows,
+                        .then = then,
+                        .now = now,
+                        .difference = now - then,
+                        .error = (double)NAN,
+                        .bound = (double)NAN,
+                        .verdict = QN_AGAINST_UNTESTED};
+}
+
 /* ---- words ---------------------------------------------------------------------------------- */
 
-static const char *const verdicts[] = {"no more than chance", "better", "worse"};
-static const char *const words[] = {"same", "better", "worse"};
+static const char *const verdicts[] = {"no more than chance", "better", "worse", "not tested"};
+static const char *const words[] = {"same", "better", "worse", "untested"};
 
 void qn_against_words(const qn_against *a, qn_text *out)
 {
-    qn_text_addf(out, "%s %.6g, now %.6g: %+.3g +/- %.2g on %zu windows, %s", a->what, a->then,
-                 a->now, a->difference, a->error, a->windows, verdicts[a->verdict]);
+    qn_text_addf(out, "%s %.6g, now %.6g: %+.3g", a->what, a->then, a->now, a->difference);
+    if (a->verdict != QN_AGAINST_UNTESTED) qn_text_addf(out, " +/- %.2g", a->error);
+    qn_text_addf(out, " on %zu windows, %s", a->windows, verdicts[a->verdict]);
 }
 
 json_t *qn_against_json(const qn_against *a)

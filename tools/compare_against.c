@@ -11,11 +11,18 @@ static const struct {
     const char *what, *key;
     double (*of)(const qn_comparison *c, size_t test, size_t first);
     int sign; /* 1: more is worse */
-} measures[QN_N_AGAINST] = {
+} measures[QN_N_AGAINST_PAIRED] = {
     {"mean KLD", "window_mean_kld", qn_window_mean_kld, 1},
     {"same top", "window_same_top", qn_window_same_top, -1},
     {"log PPL ratio", "window_log_ppl_ratio", qn_window_log_ratio, 1},
 };
+
+/* Of all windows together. */
+static const struct {
+    const char *what, *key;
+    size_t at; /* in qn_percentiles */
+} percentiles[QN_N_AGAINST - QN_N_AGAINST_PAIRED] = {
+    {"median KLD", "50", 6}, {"99 % KLD", "99", 10}, {"99.9 % KLD", "99.9", 11}};
 
 static json_t *windows_json(const qn_compare_job *j, size_t test, size_t measure)
 {
@@ -28,7 +35,7 @@ static json_t *windows_json(const qn_compare_job *j, size_t test, size_t measure
 
 void qn_compare_add_windows(const qn_compare_job *j, size_t test, json_t *o)
 {
-    for (size_t k = 0; k < QN_N_AGAINST; k++)
+    for (size_t k = 0; k < QN_N_AGAINST_PAIRED; k++)
         json_object_set_new(o, measures[k].key, windows_json(j, test, k));
 }
 
@@ -123,14 +130,33 @@ static size_t pair(const qn_compare_job *j, size_t test, size_t measure, double 
     return n;
 }
 
+/* Percentiles of both, where they are of the same windows; else left out. */
+static qn_status find_percentiles(qn_compare_job *j, size_t test, qn_error *err)
+{
+    const json_t *t = test_then(j, test);
+    const json_t *then = json_object_get(json_object_get(t, "all"), "kld_percentiles");
+    const size_t windows = j->seen.n / j->seen.scored, paired = j->against[test][0].windows;
+    qn_kl_statistics s;
+    if (paired != windows || json_array_size(json_object_get(t, measures->key)) != windows)
+        return QN_OK;
+    const qn_status status = qn_kl_statistics_of(&s, &j->seen, test, 0, j->seen.n, err);
+    for (size_t k = 0; k < QN_COUNT_OF(percentiles) && !status; k++) {
+        const double before = qn_report_number(then, percentiles[k].key);
+        if (isfinite(before))
+            qn_against_untested(&j->against[test][QN_N_AGAINST_PAIRED + k], percentiles[k].what,
+                                before, s.kld_at[percentiles[k].at], windows);
+    }
+    return status;
+}
+
 qn_status qn_compare_against_measure(qn_compare_job *j, qn_error *err)
 {
     const size_t room = j->seen.n / j->seen.scored;
     double *then = qn_alloc(room, sizeof *then), *now = qn_alloc(room, sizeof *now);
     j->against = qn_alloc(j->n_models - 1, sizeof *j->against);
     qn_status status = then && now && j->against ? QN_OK : qn_fail_memory(err, "windows");
-    for (size_t t = 0; t + 1 < j->n_models && !status; t++)
-        for (size_t k = 0; k < QN_N_AGAINST && !status; k++) {
+    for (size_t t = 0; t + 1 < j->n_models && !status; t++) {
+        for (size_t k = 0; k < QN_N_AGAINST_PAIRED && !status; k++) {
             const size_t n = pair(j, t, k, then, now);
             if (n >= 2)
                 qn_against_of(&j->against[t][k], measures[k].what, then, now, n, measures[k].sign,
@@ -140,6 +166,8 @@ qn_status qn_compare_against_measure(qn_compare_job *j, qn_error *err)
                                  "%s: has %zu windows of %s in common with now, an error needs 2",
                                  j->earlier.path, n, measures[k].key);
         }
+        if (!status) status = find_percentiles(j, t, err);
+    }
     qn_free(then);
     qn_free(now);
     return status;
@@ -159,6 +187,7 @@ void qn_compare_against_words(const qn_compare_job *j, size_t test, const char *
                               qn_text *out)
 {
     for (size_t k = 0; j->against && k < QN_N_AGAINST; k++) {
+        if (!j->against[test][k].windows) continue;
         qn_text_adds(out, prefix);
         qn_against_words(&j->against[test][k], out);
         qn_text_adds(out, "\n");
@@ -169,6 +198,7 @@ json_t *qn_compare_against_json(const qn_compare_job *j, size_t test)
 {
     json_t *list = json_array();
     for (size_t k = 0; k < QN_N_AGAINST; k++)
-        json_array_append_new(list, qn_against_json(&j->against[test][k]));
+        if (j->against[test][k].windows)
+            json_array_append_new(list, qn_against_json(&j->against[test][k]));
     return list;
 }

@@ -291,7 +291,7 @@ void qn_gates_junit(const qn_compare_gates *g, const char *const *models, size_t
     qn_text_adds(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
     for (size_t t = 0; t < n_models; t++) {
         size_t n = 0, failed = 0, skipped = 0;
-        for (size_t k = 0; against && k < QN_N_AGAINST; k++) {
+        for (size_t k = 0; against && k < QN_N_AGAINST_PAIRED; k++) {
             n++;
             failed += against[t][k].verdict == QN_AGAINST_WORSE;
         }
@@ -307,7 +307,7 @@ void qn_gates_junit(const qn_compare_gates *g, const char *const *models, size_t
                      skipped);
         for (size_t k = 0; g->n_tests && k < QN_N_GATES; k++)
             if (is_given(&g->gates[t][k])) add_case(&g->gates[t][k], k, g->given[k], out);
-        for (size_t k = 0; against && k < QN_N_AGAINST; k++) add_difference(&against[t][k], out);
+        for (size_t k = 0; against && k < QN_N_AGAINST_PAIRED; k++) add_difference(&against[t][k], out);
         qn_text_adds(out, "  </testsuite>\n");
     }
     qn_text_adds(out, "</testsuites>\n");

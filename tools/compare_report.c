@@ -462,6 +462,7 @@ static json_t *whole_json(const qn_compare_job *j)
     json_object_set_new(document, "n_ctx", qn_json_count(j->chunks.n_ctx));
     json_object_set_new(document, "texts", texts);
     if (j->mixed.order) json_object_set_new(document, "windows_seen", seen_json(j));
+    if (j->earlier.path) json_object_set_new(document, "earlier", qn_earlier_json(&j->earlier));
     json_object_set_new(document, "elapsed_s", qn_json_number(j->seconds));
     json_object_set_new(document, "tokens_per_s",
                         qn_json_number(j->seconds > 0 ? tokens / j->seconds : 0));

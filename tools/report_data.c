@@ -127,6 +127,30 @@ static bool read_gates(const qn_report_data *d, const json_t *list, qn_report_te
     return true;
 }
 
+/* The mean of logarithms is shown as the ratio that it stands for. */
+static bool read_changes(const qn_report_data *d, const json_t *doc, const json_t *list,
+                         qn_report_test *t)
+{
+    const json_t *earlier = json_object_get(doc, "earlier");
+    t->earlier = base_name(qn_report_string(earlier, "file"));
+    t->earlier_version = qn_report_string(earlier, "quern_version");
+    if (!(t->changes = list_of(d, list, sizeof *t->changes, &t->n_changes))) return false;
+    for (size_t i = 0; i < t->n_changes; i++) {
+        const json_t *o = json_array_get(list, i);
+        qn_report_change *c = &t->changes[i];
+        *c = (qn_report_change){.name = qn_report_string(o, "measure"),
+                                .verdict = qn_report_string(o, "verdict"),
+                                .then = qn_report_number(o, "then"),
+                                .now = {qn_report_number(o, "now"), qn_report_number(o, "error")}};
+        if (strcmp(c->name, "log PPL ratio") != 0) continue;
+        c->name = "PPL ratio";
+        c->then = exp(c->then);
+        c->now.value = exp(c->now.value);
+        c->now.error *= c->now.value;
+    }
+    return true;
+}
+
 /* "model-Q4_K_M.gguf" beside "model" or "model-F16.gguf" is "Q4_K_M". */
 static const char *label_of(const qn_report_data *d, const char *name, const char *reference)
 {
@@ -138,8 +162,8 @@ static const char *label_of(const qn_report_data *d, const char *name, const cha
     return qn_arena_strndup(d->arena, name + (from < n ? from : 0), n - (from < n ? from : 0));
 }
 
-static bool read_test(const qn_report_data *d, const json_t *test, const char *reference,
-                      qn_report_test *t)
+static bool read_test(const qn_report_data *d, const json_t *doc, const json_t *test,
+                      const char *reference, qn_report_test *t)
 {
     const json_t *texts = json_object_get(test, "texts");
     t->path = qn_report_string(test, "model");
@@ -153,7 +177,8 @@ static bool read_test(const qn_report_data *d, const json_t *test, const char *r
         t->texts[i].name = base_name(t->texts[i].name);
     }
     return read_worst(d, json_object_get(test, "worst"), t) && read_inside(d, test, t) &&
-           read_gates(d, json_object_get(test, "gates"), t);
+           read_gates(d, json_object_get(test, "gates"), t) &&
+           read_changes(d, doc, json_object_get(test, "against"), t);
 }
 
 /* ---- groups ------------------------------------------------------------------------------ */
@@ -207,7 +232,7 @@ qn_status qn_report_data_finish(qn_report_data *d, qn_error *err)
         const json_t *doc = d->sources[i].json, *list = json_object_get(doc, "tests");
         qn_report_group *g = json_array_size(list) ? group_for(d, doc, tests) : NULL;
         for (size_t t = 0; t < json_array_size(list); t++)
-            if (!g || !read_test(d, json_array_get(list, t), g->reference, &g->tests[g->n++]))
+            if (!g || !read_test(d, doc, json_array_get(list, t), g->reference, &g->tests[g->n++]))
                 return qn_fail_memory(err, "a report");
     }
     return QN_OK;

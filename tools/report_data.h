@@ -47,6 +47,14 @@ typedef struct {
     double limit, mean, low, high, windows;
 } qn_report_gate;
 
+/* A figure beside that of an earlier result. */
+typedef struct {
+    const char *name;    /* "mean KLD", "PPL ratio" */
+    const char *verdict; /* "same", "better", "worse", "untested" */
+    double then;
+    qn_figure now; /* the error is the difference's; NaN: untested */
+} qn_report_change;
+
 /* A model that was compared. */
 typedef struct {
     const char *name, *path;
@@ -63,6 +71,9 @@ typedef struct {
     size_t n_tensors;
     qn_report_gate *gates;
     size_t n_gates;
+    const char *earlier, *earlier_version; /* the file that changes are from */
+    qn_report_change *changes;
+    size_t n_changes;
     const char **suggestion;
     size_t n_suggestion;
     double suggestion_bytes;

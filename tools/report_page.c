@@ -125,6 +125,38 @@ static void add_gates(qn_text *t, const qn_report_group *g)
     qn_text_adds(t, "</section>\n");
 }
 
+/* The earlier results, each once. */
+static void add_earlier(qn_text *t, const qn_report_group *g)
+{
+    bool any = false;
+    for (size_t i = 0; i < g->n; i++) {
+        const qn_report_test *m = &g->tests[i];
+        bool told = !m->n_changes;
+        for (size_t k = 0; k < i && !told; k++)
+            told = g->tests[k].n_changes && !strcmp(g->tests[k].earlier, m->earlier);
+        if (told) continue;
+        qn_text_adds(t, any ? ", " : "");
+        qn_html_text(t, m->earlier);
+        qn_text_adds(t, " (quern ");
+        qn_html_text(t, m->earlier_version);
+        qn_text_adds(t, ")");
+        any = true;
+    }
+}
+
+static void add_changes(qn_text *t, const qn_report_group *g)
+{
+    size_t with = 0;
+    for (size_t i = 0; i < g->n; i++) with += g->tests[i].n_changes;
+    if (!with) return;
+    qn_text_adds(t, "<section><h2>Against ");
+    add_earlier(t, g);
+    qn_text_adds(t, "</h2>\n<p class=\"note\">The same windows then and now, in pairs; percentiles "
+                    "are of all tokens together, whose error is not known.</p>\n");
+    qn_table_changes(t, g);
+    qn_text_adds(t, "</section>\n");
+}
+
 static double windows_of(const qn_report_group *g)
 {
     double n = 0;
@@ -154,6 +186,7 @@ static void add_group(qn_text *t, const qn_report_group *g, bool alone)
                  json_array_size(g->texts) == 1 ? "" : "s");
     add_summary(t, g);
     add_gates(t, g);
+    add_changes(t, g);
     add_frontier(t, g);
     add_percentiles(t, g);
     add_texts(t, g);

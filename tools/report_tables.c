@@ -78,25 +78,23 @@ static void model_cell(qn_text *t, const qn_report_group *g, size_t i)
     qn_text_adds(t, "</th>");
 }
 
-/* Decimals that suit a column from its least positive value on. */
-static int decimals_of(const qn_report_group *g, double (*of)(const qn_report_figures *f))
+/* So many that the error has a digit that is not 0, where there is one. */
+static int decimals_of(qn_figure f)
 {
-    double least = (double)NAN;
+    const int value = f.value != 0 ? qn_decimals_for(f.value) : 4;
+    const int error = f.error > 0 ? qn_decimals_for(10 * f.error) : 0;
+    return error > value ? error : value;
+}
+
+/* Those that suit a column of mean divergences. */
+static int kld_decimals(const qn_report_group *g)
+{
+    int most = 2;
     for (size_t i = 0; i < g->n; i++) {
-        const double v = of(&g->tests[i].all);
-        if (v > 0 && !(v > least)) least = v;
+        const int decimals = decimals_of(g->tests[i].all.kld);
+        if (decimals > most) most = decimals;
     }
-    return isfinite(least) ? qn_decimals_for(least) : 4;
-}
-
-static double kld_of(const qn_report_figures *f)
-{
-    return f->kld.value;
-}
-
-static double median_of(const qn_report_figures *f)
-{
-    return f->kld_at[6];
+    return most;
 }
 
 static bool beaten(const qn_report_group *g, size_t i)
@@ -111,7 +109,7 @@ static bool beaten(const qn_report_group *g, size_t i)
 
 void qn_table_summary(qn_text *t, const qn_report_group *g)
 {
-    const int decimals = decimals_of(g, kld_of);
+    const int decimals = kld_decimals(g);
     open_table(t, "<th>model</th><th>size</th><th>of ref.</th><th>mean KL</th><th>99 % KL</th>"
                   "<th>same top</th><th>PPL ratio</th><th>RMS &#916;p</th>");
     for (size_t i = 0; i < g->n; i++) {
@@ -132,7 +130,12 @@ void qn_table_summary(qn_text *t, const qn_report_group *g)
 
 void qn_table_percentiles(qn_text *t, const qn_report_group *g)
 {
-    const int decimals = decimals_of(g, median_of);
+    double least = (double)NAN;
+    for (size_t i = 0; i < g->n; i++) {
+        const double median = g->tests[i].all.kld_at[6];
+        if (median > 0 && !(median > least)) least = median;
+    }
+    const int decimals = isfinite(least) ? qn_decimals_for(least) : 4;
     open_table(t, "<th>model</th><th>50 %</th><th>75 %</th><th>90 %</th><th>95 %</th><th>99 %</th>"
                   "<th>99.9 %</th><th>max</th>");
     for (size_t i = 0; i < g->n; i++) {
@@ -147,7 +150,7 @@ void qn_table_percentiles(qn_text *t, const qn_report_group *g)
 
 void qn_table_texts(qn_text *t, const qn_report_group *g)
 {
-    const int decimals = decimals_of(g, kld_of);
+    const int decimals = kld_decimals(g);
     open_table(t, "<th>text</th><th class=\"l\">model</th><th>tokens</th><th>mean KL</th>"
                   "<th>same top</th><th>PPL</th><th>PPL ratio</th>");
     for (size_t k = 0; k < g->tests->n_texts; k++) {
@@ -198,6 +201,43 @@ void qn_table_gates(qn_text *t, const qn_report_group *g)
     close_table(t);
 }
 
+static void change_row(qn_text *t, const qn_report_change *c)
+{
+    const bool untested = !strcmp(c->verdict, "untested");
+    const bool percent = !strcmp(c->name, "same top");
+    const double unit = percent ? 100 : 1;
+    const qn_figure change = {(c->now.value - c->then) * unit, c->now.error * unit};
+    const int changed = decimals_of(change), as_such = qn_decimals_for(c->now.value * unit) + 2;
+    const int decimals = percent ? 2 : changed > as_such ? changed : as_such;
+    words(t, "l", c->name);
+    cell(t, c->then * unit, decimals, percent ? " %" : "");
+    cell(t, c->now.value * unit, decimals, percent ? " %" : "");
+    estimate(t, change, 1, decimals);
+    words(t,
+          !strcmp(c->verdict, "better")  ? "pass"
+          : !strcmp(c->verdict, "worse") ? "fail"
+                                         : "undecided",
+          untested ? "" : c->verdict);
+    qn_text_adds(t, "</tr>\n");
+}
+
+void qn_table_changes(qn_text *t, const qn_report_group *g)
+{
+    open_table(t, "<th>model</th><th class=\"l\">figure</th><th>then</th><th>now</th>"
+                  "<th>change</th><th>verdict</th>");
+    for (size_t i = 0; i < g->n; i++) {
+        for (size_t k = 0; k < g->tests[i].n_changes; k++) {
+            qn_text_adds(t, "<tr>");
+            if (k)
+                qn_text_adds(t, "<td></td>");
+            else
+                model_cell(t, g, i);
+            change_row(t, &g->tests[i].changes[k]);
+        }
+    }
+    close_table(t);
+}
+
 static void suggestion(qn_text *t, const qn_report_test *m)
 {
     if (!m->n_suggestion) return;
@@ -226,7 +266,7 @@ void qn_table_tensors(qn_text *t, const qn_report_test *m)
         words(t, "l", x->type);
         size_cell(t, x->size_bytes);
         cell(t, 100 * x->output_error, 2, " %");
-        estimate(t, x->gain, 1, qn_decimals_for(m->all.kld.value) + 1);
+        estimate(t, x->gain, 1, decimals_of(x->gain));
         qn_text_adds(t, "</tr>\n");
     }
     close_table(t);

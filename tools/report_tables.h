@@ -8,7 +8,8 @@ void qn_table_summary(qn_text *t, const qn_report_group *g);
 void qn_table_percentiles(qn_text *t, const qn_report_group *g);
 void qn_table_texts(qn_text *t, const qn_report_group *g);
 void qn_table_gates(qn_text *t, const qn_report_group *g);
-void qn_table_tensors(qn_text *t, const qn_report_test *m); /* and what to do about them */
+void qn_table_changes(qn_text *t, const qn_report_group *g); /* from earlier results */
+void qn_table_tensors(qn_text *t, const qn_report_test *m);  /* and what to do about them */
 void qn_table_worst(qn_text *t, const qn_report_test *m);
 
 /* Sections of their own; nothing where no document has such results. */
