@@ -480,7 +480,7 @@ START_TEST(a_sequence_of_a_batch_equals_the_sequence_alone)
     qn_model *m = qn_test_random_model(&cut_shapes[_i], 3);
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
     qn_session *s = qn_test_session(d, SEQUENCES, CUT_TOKENS), *whole;
-    ck_assert(!qn_session_new_whole(&whole, d, SEQUENCES, CUT_TOKENS, NULL));
+    ck_assert(!qn_session_new_whole(&whole, d, SEQUENCES, CUT_TOKENS, 0, NULL));
     const size_t bytes = CUT_TOKENS * cut_shape->n_vocab * sizeof(float);
     float *logits = malloc(bytes);
     qn_test_run(s, ids[0], CUT_TOKENS);
@@ -496,6 +496,41 @@ START_TEST(a_sequence_of_a_batch_equals_the_sequence_alone)
     free(logits);
     qn_session_free(whole);
     qn_session_free(s);
+    qn_decoder_free(d);
+    qn_test_random_model_free(m);
+}
+END_TEST
+
+/* What a layer leaves out since nobody asks for it changes nothing of the rest. */
+START_TEST(positions_asked_for_do_not_depend_on_where_they_begin)
+{
+    enum { SEQUENCES = 30 };
+    const size_t firsts[] = {1, 37, CUT_TOKENS - 1};
+    static uint32_t ids[SEQUENCES][CUT_TOKENS];
+    for (uint32_t i = 0; i < SEQUENCES; i++) cut_ids(ids[i], CUT_TOKENS, i);
+    qn_model *m = qn_test_random_model(&cut_shapes[_i], 3);
+    qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
+    qn_session *all = qn_test_session(d, SEQUENCES, CUT_TOKENS), *some;
+    const size_t n_vocab = (size_t)cut_shape->n_vocab;
+    float *expected = malloc(CUT_TOKENS * n_vocab * sizeof *expected);
+    float *got = malloc(CUT_TOKENS * n_vocab * sizeof *got);
+    qn_test_run(all, ids[0], CUT_TOKENS);
+    for (size_t f = 0; f < sizeof firsts / sizeof *firsts; f++) {
+        const size_t first = firsts[f], n = CUT_TOKENS - first;
+        ck_assert(!qn_session_new_whole(&some, d, SEQUENCES, CUT_TOKENS, first, NULL));
+        qn_test_run(some, ids[0], CUT_TOKENS);
+        ck_assert_int_eq(qn_session_logits(some, 0, first - 1, 1, got, NULL), QN_ERR_ARGUMENT);
+        for (size_t i = 0; i < SEQUENCES; i++) {
+            ck_assert(!qn_session_logits(all, i, first, n, expected, NULL));
+            ck_assert(!qn_session_logits(some, i, first, n, got, NULL));
+            ck_assert_msg(memcmp(got, expected, n * n_vocab * sizeof *got) == 0,
+                          "sequence %zu from %zu on", i, first);
+        }
+        qn_session_free(some);
+    }
+    free(got);
+    free(expected);
+    qn_session_free(all);
     qn_decoder_free(d);
     qn_test_random_model_free(m);
 }
@@ -634,6 +669,7 @@ int main(void)
     tcase_add_loop_test(tc, runs_of_any_length_through_the_cache_equal_one_whole_run, 0, N_CUT);
     tcase_add_loop_test(tc, threads_and_instruction_sets_give_the_same_bits, 0, N_CUT);
     tcase_add_loop_test(tc, a_sequence_of_a_batch_equals_the_sequence_alone, 0, N_CUT);
+    tcase_add_loop_test(tc, positions_asked_for_do_not_depend_on_where_they_begin, 0, N_CUT);
     tcase_add_test(tc, an_id_outside_the_vocabulary_is_refused_and_nothing_is_cached);
     tcase_add_test(tc, more_tokens_than_the_context_are_refused);
     tcase_add_test(tc, a_model_of_no_family_is_not_run);

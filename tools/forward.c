@@ -25,7 +25,7 @@ typedef struct {
 static const options defaults = {.top = 10};
 
 static const qn_opt table[] = {
-    QN_MODEL_OPTION(offsetof(options, model)),
+    {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
     {0, "ids", "LIST", QN_OPT_TEXT, offsetof(options, prompt.ids), "token ids to run: 1,2,3"},
     {'p', "prompt", "TEXT", QN_OPT_TEXT, offsetof(options, prompt.prompt), "a text instead"},
     {'f', "file", "FILE", QN_OPT_TEXT, offsetof(options, prompt.file),
@@ -207,7 +207,7 @@ static qn_status forward(job *j, qn_error *err)
     qn_status status = fit_memory(j, err);
     if (!status) status = allocate(j, err);
     if (!status && j->o->output) status = open_file(j, err);
-    if (!status) status = qn_session_new_whole(&session, j->l->decoder, 1, j->n, err);
+    if (!status) status = qn_session_new_whole(&session, j->l->decoder, 1, j->n, 0, err);
     if (!status)
         status = qn_session_run(session, j->ids, j->n, j->o->hidden ? keep_hidden : NULL, j, err);
     if (!status && j->status) status = qn_fail(err, j->status, "%s", j->error.message);

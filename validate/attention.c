@@ -327,6 +327,11 @@ static size_t window_start(const cache *c, size_t position)
     return position + 1 > c->window ? position + 1 - c->window : 0;
 }
 
+size_t qn_attention_reads_from(const qn_attention *a, size_t layer, size_t position)
+{
+    return window_start(&a->caches[layer], position) / QN_PANEL * QN_PANEL;
+}
+
 static tile tile_of(const qn_attention *a, const cache *c, const qn_span *span, size_t head,
                     size_t r0, size_t r1)
 {

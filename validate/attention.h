@@ -48,6 +48,10 @@ void qn_attention_free(qn_attention *a); /* NULL is fine */
 void qn_attention_store(qn_attention *a, size_t layer, const qn_span *span, const float *keys,
                         const float *values);
 
+/* The first position that is read when queries from `position` on run in a layer: what
+ * their windows see, from a panel's first. */
+size_t qn_attention_reads_from(const qn_attention *a, size_t layer, size_t position);
+
 /* The first n positions of sequence i are those of sequence parents[i] of another
  * cache of the same layers. */
 void qn_attention_branch(qn_attention *a, const qn_attention *from, const size_t *parents,

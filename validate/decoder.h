@@ -50,9 +50,12 @@ void qn_decoder_set_activations(qn_decoder *d, qn_activations a);
 qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
                          qn_error *err);
 /* The same for sequences that are run once and whole, n_ctx tokens each: keys and
- * values are held while a layer needs them, so memory hardly grows with layers. */
+ * values are held while a layer needs them, so memory hardly grows with layers.
+ * Logits are asked for from position `first` on: a layer leaves out the tokens that
+ * nothing they depend on reads any more, such as all others' queries in the last one,
+ * and in layers that share earlier ones' keys and values. */
 qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t sequences,
-                               size_t n_ctx, qn_error *err);
+                               size_t n_ctx, size_t first, qn_error *err);
 /* The bytes that either takes, its runs included; UINT64_MAX: more than can be said. */
 uint64_t qn_session_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx);
 uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx);
@@ -99,7 +102,7 @@ void qn_session_watch_inputs(qn_session *s, qn_input_fn fn, void *ctx);
 void qn_session_branch(qn_session *to, const qn_session *from, const size_t *parents);
 
 /* Logits [count][n_vocab] of positions first.. of one sequence of the last
- * run. */
+ * run; in a whole session none before its own first. */
 qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t count, float *out,
                             qn_error *err);
 

@@ -28,8 +28,7 @@ void qn_add_rows(const qn_session *s, const float *what, size_t rows, float *x)
 {
     const size_t n = (size_t)s->d->hparams->hidden;
 #pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = i * n; j < (i + 1) * n; j++) x[j] += what[j];
+    for (size_t i = 0; i < rows; i++) s->d->k->axpy(1.0F, what + i * n, x + i * n, n);
 }
 
 qn_status qn_show_input(const qn_session *s, const qn_linear *l, uint64_t expert, const float *x,
@@ -157,8 +156,10 @@ static size_t cut_spans(const qn_session *s, const qn_block *b)
     for (size_t t = b->t0; t < b->t1;) {
         const size_t in_sequence = t % b->n;
         const size_t count = (size_t)qn_min_u64(b->n - in_sequence, b->t1 - t);
-        s->spans[n_spans++] = (qn_span){
-            .sequence = t / b->n, .row = t - b->t0, .first = s->cached + in_sequence, .n = count};
+        s->spans[n_spans++] = (qn_span){.sequence = t / b->n,
+                                        .row = t - b->t0,
+                                        .first = s->cached + b->from + in_sequence,
+                                        .n = count};
         t += count;
     }
     return n_spans;
@@ -177,16 +178,15 @@ static float temperature(const qn_hparams *h, uint64_t position)
     return (float)(1.0 + h->temperature_scale * qn_log(1.0 + (double)passed));
 }
 
-/* One token's queries, keys and values: norms, then rope. */
-static void finish_heads(const qn_session *s, const qn_layer *l, const float *turn,
-                         uint64_t position, size_t row)
+/* One token's queries: norms, then rope. */
+static void finish_queries(const qn_session *s, const qn_layer *l, const float *turn,
+                           uint64_t position, size_t row)
 {
     const qn_hparams *hp = s->d->hparams;
     const qn_layer_sizes *z = &l->sizes;
     const size_t dims = (size_t)z->rope_dims, head = (size_t)z->head_dim;
-    const size_t queries = (size_t)hp->n_heads * head, keys = (size_t)z->n_kv_heads * head;
-    const size_t values = (size_t)(z->n_kv_heads * z->value_dim);
-    float *q = s->query + row * queries, *k = s->key + row * keys, *v = s->value + row * values;
+    const size_t queries = (size_t)hp->n_heads * head;
+    float *q = s->query + row * queries;
     if (l->query_norm) norm_heads(s, l->query_norm, l->query_norm_size, q, queries);
     if (z->turns) qn_rope_rotate(turn, dims, q, (size_t)hp->n_heads, head, hp->rope_halves);
     if (z->turns && hp->norm_behind_rope) norm_heads(s, NULL, head, q, queries);
@@ -194,7 +194,17 @@ static void finish_heads(const qn_session *s, const qn_layer *l, const float *tu
         const float t = temperature(hp, position);
         for (size_t i = 0; i < queries; i++) q[i] *= t;
     }
-    if (!l->owns_kv) return;
+}
+
+/* And its keys and values. */
+static void finish_keys(const qn_session *s, const qn_layer *l, const float *turn, size_t row)
+{
+    const qn_hparams *hp = s->d->hparams;
+    const qn_layer_sizes *z = &l->sizes;
+    const size_t dims = (size_t)z->rope_dims, head = (size_t)z->head_dim;
+    const size_t keys = (size_t)z->n_kv_heads * head;
+    const size_t values = (size_t)(z->n_kv_heads * z->value_dim);
+    float *k = s->key + row * keys, *v = s->value + row * values;
     if (!l->value.rows) memcpy(v, k, values * sizeof *v);
     if (hp->value_norm) norm_heads(s, NULL, (size_t)z->value_dim, v, values);
     if (l->key_norm) norm_heads(s, l->key_norm, l->key_norm_size, k, keys);
@@ -202,31 +212,55 @@ static void finish_heads(const qn_session *s, const qn_layer *l, const float *tu
     if (z->turns && hp->norm_behind_rope) norm_heads(s, NULL, head, k, keys);
 }
 
-static qn_status project(qn_session *s, const qn_layer *l, size_t rows, qn_error *err)
-{
-    qn_status status = qn_apply(s, &l->query, s->h, rows, s->query, err);
-    if (status || !l->owns_kv) return status;
-    if ((status = qn_apply(s, &l->key, s->h, rows, s->key, err)) || !l->value.rows) return status;
-    return qn_apply(s, &l->value, s->h, rows, s->value, err);
-}
-
-qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+/* Keys and values of h, the block's normed input, into the cache. */
+static qn_status keep(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
 {
     const qn_layer *l = &s->d->layers[layer];
     const size_t rows = b->t1 - b->t0, dims = (size_t)l->sizes.rope_dims;
     const float *turns = s->turns[l->sizes.slides];
     qn_status status;
-    enter_branch(s, l->attention_norm, rows, b->x);
-    if ((status = project(s, l, rows, err))) return status;
+    if ((status = qn_apply(s, &l->key, s->h, rows, s->key, err)) ||
+        (l->value.rows && (status = qn_apply(s, &l->value, s->h, rows, s->value, err))))
+        return status;
+#pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
+    for (size_t i = 0; i < rows; i++) finish_keys(s, l, turns + qn_block_position(b, i) * dims, i);
+    const size_t n_spans = cut_spans(s, b);
+    for (size_t i = 0; i < n_spans; i++)
+        qn_attention_store(s->attention, layer, &s->spans[i], s->key, s->value);
+    return QN_OK;
+}
+
+/* Attention for the block's queries, into s->mixed. */
+static void look(qn_session *s, size_t layer, const qn_block *b)
+{
+    const qn_layer *l = &s->d->layers[layer];
+    const size_t rows = b->t1 - b->t0, dims = (size_t)l->sizes.rope_dims;
+    const float *turns = s->turns[l->sizes.slides];
 #pragma omp parallel for num_threads(s->d->threads) if (rows > 1)
     for (size_t i = 0; i < rows; i++) {
-        const size_t in_run = (b->t0 + i) % b->n;
-        finish_heads(s, l, turns + in_run * dims, s->cached + in_run, i);
+        const size_t position = qn_block_position(b, i);
+        finish_queries(s, l, turns + position * dims, s->cached + position, i);
     }
     const size_t n_spans = cut_spans(s, b);
-    for (size_t i = 0; i < n_spans && l->owns_kv; i++)
-        qn_attention_store(s->attention, layer, &s->spans[i], s->key, s->value);
     qn_attention_run(s->attention, layer, s->spans, n_spans, l->sinks, s->query, s->mixed);
+}
+
+qn_status qn_layer_attend(qn_session *s, size_t layer, qn_block *b, qn_error *err)
+{
+    const qn_layer *l = &s->d->layers[layer];
+    const bool narrows = b->wanted > b->from;
+    size_t rows = b->t1 - b->t0;
+    qn_status status = QN_OK;
+    enter_branch(s, l->attention_norm, rows, b->x);
+    s->rounded_from = NULL;
+    if (!narrows && (status = qn_apply(s, &l->query, s->h, rows, s->query, err))) return status;
+    if (l->owns_kv && (status = keep(s, layer, b, err))) return status;
+    if (narrows) {
+        qn_block_narrow(s, b);
+        if (!(rows = b->t1 - b->t0)) return QN_OK;
+        if ((status = qn_apply(s, &l->query, s->h, rows, s->query, err))) return status;
+    }
+    look(s, layer, b);
     if ((status = qn_apply(s, &l->output, s->mixed, rows, s->h, err))) return status;
     add_branch(s, l->post_attention_norm, rows, b->x);
     return QN_OK;

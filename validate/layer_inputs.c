@@ -34,9 +34,14 @@ qn_status qn_layer_inputs_make(qn_session *s, const uint32_t *ids, size_t tokens
     const size_t all = (size_t)(hp->layer_input * hp->n_layers);
     if (!all) return QN_OK;
     qn_status status = qn_apply(s, &s->d->input_projection, s->x, tokens, s->inputs, err);
-    for (size_t t = 0; t < tokens && !status; t++) {
-        status = look_up(s, ids[t], s->input_row, err);
-        if (!status) combine(s, s->input_row, s->inputs + t * all);
+    for (size_t t0 = 0; t0 < tokens && !status; t0 += QN_INPUT_ROWS) {
+        const size_t n = (size_t)qn_min_u64(QN_INPUT_ROWS, tokens - t0);
+        for (size_t i = 0; i < n && !status; i++)
+            status = look_up(s, ids[t0 + i], s->input_rows + i * all, err);
+        if (status) break;
+#pragma omp parallel for num_threads(s->d->threads) if (n > 1)
+        for (size_t i = 0; i < n; i++)
+            combine(s, s->input_rows + i * all, s->inputs + (t0 + i) * all);
     }
     return status;
 }
@@ -52,8 +57,8 @@ static qn_status run(qn_session *s, size_t layer, const qn_block *b, const float
     if (status) return status;
 #pragma omp parallel for num_threads(s->d->threads)
     for (size_t i = 0; i < rows; i++)
-        qn_gelu_mul(s->d, s->gate + i * width, s->inputs + (b->t0 + i) * all + layer * width,
-                    width);
+        qn_gelu_mul(s->d, s->gate + i * width,
+                    s->inputs + qn_block_token(b, i) * all + layer * width, width);
     if ((status = qn_apply(s, &l->input_out, s->gate, rows, s->h, err))) return status;
     qn_norm_rows(s, s->h, l->input_post_norm, rows, s->h);
     return QN_OK;

@@ -1,5 +1,6 @@
 #include "validate/session.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@ static void choose_ropes(qn_session *s)
 }
 
 static qn_status new_session(qn_session **out, const qn_decoder *d, const qn_attention_size *size,
-                             qn_error *err)
+                             size_t first, qn_error *err)
 {
     const size_t sequences = size->sequences, n_ctx = size->n_ctx;
     const qn_hparams *hp = d->hparams;
@@ -43,6 +44,7 @@ static qn_status new_session(qn_session **out, const qn_decoder *d, const qn_att
     choose_ropes(s);
     if ((status = qn_gemm_new(&s->gemm, d->k, d->threads, err))) goto out;
     if ((status = qn_attention_new(&s->attention, hp, d->k, d->threads, size, err))) goto out;
+    if (first && (status = qn_session_choose_wanted(s, first, err))) goto out;
     *out = s;
     s = NULL;
 out:
@@ -53,13 +55,13 @@ out:
 qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
                          qn_error *err)
 {
-    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, 0}, err);
+    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, 0}, 0, err);
 }
 
 qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t sequences,
-                               size_t n_ctx, qn_error *err)
+                               size_t n_ctx, size_t first, qn_error *err)
 {
-    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, BLOCK_TOKENS}, err);
+    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, BLOCK_TOKENS}, first, err);
 }
 
 void qn_session_free(qn_session *s)
@@ -67,12 +69,13 @@ void qn_session_free(qn_session *s)
     if (!s) return;
     float *const buffers[] = {s->x,          s->turns[0],   s->turns[1],   s->h,         s->query,
                               s->key,        s->value,      s->mixed,      s->gate,      s->up,
-                              s->inputs,     s->input_row,  s->mixture,    s->predicted, s->laurel,
+                              s->inputs,     s->input_rows, s->mixture,    s->predicted, s->laurel,
                               s->streams[0], s->streams[1], s->streams[2], s->shown,     s->rounded,
                               s->modalities};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) qn_free(buffers[i]);
     qn_moe_free(s->moe);
     qn_free(s->spans);
+    qn_free(s->wanted);
     qn_attention_free(s->attention);
     qn_gemm_free(s->gemm);
     qn_free(s);
@@ -81,7 +84,7 @@ void qn_session_free(qn_session *s)
 void qn_session_reset(qn_session *s)
 {
     s->cached = 0;
-    s->last_n = 0;
+    s->last_n = s->from = 0;
 }
 
 void qn_session_watch_inputs(qn_session *s, qn_input_fn fn, void *ctx)
@@ -140,7 +143,7 @@ static size_t list_rooms(qn_session *s, uint64_t tokens, room rooms[MOST_ROOMS])
         rooms[n++] = (room){&s->streams[j], tokens, h->hidden};
     if (!inputs) return n;
     rooms[n++] = (room){&s->inputs, tokens, inputs};
-    rooms[n++] = (room){&s->input_row, 1, inputs};
+    rooms[n++] = (room){&s->input_rows, qn_min_u64(tokens, QN_INPUT_ROWS), inputs};
     return n;
 }
 
@@ -218,7 +221,7 @@ static uint64_t session_bytes(const qn_decoder *d, const qn_attention_size *size
     const uint64_t widest_input = qn_max_u64(qn_max_u64(h->hidden, w.mixed), w.feed_forward);
     const uint64_t rounded = d->activations == QN_ACTIVATIONS_EXACT ? 0 : block;
     const uint64_t parts[] = {
-        sizeof s + sequences * sizeof *s.spans,
+        sizeof s + sequences * sizeof *s.spans + (size_t)h->n_layers * sizeof *s.wanted,
         bytes_of(rooms, list_rooms(&s, tokens, rooms)),
         bytes_of(block_rooms, list_block_rooms(&s, block, block_rooms)),
         qn_attention_bytes(h, d->threads, size),
@@ -262,21 +265,22 @@ static qn_status embed(qn_session *s, const uint32_t *ids, size_t tokens, qn_err
     return QN_OK;
 }
 
-/* Rows of n floats, each of a token from t0 on. */
-static qn_status check_finite(const qn_session *s, const char *what, const float *x, size_t rows,
-                              size_t n, size_t t0, size_t per_sequence, qn_error *err)
+/* Rows of n floats, each of a row of the block. */
+static qn_status check_finite(const qn_session *s, const char *what, const float *x, size_t n,
+                              const qn_block *b, qn_error *err)
 {
+    const size_t rows = b->t1 - b->t0;
     size_t first = rows;
 #pragma omp parallel for num_threads(s->d->threads) reduction(min : first)
     for (size_t i = 0; i < rows; i++)
         if (!s->d->k->finite(x + i * n, n) && i < first) first = i;
     if (first == rows) return QN_OK;
-    return qn_fail(
-        err, QN_ERR_DATA, "%s: %s a number that is not finite at position %zu of sequence %zu",
-        s->d->model->path, what, (t0 + first) % per_sequence, (t0 + first) / per_sequence);
+    return qn_fail(err, QN_ERR_DATA,
+                   "%s: %s a number that is not finite at position %zu of sequence %zu",
+                   s->d->model->path, what, qn_block_position(b, first), (b->t0 + first) / b->n);
 }
 
-static qn_status run_layer(qn_session *s, size_t layer, const qn_block *b, qn_error *err)
+static qn_status run_layer(qn_session *s, size_t layer, qn_block *b, qn_error *err)
 {
     char what[64];
     const qn_layer *l = &s->d->layers[layer];
@@ -285,6 +289,7 @@ static qn_status run_layer(qn_session *s, size_t layer, const qn_block *b, qn_er
         (l->laurel_norm && (status = qn_laurel_make(s, layer, b, err))) ||
         (status = qn_layer_attend(s, layer, b, err)))
         return status;
+    if (b->t0 == b->t1) return QN_OK;
     if (l->laurel_norm) qn_laurel_add(s, b);
     if ((status = qn_layer_feed_forward(s, layer, b, err))) return status;
     if ((l->altup.norm && (status = qn_altup_correct(s, layer, b, err))) ||
@@ -292,8 +297,7 @@ static qn_status run_layer(qn_session *s, size_t layer, const qn_block *b, qn_er
         return status;
     qn_scale_rows(s, l->output_scale, b->t1 - b->t0, b->x);
     snprintf(what, sizeof what, "layer %zu gives", layer);
-    return check_finite(s, what, b->x, b->t1 - b->t0, (size_t)s->d->hparams->hidden, b->t0, b->n,
-                        err);
+    return check_finite(s, what, b->x, (size_t)s->d->hparams->hidden, b, err);
 }
 
 /* The residual stream, or several side by side. */
@@ -312,6 +316,28 @@ static qn_status show(qn_session *s, int layer, size_t tokens, qn_hidden_fn hidd
     return QN_OK;
 }
 
+/* A layer for all rows, so many at a time as there is room for; where they are of runs
+ * cut short, no more sequences at a time than with whole ones, for the attention's
+ * sake (qn_attention_size.block). */
+static qn_status run_blocks(qn_session *s, size_t layer, size_t n, size_t wanted, qn_error *err)
+{
+    const size_t from = s->from, left = n - from, rows = s->sequences * left;
+    const size_t step =
+        s->d->layers[layer].owns_kv && from ? (s->block * left + n - 1) / n : s->block;
+    for (size_t t0 = 0; t0 < rows; t0 += step) {
+        qn_block b = {.n = left,
+                      .from = from,
+                      .wanted = wanted,
+                      .t0 = t0,
+                      .t1 = (size_t)qn_min_u64(t0 + step, rows),
+                      .x = s->x + t0 * (size_t)s->d->hparams->hidden};
+        const qn_status status = run_layer(s, layer, &b, err);
+        if (status) return status;
+        s->from = b.from;
+    }
+    return QN_OK;
+}
+
 qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden_fn hidden,
                          void *ctx, qn_error *err)
 {
@@ -327,8 +353,8 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
                        s->n_ctx);
     qn_status status = make_room(s, n, err);
     if (status) return status;
-    const size_t tokens = s->sequences * n;
-    s->last_n = 0;
+    size_t tokens = s->sequences * n;
+    s->last_n = s->from = 0;
     if ((status = embed(s, ids, tokens, err))) return status;
     for (size_t i = 0; i < 2; i++)
         qn_rope_turns(s->rope[i]->frequency, s->rope[i]->dims, s->rope[i]->factor, s->cached, n,
@@ -340,13 +366,9 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     qn_give_back(d, &d->input_projection);
     qn_give_back(d, &d->streams_in);
     for (size_t layer = 0; layer < hp->n_layers; layer++) {
-        for (size_t t0 = 0; t0 < tokens; t0 += s->block) {
-            const qn_block b = {.n = n,
-                                .t0 = t0,
-                                .t1 = (size_t)qn_min_u64(t0 + s->block, tokens),
-                                .x = s->x + t0 * (size_t)hp->hidden};
-            if ((status = run_layer(s, layer, &b, err))) return status;
-        }
+        const size_t wanted = s->wanted && !s->watch && !hidden ? s->wanted[layer] : 0;
+        if ((status = run_blocks(s, layer, n, wanted, err))) return status;
+        tokens = s->sequences * (n - s->from);
         qn_give_back_layer(d, layer);
         if ((status = show(s, (int)layer, tokens, hidden, ctx, err))) return status;
     }
@@ -393,15 +415,17 @@ qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t
                             qn_error *err)
 {
     const qn_hparams *hp = s->d->hparams;
-    if (sequence >= s->sequences || first > s->last_n || count > s->last_n - first)
-        return qn_fail(err, QN_ERR_ARGUMENT,
-                       "logits of %zu positions from %zu of sequence %zu: the last run had %zu",
-                       count, first, sequence, s->last_n);
-    const size_t token = sequence * s->last_n + first;
-    const qn_status status = logits_of(s, s->x + token * (size_t)hp->hidden, count, out, err);
+    if (sequence >= s->sequences || first < s->from || first > s->last_n ||
+        count > s->last_n - first)
+        return qn_fail(
+            err, QN_ERR_ARGUMENT,
+            "logits of %zu positions from %zu of sequence %zu: the last run had %zu to %zu", count,
+            first, sequence, s->from, s->last_n);
+    const size_t row = sequence * (s->last_n - s->from) + first - s->from;
+    const qn_block b = {.n = s->last_n - s->from, .from = s->from, .t0 = row, .t1 = row + count};
+    const qn_status status = logits_of(s, s->x + row * (size_t)hp->hidden, count, out, err);
     if (status) return status;
-    return check_finite(s, "the head gives", out, count, (size_t)hp->n_vocab, token, s->last_n,
-                        err);
+    return check_finite(s, "the head gives", out, (size_t)hp->n_vocab, &b, err);
 }
 
 qn_status qn_session_logits_at(qn_session *s, const size_t *tokens, size_t count, float *out,
@@ -409,6 +433,7 @@ qn_status qn_session_logits_at(qn_session *s, const size_t *tokens, size_t count
 {
     const size_t hidden = (size_t)s->d->hparams->hidden, n_vocab = (size_t)s->d->hparams->n_vocab;
     qn_status status = QN_OK;
+    assert(!s->from);
     for (size_t at = 0; at < count && !status; at += s->block) {
         const size_t n = (size_t)qn_min_u64(s->block, count - at);
         for (size_t i = 0; i < n; i++) {

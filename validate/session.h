@@ -7,22 +7,27 @@
 
 typedef struct qn_moe_scratch qn_moe_scratch; /* moe.c */
 
+#define QN_INPUT_ROWS 32 /* tokens whose layers' inputs are looked up at a time */
+
 struct qn_session {
     const qn_decoder *d;
     qn_gemm *gemm;
     qn_attention *attention;
     size_t sequences, n_ctx;
-    bool whole;    /* runs are of n_ctx tokens, nothing is kept for another one */
-    size_t cached; /* positions of each sequence */
-    size_t last_n; /* tokens of each sequence in the last run */
+    bool whole;     /* runs are of n_ctx tokens, nothing is kept for another one */
+    size_t *wanted; /* [n_layers] of a whole session: the first position of what a layer
+                       gives that is read by anything that counts */
+    size_t from;    /* the last run's first position of which x has a row */
+    size_t cached;  /* positions of each sequence */
+    size_t last_n;  /* tokens of each sequence in the last run */
 
     const qn_rope *rope[2]; /* the decoder's, by kind of layer, for contexts of n_ctx */
     size_t tokens;          /* there is room for: sequences * n */
-    float *x;               /* [tokens][hidden]: the residual stream, at the end normed */
-    float *turns[2];        /* [n][dims], by kind of layer as in qn_decoder.rope */
-    qn_span *spans;         /* [sequences] */
-    float *inputs;          /* [tokens][n_layers][layer_input]: the layers' own */
-    float *input_row;       /* [n_layers][layer_input] */
+    float *x;          /* [sequences][n - from][hidden]: the residual stream, at the end normed */
+    float *turns[2];   /* [n][dims], by kind of layer as in qn_decoder.rope */
+    qn_span *spans;    /* [sequences] */
+    float *inputs;     /* [tokens][n_layers][layer_input]: the layers' own */
+    float *input_rows; /* [up to QN_INPUT_ROWS][n_layers][layer_input]: the table's */
 
     float *streams[QN_N_STREAMS - 1]; /* [tokens][hidden]: the others of alternating updates */
     float *shown;                     /* [tokens][streams * hidden]: for those who watch */
@@ -50,14 +55,36 @@ struct qn_session {
     qn_dtype rounded_to;
 };
 
-/* Tokens t0..t1 of a run of n tokens a sequence: x, which stands at token t0,
- * gets what attention (first) and then the MLP add to it. */
+/* Rows t0..t1 of the residual stream when it has n tokens a sequence, those from
+ * position `from` of the run on: x, which stands at row t0, gets what attention
+ * (first) and then the MLP add to it.  From its layer on, none before position
+ * `wanted` is read. */
 typedef struct {
-    size_t n, t0, t1;
+    size_t n, from, wanted, t0, t1;
     float *x;
 } qn_block;
 
-qn_status qn_layer_attend(qn_session *s, size_t layer, const qn_block *b, qn_error *err);
+/* The position in the run of the block's row i, and its token of the run's
+ * [sequences][from + n]. */
+static inline size_t qn_block_position(const qn_block *b, size_t i)
+{
+    return b->from + (b->t0 + i) % b->n;
+}
+
+static inline size_t qn_block_token(const qn_block *b, size_t i)
+{
+    return (b->t0 + i) / b->n * (b->from + b->n) + qn_block_position(b, i);
+}
+
+/* Fills s->wanted for logits from position `first` on; the attention is there. */
+qn_status qn_session_choose_wanted(qn_session *s, size_t first, qn_error *err);
+
+/* Drops the rows that nobody wants: of the residual stream and the streams beside
+ * it, and of what s has of the block when a layer's queries are due. */
+void qn_block_narrow(qn_session *s, qn_block *b);
+
+/* Narrows the block when its keys and values are stored. */
+qn_status qn_layer_attend(qn_session *s, size_t layer, qn_block *b, qn_error *err);
 qn_status qn_layer_feed_forward(qn_session *s, size_t layer, const qn_block *b, qn_error *err);
 
 /* ---- what they are made of ---- */
