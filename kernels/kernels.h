@@ -65,6 +65,10 @@ typedef struct {
     /* Sixteen lanes, each ascending and fused, folded 8-4-2-1; a tail shorter
      * than 16 goes to lanes 0.. as if padded with zeros. */
     float (*dot)(const float *x, const float *w, size_t n);
+    /* out[i] = x[i] / sqrt(mean of x^2 + eps) * weight[i] (Zhang and Sennrich, 2019), weight
+     * NULL: 1 everywhere; out may be x.  The squares are summed in double, in eight
+     * lanes folded 4-2-1, a tail to lanes 0.., and the factor is rounded once. */
+    void (*rms_norm)(const float *x, const float *weight, double eps, float *out, size_t n);
     /* y += a * x, fused, element by element. */
     void (*axpy)(float a, const float *x, float *y, size_t n);
     /* x[i] = e^(x[i] - shift), and their sum in sixteen float lanes folded

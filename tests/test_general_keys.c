@@ -1,5 +1,6 @@
 /* Model cards, names and override files become the general.* keys that gguf-py
  * makes of them (expected.json, written by tests/oracle/metadata-goldens.py). */
+#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,6 @@
 #include "formats/gguf_name.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
-#include "tests/support/run.h"
 
 static json_t *cases(void)
 {
@@ -330,8 +330,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("general keys");
-    TCase *t = qn_test_group(s, "gguf-py");
+    Suite *suite = suite_create("general keys");
+    TCase *t = tcase_create("gguf-py");
     tcase_add_test(t, a_directory_has_the_keys_and_the_file_name_of_gguf_py);
     tcase_add_loop_test(t, a_card_that_is_no_yaml_is_passed_over_with_a_line, 0,
                         sizeof bad_cards / sizeof *bad_cards);
@@ -342,5 +342,10 @@ int main(void)
                         sizeof bad_overrides / sizeof *bad_overrides);
     tcase_add_test(t, an_override_file_gives_the_license_too_and_unknown_keys_are_told);
     tcase_add_test(t, numbers_dates_and_norwegian_are_words);
-    return qn_test_run_suite(s);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

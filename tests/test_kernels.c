@@ -79,6 +79,11 @@ START_TEST(vector_maths_is_the_same_on_every_isa)
         scalar.soft_cap(a, 3.0f, n);
         other.soft_cap(b, 3.0f, n);
         same_floats("soft_cap", other.isa, a, b, n);
+
+        scalar.rms_norm(x, n % 3 ? w : NULL, 1e-5, a, n);
+        memcpy(b, x, n * sizeof *b);
+        other.rms_norm(b, n % 3 ? w : NULL, 1e-5, b, n);
+        same_floats("rms_norm", other.isa, a, b, n);
     }
 }
 END_TEST

@@ -5,6 +5,7 @@
 #include <check.h>
 #include <math.h>
 
+#include "kernels/kernels.h"
 #include "tests/support/random.h"
 #include "tests/support/run.h"
 #include "validate/norm.h"
@@ -180,7 +181,7 @@ END_TEST
 
 START_TEST(a_normed_row_has_the_weights_as_its_root_mean_square)
 {
-    const qn_norm_fn norm = _i ? qn_rms_norm_as_ggml : qn_rms_norm;
+    const qn_norm_fn norm = _i ? qn_rms_norm_as_ggml : qn_kernels_best()->rms_norm;
     for (size_t n = 1; n < 70; n++) {
         qn_random r = {n};
         float x[70], weight[70], out[70];

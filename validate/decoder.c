@@ -467,7 +467,7 @@ qn_status qn_decoder_new(qn_decoder **out, const qn_model *m, const qn_kernels *
     d->model = m;
     d->hparams = &m->hparams;
     d->k = k;
-    d->norm = qn_rms_norm;
+    d->norm = k->rms_norm;
     d->threads = threads > 0 ? threads : omp_get_max_threads();
     if ((status = bind(d, err))) goto out;
     *out = d;
@@ -480,7 +480,7 @@ out:
 void qn_decoder_set_activations(qn_decoder *d, qn_activations a)
 {
     d->activations = a;
-    d->norm = a == QN_ACTIVATIONS_Q8 ? qn_rms_norm_as_ggml : qn_rms_norm;
+    d->norm = a == QN_ACTIVATIONS_Q8 ? qn_rms_norm_as_ggml : d->k->rms_norm;
 }
 
 void qn_decoder_free(qn_decoder *d)

@@ -1,10 +1,4 @@
-/* Root mean square normalization of a row:
- *
- *     out[i] = x[i] / sqrt(mean of x^2 + eps) * weight[i]
- *
- * (Zhang and Sennrich, 2019.)  The squares are summed in double, in eight
- * lanes folded 4-2-1: the sum is exact to the last bits of a float32 result,
- * and the same for any compiler. */
+/* Root mean square normalization of a row: the kernels' rms_norm, and another's. */
 #ifndef QN_VALIDATE_NORM_H
 #define QN_VALIDATE_NORM_H
 
@@ -12,8 +6,6 @@
 
 /* out may be x; weight NULL: 1 everywhere. */
 typedef void (*qn_norm_fn)(const float *x, const float *weight, double eps, float *out, size_t n);
-
-void qn_rms_norm(const float *x, const float *weight, double eps, float *out, size_t n);
 
 /* As ggml's CPU code has it (ops.cpp, ggml_compute_forward_rms_norm): the squares, their
  * mean and its root in float32.  The last bit of a row's scale decides where many of

@@ -59,6 +59,22 @@ static float dot(const float *x, const float *w, size_t n)
     return fold(lane);
 }
 
+static double sum_of_squares(const float *x, size_t n)
+{
+    enum { DOUBLES = 8 };
+    double lane[DOUBLES] = {0};
+    for (size_t i = 0; i < n; i++) lane[i % DOUBLES] += (double)x[i] * (double)x[i];
+    for (size_t half = DOUBLES / 2; half; half /= 2)
+        for (size_t i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+static void rms_norm(const float *x, const float *weight, double eps, float *out, size_t n)
+{
+    const float scale = (float)(1.0 / sqrt(sum_of_squares(x, n) / (double)n + eps));
+    for (size_t i = 0; i < n; i++) out[i] = x[i] * scale * (weight ? weight[i] : 1.0f);
+}
+
 static void axpy(float a, const float *x, float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
@@ -190,6 +206,7 @@ void qn_use_scalar_math(qn_kernels *k)
     k->gemm_tile = gemm_tile;
     k->tile_unit = 1;
     k->dot = dot;
+    k->rms_norm = rms_norm;
     k->axpy = axpy;
     k->exp_sum = exp_sum;
     k->max = largest;

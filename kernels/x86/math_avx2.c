@@ -1,5 +1,6 @@
 /* Sixteen lanes are two registers here: low holds lanes 0-7, high 8-15. */
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/scalar/exp.h"
@@ -171,6 +172,40 @@ static float dot(const float *x, const float *w, size_t n)
     return fold(low, high);
 }
 
+static double sum_of_squares(const float *x, size_t n)
+{
+    __m256d low = _mm256_setzero_pd(), high = low;
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) {
+        const __m256d a = _mm256_cvtps_pd(_mm_loadu_ps(x + i));
+        const __m256d b = _mm256_cvtps_pd(_mm_loadu_ps(x + i + WIDTH / 2));
+        low = _mm256_fmadd_pd(a, a, low); /* a float's square is exact */
+        high = _mm256_fmadd_pd(b, b, high);
+    }
+    if (i < n) {
+        const __m256 v = _mm256_maskload_ps(x + i, first_lanes(n - i));
+        const __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+        const __m256d b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+        low = _mm256_fmadd_pd(a, a, low);
+        high = _mm256_fmadd_pd(b, b, high);
+    }
+    const __m256d four = _mm256_add_pd(low, high);
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+static void rms_norm(const float *x, const float *weight, double eps, float *out, size_t n)
+{
+    const float scale = (float)(1.0 / sqrt(sum_of_squares(x, n) / (double)n + eps));
+    const __m256 s = _mm256_set1_ps(scale), one = _mm256_set1_ps(1.0f);
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) {
+        const __m256 w = weight ? _mm256_loadu_ps(weight + i) : one;
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), s), w));
+    }
+    for (; i < n; i++) out[i] = x[i] * scale * (weight ? weight[i] : 1.0f);
+}
+
 static void axpy(float a, const float *x, float *y, size_t n)
 {
     const __m256 f = _mm256_set1_ps(a);
@@ -246,6 +281,7 @@ void qn_use_math_avx2(qn_kernels *k)
     k->gelu_mul = gelu_mul;
     k->soft_cap = soft_cap;
     k->dot = dot;
+    k->rms_norm = rms_norm;
     k->axpy = axpy;
     k->max = largest;
     k->add_squares = add_squares;
