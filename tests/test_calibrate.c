@@ -292,6 +292,42 @@ START_TEST(both_forms_are_added)
 }
 END_TEST
 
+/* Of the second file's entry, whose one count is of both matrices that were there. */
+START_TEST(one_exact_count_is_that_of_all_matrices)
+{
+    static const float values[] = {1, 2, 3, 4}, counts[] = {20, 10};
+    static const double rows[] = {5, 1000}; /* the second is beyond the entry */
+    qn_imatrix_entry e = {.name = "blk.0.x", .values = values, .n_values = 4, .counts = counts};
+    qn_calibration *c = NULL;
+    ck_assert(!qn_calibration_new(&c, NULL, false, NULL));
+    e.n_counts = 2;
+    ck_assert(!qn_calibration_add(c, &(qn_imatrix){.entries = &e, .n_entries = 1}, 10, NULL));
+    e.n_counts = 1;
+    e.rows = rows;
+    ck_assert(!qn_calibration_add(c, &(qn_imatrix){.entries = &e, .n_entries = 1}, 10, NULL));
+    ck_assert_uint_eq(c->entries[0].counts[0], 25);
+    ck_assert_uint_eq(c->entries[0].counts[1], 15);
+    qn_calibration_free(c);
+}
+END_TEST
+
+START_TEST(a_file_with_other_matrices_than_the_models_is_refused)
+{
+    static const float values[] = {1, 2, 3, 4}, counts[] = {20, 10};
+    qn_imatrix_entry e = {
+        .name = "blk.0.x", .values = values, .n_values = 4, .counts = counts, .n_counts = 2};
+    const qn_linear_input in = {
+        .tensor = "blk.0.x", .matrices = 1, .x = values, .rows = 1, .columns = 4};
+    qn_calibration *c = NULL;
+    qn_error err = {0};
+    ck_assert(!qn_calibration_new(&c, NULL, false, NULL));
+    ck_assert(!qn_calibration_add(c, &(qn_imatrix){.entries = &e, .n_entries = 1}, 10, NULL));
+    ck_assert_int_eq(qn_calibration_see(c, &in, &err), QN_ERR_DATA);
+    ck_assert_str_eq(err.message, "blk.0.x: 1 x 4 sums where 2 x 2 were before");
+    qn_calibration_free(c);
+}
+END_TEST
+
 START_TEST(an_input_that_is_not_finite_is_refused_by_name)
 {
     qn_test_golden g;
@@ -322,6 +358,8 @@ int main(void)
     tcase_add_test(tc, going_on_from_an_unfinished_file_loses_no_bit);
     tcase_add_test(tc, experts_are_counted_apart);
     tcase_add_test(tc, both_forms_are_added);
+    tcase_add_test(tc, one_exact_count_is_that_of_all_matrices);
+    tcase_add_test(tc, a_file_with_other_matrices_than_the_models_is_refused);
     tcase_add_test(tc, an_input_that_is_not_finite_is_refused_by_name);
     return qn_test_run_suite(s);
 }

@@ -104,11 +104,19 @@ static qn_status get_entry(qn_calibration *c, const char *name, uint64_t columns
         const qn_status status = part(e, matrices, err);
         if (status) return status;
     }
-    if (e->columns * e->matrices != columns * matrices || e->matrices % matrices)
+    if (e->columns != columns || e->matrices != matrices)
         return qn_fail(err, QN_ERR_DATA, "%s: %llu x %llu sums where %llu x %llu were before", name,
                        (ull)matrices, (ull)columns, (ull)e->matrices, (ull)e->columns);
     *out = e;
     return QN_OK;
+}
+
+/* Of a file's entry; one count may be that of all matrices that were there before. */
+static uint64_t matrices_of(const qn_calibration *c, const qn_imatrix_entry *from)
+{
+    const qn_imatrix_sums *e = find(c, from->name);
+    const bool alike = e && from->n_counts == 1 && e->columns * e->matrices == from->n_values;
+    return alike ? e->matrices : from->n_counts;
 }
 
 qn_status qn_calibration_add(qn_calibration *c, const qn_imatrix *m, uint64_t chunk_size,
@@ -117,16 +125,18 @@ qn_status qn_calibration_add(qn_calibration *c, const qn_imatrix *m, uint64_t ch
     for (size_t i = 0; i < m->n_entries; i++) {
         const qn_imatrix_entry *from = &m->entries[i];
         const double rows = from->counts ? 1.0 : (double)chunk_size;
+        const uint64_t matrices = matrices_of(c, from);
         qn_imatrix_sums *e;
         const qn_status status =
-            get_entry(c, from->name, from->n_values / from->n_counts, from->n_counts, &e, err);
+            get_entry(c, from->name, from->n_values / matrices, matrices, &e, err);
         if (status) return status;
         for (uint64_t j = 0; j < from->n_values; j++)
             e->sums[j] += from->sums ? qn_imatrix_exact(from->sums, j)
                                      : (double)qn_imatrix_value(from, j) * rows;
         for (uint64_t j = 0; j < e->matrices; j++) {
             const uint64_t value = j * e->columns;
-            e->counts[j] += from->rows ? (uint64_t)qn_imatrix_exact(from->rows, j)
+            const uint64_t count = from->n_counts == 1 ? 0 : j;
+            e->counts[j] += from->rows ? (uint64_t)qn_imatrix_exact(from->rows, count)
                                        : (uint64_t)qn_imatrix_count(from, value) * (uint64_t)rows;
         }
     }
