@@ -65,6 +65,9 @@ static qn_status take_name(cursor *c, qn_imatrix *m, const char **out)
     if (memchr(p, 0, (size_t)n))
         return qn_fail(c->err, QN_ERR_DATA, "%s: the name of entry %zu holds a zero byte",
                        c->map->path, m->n_entries);
+    if (!qn_utf8_valid(qn_str_of(p, (size_t)n)))
+        return qn_fail(c->err, QN_ERR_DATA, "%s: the name of entry %zu is not UTF-8", c->map->path,
+                       m->n_entries);
     *out = qn_arena_strndup(m->arena, p, (size_t)n);
     return *out ? QN_OK : qn_fail_memory(c->err, c->map->path);
 }

@@ -160,6 +160,10 @@ START_TEST(a_legacy_file_with_impossible_numbers_is_refused)
     refused(&t, "holds a zero byte");
 
     t = made_imatrix_dat(good, 1);
+    t.s[10] = (char)0xff;
+    refused(&t, "the name of entry 0 is not UTF-8");
+
+    t = made_imatrix_dat(good, 1);
     t.s[t.n - 17] = (char)0x80; /* the top byte of the number of values */
     refused(&t, "a number of values");
 
