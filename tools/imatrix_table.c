@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
@@ -21,32 +22,38 @@ static void print_tensors(const qn_imatrix_statistics *s, size_t n)
     for (size_t i = 0; i < n; i++, s++) {
         char layer[24] = "-";
         if (s->layer >= 0) snprintf(layer, sizeof layer, "%lld", (long long)s->layer);
-        printf("%5s  %-22.*s %14.2f %10.4f %12.4f %9.2f %9.2f %8.2f%% %7llu %9.4f %7.2f%% %6.2f%% "
-               "%7.4f\n",
-               layer, (int)s->role.n, s->role.s, s->total, s->least, s->most, s->mean, s->deviation,
-               100 * s->active, (unsigned long long)s->n, s->entropy, entropy_share(s),
-               100 * s->z_density, s->likeness);
+        printf("%5s  ", layer);
+        qn_print_name(s->role.s, s->role.n, 22);
+        printf(" %14.2f %10.4f %12.4f %9.2f %9.2f %8.2f%% %7llu %9.4f %7.2f%% %6.2f%% %7.4f\n",
+               s->total, s->least, s->most, s->mean, s->deviation, 100 * s->active,
+               (unsigned long long)s->n, s->entropy, entropy_share(s), 100 * s->z_density,
+               s->likeness);
     }
 }
 
-/* Tensors weigh as many columns as they have. */
-static void print_layers(const qn_imatrix_statistics *s, size_t n)
+static int by_layer(const void *a, const void *b)
 {
-    int64_t last = -1;
-    for (size_t i = 0; i < n; i++)
-        if (s[i].layer > last) last = s[i].layer;
+    const qn_imatrix_statistics *x = a, *y = b;
+    if (x->layer != y->layer) return x->layer < y->layer ? -1 : 1;
+    return strcmp(x->entry->name, y->entry->name);
+}
+
+/* Tensors weigh as many columns as they have.  Sorts them. */
+static void print_layers(qn_imatrix_statistics *s, size_t n)
+{
+    qsort(s, n, sizeof *s, by_layer);
     puts("\nLayer      μΣ(Act²)       μZD μCosSim");
-    for (int64_t layer = 0; layer <= last; layer++) {
+    for (size_t i = 0, end; i < n; i = end) {
         double columns = 0, total = 0, density = 0, likeness = 0;
-        for (size_t i = 0; i < n; i++) {
-            const double weight = s[i].layer == layer ? (double)s[i].n : 0;
+        for (end = i; end < n && s[end].layer == s[i].layer; end++) {
+            const double weight = (double)s[end].n;
             columns += weight;
-            total += weight * s[i].total;
-            density += weight * s[i].z_density;
-            likeness += weight * s[i].likeness;
+            total += weight * s[end].total;
+            density += weight * s[end].z_density;
+            likeness += weight * s[end].likeness;
         }
-        if (columns > 0)
-            printf("%5lld %14.2f %8.4f%% %7.4f\n", (long long)layer, total / columns,
+        if (s[i].layer >= 0)
+            printf("%5lld %14.2f %8.4f%% %7.4f\n", (long long)s[i].layer, total / columns,
                    100 * density / columns, likeness / columns);
     }
 }
@@ -111,15 +118,18 @@ static void print_moments(const qn_moments *m)
         const qn_moments_entry *e = &m->entries[i];
         const qn_moments_input *in = &e->input;
         const double bytes = (double)in->matrices * (double)e->length * sizeof(float);
-        printf("%-32s %7llu %8llu %10s", in->tensors[0], (unsigned long long)in->columns,
+        qn_print_name(in->tensors[0], strlen(in->tensors[0]), 32);
+        printf(" %7llu %8llu %10s", (unsigned long long)in->columns,
                (unsigned long long)in->matrices, qn_human_size(bytes, size));
-        for (size_t t = 1; t < in->n_tensors; t++)
-            printf("%s%s", t > 1 ? " " : "  ", in->tensors[t]);
+        for (size_t t = 1; t < in->n_tensors; t++) {
+            fputs(t > 1 ? " " : "  ", stdout);
+            qn_print_escaped(in->tensors[t], strlen(in->tensors[t]));
+        }
         putchar('\n');
     }
 }
 
-static void print(const qn_imatrix_statistics *s, size_t n, const qn_moments *moments)
+static void print(qn_imatrix_statistics *s, size_t n, const qn_moments *moments)
 {
     print_tensors(s, n);
     print_layers(s, n);

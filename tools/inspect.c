@@ -184,10 +184,8 @@ static qn_status print_tensors(const options *o, const qn_reader *r, qn_error *e
         const qn_status status = look_at(o, r, t, &f, err);
         if (status) return status;
         printf("  ");
-        qn_print_escaped(t->name, strlen(t->name));
-        const int name_bytes = (int)strlen(t->name);
-        printf("%*s  %-6s %-18s %10s  at %" PRIu64 "%s\n",
-               name_bytes < width ? width - name_bytes : 0, "", type_of(t, type),
+        qn_print_name(t->name, strlen(t->name), width);
+        printf("  %-6s %-18s %10s  at %" PRIu64 "%s\n", type_of(t, type),
                qn_shape_text(t->dims, t->rank, shape, sizeof shape),
                qn_human_size((double)bytes_of(t), size), t->offset,
                t->packed ? t->packed->words + strcspn(t->packed->words, ",") : "");

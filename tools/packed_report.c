@@ -66,8 +66,8 @@ void qn_packed_print_table(const qn_packed_output *o)
         const qn_packed_entry *e = &o->plan->entries[i];
         const qn_model_tensor *t = e->tensor;
         char shape[64], size[32];
-        printf("%-*s  %-16s  %-6s  %-6s  %10s  ", width, t->name,
-               qn_shape_text(t->dims, t->rank, shape, sizeof shape),
+        qn_print_name(t->name, strlen(t->name), width);
+        printf("  %-16s  %-6s  %-6s  %10s  ", qn_shape_text(t->dims, t->rank, shape, sizeof shape),
                qn_dtype_facts(t->rows->dtype)->name, type_of(o, e),
                qn_human_size((double)e->bytes, size));
         if (o->results) printf("%10.3g  ", o->results[i].rmse);

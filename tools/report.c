@@ -107,3 +107,9 @@ void qn_print_escaped(const char *s, size_t n)
             putchar(byte);
     }
 }
+
+void qn_print_name(const char *s, size_t n, int width)
+{
+    qn_print_escaped(s, n);
+    if (n < (size_t)width) printf("%*s", width - (int)n, "");
+}

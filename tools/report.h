@@ -37,4 +37,7 @@ const char *qn_human_time(double seconds, char buf[32]);
  * terminal would obey, are printed as \n, \t, \x1b. */
 void qn_print_escaped(const char *s, size_t n);
 
+/* The same in a column: with blanks behind it up to so many bytes. */
+void qn_print_name(const char *s, size_t n, int width);
+
 #endif

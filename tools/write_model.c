@@ -229,8 +229,8 @@ static void print_table(const output *o)
         const qn_plan_entry *e = &o->target.plan->entries[i];
         const qn_model_tensor *t = e->tensor;
         char shape[64], size[32];
-        printf("%-*s  %-16s  %-6s  %-*s  %10s  ", width, t->name,
-               qn_shape_text(t->dims, t->rank, shape, sizeof shape),
+        qn_print_name(t->name, strlen(t->name), width);
+        printf("  %-16s  %-6s  %-*s  %10s  ", qn_shape_text(t->dims, t->rank, shape, sizeof shape),
                qn_dtype_facts(t->rows->dtype)->name, type, qn_dtype_facts(e->dtype)->name,
                qn_human_size((double)entry_bytes(e), size));
         if (o->results) printf("%10.3g  ", o->results[i].rmse);
