@@ -47,9 +47,9 @@ static qn_status stack_global(qn_pickle_machine *m)
 /* OrderedDict() or, from Python 2, OrderedDict([[key, value] ...]). */
 static qn_status push_dictionary(qn_pickle_machine *m, const value *arguments)
 {
-    value *dict = qn_arena_alloc(m->arena, 1, sizeof *dict);
-    if (!dict) return qn_machine_fail_memory(m);
-    dict->kind = QN_PICKLE_DICT;
+    value *dict;
+    qn_status status = qn_machine_make(m, (value){.kind = QN_PICKLE_DICT}, &dict);
+    if (status) return status;
     const value *pairs = arguments->n_items ? arguments->items[0] : NULL;
     if (arguments->n_items > 1 || (pairs && pairs->kind != QN_PICKLE_LIST))
         return qn_machine_fail_words(m, "makes a dictionary of something that is not a list");
@@ -61,8 +61,7 @@ static qn_status push_dictionary(qn_pickle_machine *m, const value *arguments)
         const value *pair = pairs->items[i];
         if ((pair->kind != QN_PICKLE_LIST && pair->kind != QN_PICKLE_TUPLE) || pair->n_items != 2)
             return qn_machine_fail_words(m, "makes a dictionary of something that is not pairs");
-        const qn_status status = qn_machine_append(m, dict, pair->items, 2);
-        if (status) return status;
+        if ((status = qn_machine_append(m, dict, pair->items, 2))) return status;
     }
     return qn_machine_push(m, dict);
 }

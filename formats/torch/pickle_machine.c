@@ -71,12 +71,25 @@ qn_status qn_machine_push(qn_pickle_machine *m, qn_pickle_value *v)
     return QN_OK;
 }
 
-qn_status qn_machine_push_new(qn_pickle_machine *m, qn_pickle_value v)
+/* A value takes 64 bytes, and two or more in the pickle but for a few; a list of empty
+ * lists, of a byte each, is a trap. */
+qn_status qn_machine_make(qn_pickle_machine *m, qn_pickle_value v, qn_pickle_value **out)
 {
+    enum { FEW = 1024 };
+    if (m->n_values++ > FEW + (size_t)(m->p - m->start) / 2)
+        return qn_machine_fail_words(m, "makes more values than tensors need");
     qn_pickle_value *mine = qn_arena_alloc(m->arena, 1, sizeof *mine);
     if (!mine) return qn_machine_fail_memory(m);
     *mine = v;
-    return qn_machine_push(m, mine);
+    *out = mine;
+    return QN_OK;
+}
+
+qn_status qn_machine_push_new(qn_pickle_machine *m, qn_pickle_value v)
+{
+    qn_pickle_value *mine;
+    const qn_status status = qn_machine_make(m, v, &mine);
+    return status ? status : qn_machine_push(m, mine);
 }
 
 /* The topmost value, which is not a mark. */
@@ -130,10 +143,9 @@ qn_status qn_machine_append(qn_pickle_machine *m, qn_pickle_value *to,
 
 qn_status qn_machine_push_tuple(qn_pickle_machine *m, qn_pickle_value *const *items, size_t n)
 {
-    qn_pickle_value *t = qn_arena_alloc(m->arena, 1, sizeof *t);
-    if (!t) return qn_machine_fail_memory(m);
-    t->kind = QN_PICKLE_TUPLE;
-    const qn_status status = qn_machine_append(m, t, items, n);
+    qn_pickle_value *t;
+    qn_status status = qn_machine_make(m, (qn_pickle_value){.kind = QN_PICKLE_TUPLE}, &t);
+    if (!status) status = qn_machine_append(m, t, items, n);
     return status ? status : qn_machine_push(m, t);
 }
 

@@ -18,6 +18,7 @@ typedef struct {
     size_t n_stack, stack_capacity;
     qn_pickle_value **memo; /* NULL: never set */
     size_t n_memo, memo_capacity, n_memorized;
+    size_t n_values; /* that were made */
     size_t n_copied; /* items that dictionaries took over from lists */
     bool stopped;
 } qn_pickle_machine;
@@ -33,6 +34,8 @@ qn_status qn_machine_take_number(qn_pickle_machine *m, unsigned n, uint64_t *out
 qn_status qn_machine_take_line(qn_pickle_machine *m, qn_str *out);
 
 qn_status qn_machine_push(qn_pickle_machine *m, qn_pickle_value *v);
+/* A value that is nowhere yet. */
+qn_status qn_machine_make(qn_pickle_machine *m, qn_pickle_value v, qn_pickle_value **out);
 qn_status qn_machine_push_new(qn_pickle_machine *m, qn_pickle_value v);
 qn_status qn_machine_top(const qn_pickle_machine *m, qn_pickle_value **out);
 qn_status qn_machine_pop(qn_pickle_machine *m, qn_pickle_value **out);

@@ -192,6 +192,11 @@ static qn_status add_tensor(walk *w, const qn_pickle_value *call)
 
 static qn_status push_key(walk *w, qn_str key)
 {
+    /* each tensor of a dictionary has the dictionary's name in its own */
+    enum { LONGEST = 4096 };
+    if (key.n > LONGEST || w->name.n + key.n > LONGEST)
+        return qn_fail(w->err, QN_ERR_DATA, "%s: a tensor's name of %zu bytes, at most %d are read",
+                       w->t->map->path, w->name.n + key.n, LONGEST);
     if (memchr(key.s, 0, key.n))
         return qn_fail(w->err, QN_ERR_DATA, "%s: a tensor's name holds a NUL byte",
                        w->t->map->path);

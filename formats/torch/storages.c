@@ -151,11 +151,26 @@ void qn_torch_swap(uint8_t *bytes, uint64_t n, qn_dtype dtype)
         }
 }
 
+qn_status qn_torch_room(qn_torch *t, uint64_t n, uint8_t **out, qn_error *err)
+{
+    /* weights deflate to a half, perhaps with as many zeros again */
+    enum { DEFLATED = 16, LEAST = 16 << 20 };
+    const uint64_t limit = LEAST + DEFLATED * t->map->size;
+    if (n > limit || t->unpacked > limit - n)
+        return qn_fail(err, QN_ERR_UNSUPPORTED,
+                       "%s: storages unpacked to more than %llu bytes, out of a file of %llu",
+                       t->map->path, (unsigned long long)limit, (unsigned long long)t->map->size);
+    t->unpacked += n;
+    *out = qn_arena_alloc(t->r->arena, (size_t)n, 1);
+    return *out ? QN_OK : qn_fail_memory(err, t->map->path);
+}
+
 /* A storage of the other byte order is copied once and turned round. */
 static qn_status turn(qn_torch *t, qn_torch_storage *s, qn_error *err)
 {
-    uint8_t *copy = qn_arena_alloc(t->r->arena, (size_t)s->bytes, 1);
-    if (!copy) return qn_fail_memory(err, t->map->path);
+    uint8_t *copy;
+    const qn_status status = qn_torch_room(t, s->bytes, &copy, err);
+    if (status) return status;
     memcpy(copy, s->data, (size_t)s->bytes);
     qn_torch_swap(copy, s->bytes, s->dtype);
     s->data = copy;

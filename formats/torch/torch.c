@@ -2,14 +2,16 @@
 
 #include <string.h>
 
+#include "formats/base/sizes.h"
 #include "formats/torch/archive.h"
 
 /* A model's pickle holds names and shapes: 200,000 tensors take 60 MB.  Values
- * take up to a hundred times the bytes they are written in. */
+ * take up to forty times the bytes they are written in. */
 static const uint64_t pickle_limit = 256u << 20;
 
-/* Pickles of real models deflate to a fifth; a bomb to a thousandth. */
-enum { PICKLE_DEFLATED = 64 };
+/* Weights take more than their names: a pickle longer than the file is a bomb, but
+ * in a file of next to nothing. */
+static const uint64_t pickle_least = 1u << 20;
 
 /* ---- the zip container: ROOT/data.pkl, ROOT/byteorder, ROOT/data/KEY ---------------------- */
 
@@ -30,9 +32,9 @@ static const char *entry_name(zip_file *z, const char *folder, qn_str key)
 
 static qn_status unpack(qn_torch *t, const qn_archive_entry *e, uint8_t **out, qn_error *err)
 {
-    zip_file *z = t->container;
-    *out = qn_arena_alloc(t->r->arena, (size_t)e->bytes, 1);
-    return *out ? qn_archive_read(z->archive, e, *out, err) : qn_fail_memory(err, t->map->path);
+    const zip_file *z = t->container;
+    const qn_status status = qn_torch_room(t, e->bytes, out, err);
+    return status ? status : qn_archive_read(z->archive, e, *out, err);
 }
 
 static qn_status place_entry(qn_torch *t, qn_torch_storage *s, qn_error *err)
@@ -96,11 +98,12 @@ static qn_status read_pickle_entry(qn_torch *t, qn_str *out, qn_error *err)
     z->root = qn_str_of(name, strlen(name) - strlen(pickle_name));
     qn_status status = qn_archive_find(z->archive, name, &e, &found, err);
     if (status) return status;
-    if (!found || e.bytes > pickle_limit || e.bytes / PICKLE_DEFLATED > t->map->size)
+    const uint64_t limit = qn_min_u64(pickle_limit, t->map->size + pickle_least);
+    if (!found || e.bytes > limit)
         return qn_fail(err, QN_ERR_DATA,
                        "%s: entry %s: %llu bytes in a file of %llu, at most %llu are read",
                        t->map->path, name, (unsigned long long)e.bytes,
-                       (unsigned long long)t->map->size, (unsigned long long)pickle_limit);
+                       (unsigned long long)t->map->size, (unsigned long long)limit);
     char *bytes = qn_arena_alloc(t->scratch, (size_t)e.bytes, 1);
     if (!bytes) return qn_fail_memory(err, t->map->path);
     status = qn_archive_read(z->archive, &e, bytes, err);

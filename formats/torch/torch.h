@@ -30,7 +30,8 @@ struct qn_torch {
     size_t n_storages, capacity;
     qn_names *by_key;
     bool big_endian;
-    uint64_t copied; /* bytes of tensors that had to be written out */
+    uint64_t copied;   /* bytes of tensors that had to be written out */
+    uint64_t unpacked; /* bytes of storages that had to be */
     /* Finds the bytes of a storage: sets data and offset. */
     qn_status (*place)(qn_torch *t, qn_torch_storage *s, qn_error *err);
     void *container;
@@ -57,6 +58,11 @@ qn_status qn_torch_declare(qn_torch *t, const qn_pickle *pickle, qn_error *err);
 /* The storage of a persistent id, placed, and which of its bytes the id means. */
 qn_status qn_torch_storage_of(qn_torch *t, const qn_pickle_value *id, const qn_torch_storage **out,
                               uint64_t *first, uint64_t *bytes, qn_error *err);
+
+/* Room for n bytes of a storage that are not in the file as they are needed.  Many
+ * entries may name the same place, and a deflated one a thousand times its bytes: all
+ * storages together get no more than weights come to. */
+qn_status qn_torch_room(qn_torch *t, uint64_t n, uint8_t **out, qn_error *err);
 
 /* n bytes of such elements, their order swapped (in place). */
 void qn_torch_swap(uint8_t *bytes, uint64_t n, qn_dtype dtype);
