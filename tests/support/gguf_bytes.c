@@ -62,3 +62,12 @@ void qn_gguf_data(qn_text *t, uint64_t align, uint64_t n)
     while (t->n % align) qn_text_add(t, "", 1);
     for (uint64_t i = 0; i < n; i++) qn_text_add(t, &(char){(char)i}, 1);
 }
+
+qn_text qn_gguf_of_tensor(const char *name, uint32_t rank, const uint64_t *dims, uint32_t type,
+                          uint64_t offset, uint64_t data_bytes)
+{
+    qn_text t = qn_gguf_head(3, 1, 0);
+    qn_gguf_tensor(&t, name, rank, dims, type, offset);
+    qn_gguf_data(&t, 32, data_bytes);
+    return t;
+}

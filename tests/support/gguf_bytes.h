@@ -25,4 +25,8 @@ void qn_gguf_tensor(qn_text *t, const char *name, uint32_t rank, const uint64_t 
 /* Zeros up to a multiple of align, then n bytes of data that count up. */
 void qn_gguf_data(qn_text *t, uint64_t align, uint64_t n);
 
+/* A whole file with this one tensor, for tests to spoil in their ways. */
+qn_text qn_gguf_of_tensor(const char *name, uint32_t rank, const uint64_t *dims, uint32_t type,
+                          uint64_t offset, uint64_t data_bytes);
+
 #endif
