@@ -184,7 +184,8 @@ const qn_moments_entry *qn_moments_find(const qn_moments *m, const char *tensor)
     return at == UINT32_MAX ? NULL : &m->entries[at];
 }
 
-double qn_moments_value(const qn_moments_entry *e, uint64_t matrix, uint64_t i)
+/* Value number i of a matrix as stored. */
+static double value_of(const qn_moments_entry *e, uint64_t matrix, uint64_t i)
 {
     const uint64_t at = matrix * e->length + i;
     float f;
@@ -196,7 +197,7 @@ double qn_moments_value(const qn_moments_entry *e, uint64_t matrix, uint64_t i)
 static qn_status take(const qn_moments *m, const qn_moments_entry *e, uint64_t matrix, uint64_t i,
                       uint64_t j, double *out, qn_error *err)
 {
-    *out = qn_moments_value(e, matrix, qn_moments_at(e->input.columns, m->block, i, j));
+    *out = value_of(e, matrix, qn_moments_at(e->input.columns, m->block, i, j));
     if (isfinite(*out) && (i != j || *out >= 0.0)) return QN_OK;
     return qn_fail(err, QN_ERR_DATA, "%s: %s%s: the value of columns %llu and %llu is %g", m->path,
                    e->input.tensors[0], QN_MOMENTS_SUFFIX, (ull)i, (ull)j, *out);

@@ -63,9 +63,6 @@ void qn_moments_close(qn_moments *m); /* NULL is fine */
 /* Those of a tensor, its own or shared; NULL: it has none. */
 const qn_moments_entry *qn_moments_find(const qn_moments *m, const char *tensor);
 
-/* Value number i of a matrix as stored. */
-double qn_moments_value(const qn_moments_entry *e, uint64_t matrix, uint64_t i);
-
 /* out[n][n]: S of columns first .. first + n - 1, both triangles, of one matrix.
  * QN_ERR_ARGUMENT where they lie in several blocks, QN_ERR_DATA for a value that
  * is not finite or a diagonal below 0. */

@@ -71,7 +71,6 @@ START_TEST(a_mapping_shows_the_bytes_even_after_they_were_dropped)
     qn_map m = {0};
     ck_assert_int_eq(qn_map_open(&m, qn_test_file("mapped", bytes, N), NULL), QN_OK);
     ck_assert_uint_eq(m.size, N);
-    qn_map_will_need(&m, 10, N);
     qn_map_done(&m, 0, 50000);
     qn_map_done(&m, 4097, UINT64_MAX);
     qn_map_done(&m, UINT64_MAX, 1);

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "formats/reader.h"
-#include "tests/support/files.h"
 #include "tests/support/gguf_bytes.h"
 #include "tests/support/reading.h"
 #include "tests/support/run.h"

@@ -2,6 +2,7 @@
  * formula in double (models/lora), and what becomes of them on the way to a file. */
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,5 @@
 /* LoRA adapters that are refused, each in a line that says why. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

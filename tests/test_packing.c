@@ -17,7 +17,7 @@ static uint32_t word_at(const uint8_t *words, size_t i)
 
 START_TEST(words_worked_out_by_hand)
 {
-    uint8_t words[12], back[32];
+    uint8_t words[12];
     /* the example beside pack_to_int32: 1 and 2 of 8 bits, 128 added */
     qn_pack((const uint8_t[]){129, 130}, 2, 8, words, 1);
     ck_assert_uint_eq(word_at(words, 0), 33409);
@@ -25,11 +25,8 @@ START_TEST(words_worked_out_by_hand)
     ck_assert_uint_eq(word_at(words, 0), 0x76543210);
     qn_pack_awq((const uint8_t[]){0, 1, 2, 3, 4, 5, 6, 7}, 8, words);
     ck_assert_uint_eq(word_at(words, 0), 0x75316420);
-    qn_unpack_awq(words, 8, back);
-    for (unsigned i = 0; i < 8; i++) {
-        ck_assert_uint_eq(back[i], i);
+    for (unsigned i = 0; i < 8; i++)
         ck_assert_uint_eq(word_at(words, 0) >> qn_awq_shift(i + 80) & 15, i);
-    }
     /* GPTQ's 3 bits: ten values, two bits of the eleventh, its last bit in the
      * next word, ten more, one bit of the next, its last two, ten more */
     uint8_t three[32] = {0};

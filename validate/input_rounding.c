@@ -6,21 +6,15 @@
 
 #include "kernels/half.h"
 
-static const char *const names[] = {"exact", "q8"};
-
 bool qn_activations_by_name(const char *name, qn_activations *out)
 {
+    static const char *const names[] = {"exact", "q8"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) != 0) continue;
         *out = (qn_activations)i;
         return true;
     }
     return false;
-}
-
-const char *qn_activations_name(qn_activations a)
-{
-    return names[a];
 }
 
 qn_dtype qn_input_type(qn_dtype weights)

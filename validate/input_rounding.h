@@ -29,7 +29,6 @@ typedef enum {
 
 /* "exact", "q8"; false: neither. */
 bool qn_activations_by_name(const char *name, qn_activations *out);
-const char *qn_activations_name(qn_activations a);
 
 /* The type that ggml's kernels round inputs to: QN_F32 (nothing is rounded) for
  * weights that ggml has no such kernel for. */

@@ -47,23 +47,6 @@ void qn_map_close(qn_map *m)
     *m = (qn_map){0};
 }
 
-/* Advice on [offset, offset+n), to whole multiples of `unit` on both sides. */
-static void advise(const qn_map *m, uint64_t offset, uint64_t n, uint64_t unit, int advice)
-{
-    if (m->fd < 0 || offset >= m->size || !n) return;
-    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t whole = (m->size + page - 1) / page * page; /* what is mapped */
-    const uint64_t step = unit > page ? unit : page, first = offset / step * step;
-    const uint64_t end = offset + qn_min_u64(n, m->size - offset);
-    const uint64_t last = qn_min_u64((end + step - 1) / step * step, whole);
-    madvise((void *)(uintptr_t)(m->data + first), (size_t)(last - first), advice);
-}
-
-void qn_map_will_need(const qn_map *m, uint64_t offset, uint64_t n)
-{
-    advise(m, offset, n, 1, MADV_WILLNEED);
-}
-
 /* Touching a page maps those around it: 64 KiB, or from Linux 6.18 on the whole
  * folio that caches it, up to 2 MiB and aligned to its size.  So reading a piece
  * brings in parts of its neighbours, perhaps after those were given back.  All
@@ -71,5 +54,11 @@ void qn_map_will_need(const qn_map *m, uint64_t offset, uint64_t n)
 void qn_map_done(const qn_map *m, uint64_t offset, uint64_t n)
 {
     enum { LARGEST_FOLIO = 2 << 20 };
-    advise(m, offset, n, LARGEST_FOLIO, MADV_DONTNEED);
+    if (m->fd < 0 || offset >= m->size || !n) return;
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t whole = (m->size + page - 1) / page * page; /* what is mapped */
+    const uint64_t step = qn_max_u64(LARGEST_FOLIO, page), first = offset / step * step;
+    const uint64_t end = offset + qn_min_u64(n, m->size - offset);
+    const uint64_t last = qn_min_u64((end + step - 1) / step * step, whole);
+    madvise((void *)(uintptr_t)(m->data + first), (size_t)(last - first), MADV_DONTNEED);
 }

@@ -17,10 +17,8 @@ typedef struct {
 qn_status qn_map_open(qn_map *out, const char *path, qn_error *err);
 void qn_map_close(qn_map *m); /* {0} is fine */
 
-/* Advice, never an error: bytes [offset, offset+n) will be read in order soon;
- * will not be needed again (the pages leave the process's memory; they come
- * back by themselves when touched). */
-void qn_map_will_need(const qn_map *m, uint64_t offset, uint64_t n);
+/* Advice, never an error: bytes [offset, offset+n) will not be needed again (the
+ * pages leave the process's memory; they come back by themselves when touched). */
 void qn_map_done(const qn_map *m, uint64_t offset, uint64_t n);
 
 #endif

@@ -67,9 +67,7 @@ bool qn_lora_same_tensor(const qn_tensor *a, const qn_tensor *b);
 
 /* ---- embedding and head --------------------------------------------------------------- */
 
-/* Whether the module is a head; whether p is for the embedding or the head, which
- * may get another number of rows. */
-bool qn_adapter_is_head(qn_str module);
+/* Whether p is for the embedding or the head, which may get another number of rows. */
 bool qn_adapter_is_vocabulary(const qn_adapter *a, const qn_lora_part *p, const qn_tensor *base);
 
 /* Before the rest: the head of a tied model gets a tensor of its own if the adapter

@@ -12,7 +12,7 @@
 
 typedef unsigned long long ull;
 
-bool qn_adapter_is_head(qn_str module)
+static bool is_head(qn_str module)
 {
     return qn_str_ends(module, "lm_head");
 }
@@ -20,7 +20,7 @@ bool qn_adapter_is_head(qn_str module)
 bool qn_adapter_is_vocabulary(const qn_adapter *a, const qn_lora_part *p, const qn_tensor *base)
 {
     return !strcmp(p->parameter, "weight") &&
-           (qn_adapter_is_head(p->module) || base == qn_lora_embedding(a->targets));
+           (is_head(p->module) || base == qn_lora_embedding(a->targets));
 }
 
 /* ---- a head of its own ------------------------------------------------------------------ */
@@ -33,7 +33,7 @@ static void find_saved(const qn_adapter *a, const qn_tensor *embedding, const qn
     for (size_t i = 0; i < a->reader->n_tensors; i++) {
         const qn_lora_part p = qn_adapter_part(a, &a->reader->tensors[i]);
         if (p.kind != QN_LORA_WHOLE || strcmp(p.parameter, "weight") != 0) continue;
-        if (qn_adapter_is_head(p.module))
+        if (is_head(p.module))
             *head = p.tensor;
         else if (qn_lora_target(a->targets, p.module, "weight") == embedding)
             *own = p.tensor;

@@ -88,15 +88,6 @@ void qn_pack_awq(const uint8_t *values, size_t n, void *words)
     }
 }
 
-void qn_unpack_awq(const void *words, size_t n, uint8_t *values)
-{
-    const uint8_t *in = words;
-    for (; n >= 8; n -= 8, values += 8, in += 4) {
-        const uint32_t word = get_word(in);
-        for (unsigned k = 0; k < 8; k++) values[awq_column[k]] = word >> 4 * k & 15;
-    }
-}
-
 unsigned qn_awq_shift(uint64_t column)
 {
     return 4U * awq_place[column % 8];

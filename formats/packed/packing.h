@@ -52,9 +52,8 @@ void qn_pack(const uint8_t *values, size_t n, unsigned bits, void *words, size_t
 void qn_unpack(const void *words, size_t stride, size_t n, unsigned bits, uint8_t *values);
 
 /* n (a multiple of 8) neighbouring columns of one row, each below 16, to n / 8
- * words and back. */
+ * words. */
 void qn_pack_awq(const uint8_t *values, size_t n, void *words);
-void qn_unpack_awq(const void *words, size_t n, uint8_t *values);
 
 /* Where column j of a row lies: at bit qn_awq_shift(j) of word j / 8. */
 unsigned qn_awq_shift(uint64_t column);

@@ -7,9 +7,6 @@
 
 #include "formats/base/text.h"
 
-/* The byte a character stands for, or -1. */
-int qn_byte_of_character(unsigned code_point);
-
 /* Writes the bytes that piece spells to out (room for piece.n); false where
  * some character is not in the alphabet (the text of an added token). */
 bool qn_bytes_of_piece(qn_str piece, char *out, size_t *n);

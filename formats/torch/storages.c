@@ -139,7 +139,8 @@ qn_status qn_torch_declare(qn_torch *t, const qn_pickle *pickle, qn_error *err)
 
 /* ---- bytes ------------------------------------------------------------------------------ */
 
-void qn_torch_swap(uint8_t *bytes, uint64_t n, qn_dtype dtype)
+/* n bytes of such elements, the order of each one's swapped in place. */
+static void swap(uint8_t *bytes, uint64_t n, qn_dtype dtype)
 {
     /* a complex number is two */
     const unsigned width = dtype == QN_C64 ? 4 : qn_dtype_facts(dtype)->block_bytes;
@@ -172,7 +173,7 @@ static qn_status turn(qn_torch *t, qn_torch_storage *s, qn_error *err)
     const qn_status status = qn_torch_room(t, s->bytes, &copy, err);
     if (status) return status;
     memcpy(copy, s->data, (size_t)s->bytes);
-    qn_torch_swap(copy, s->bytes, s->dtype);
+    swap(copy, s->bytes, s->dtype);
     s->data = copy;
     s->offset = QN_TORCH_COPY;
     return QN_OK;

@@ -64,9 +64,6 @@ qn_status qn_torch_storage_of(qn_torch *t, const qn_pickle_value *id, const qn_t
  * storages together get no more than weights come to. */
 qn_status qn_torch_room(qn_torch *t, uint64_t n, uint8_t **out, qn_error *err);
 
-/* n bytes of such elements, their order swapped (in place). */
-void qn_torch_swap(uint8_t *bytes, uint64_t n, qn_dtype dtype);
-
 /* ---- state_dict.c ---- */
 
 /* Adds the tensors under root to t->r. */
