@@ -120,7 +120,7 @@ static void run_some(const qn_decoder *d, const uint32_t *ids, size_t n, qn_inpu
 {
     qn_session *s = NULL;
     qn_error err = {0};
-    ck_assert(!qn_session_new_whole(&s, d, n, N_CTX, 0, NULL));
+    ck_assert(!qn_session_new_whole(&s, d, n, N_CTX, NULL));
     qn_session_watch_inputs(s, fn, ctx);
     ck_assert_msg(!qn_session_run(s, ids, N_CTX, NULL, NULL, &err), "%s", err.message);
     qn_session_free(s);

@@ -118,7 +118,7 @@ START_TEST(a_sequence_of_a_batch_equals_the_sequence_alone)
     qn_model *m = qn_test_random_model(&cut_shapes[_i], 3);
     qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
     qn_session *s = qn_test_session(d, SEQUENCES, CUT_TOKENS), *whole;
-    ck_assert(!qn_session_new_whole(&whole, d, SEQUENCES, CUT_TOKENS, 0, NULL));
+    ck_assert(!qn_session_new_whole(&whole, d, SEQUENCES, CUT_TOKENS, NULL));
     const size_t bytes = CUT_TOKENS * cut_shape->n_vocab * sizeof(float);
     float *logits = malloc(bytes);
     qn_test_run(s, ids[0], CUT_TOKENS);
@@ -139,8 +139,9 @@ START_TEST(a_sequence_of_a_batch_equals_the_sequence_alone)
 }
 END_TEST
 
-/* What a layer leaves out since nobody asks for it changes nothing of the rest. */
-START_TEST(positions_asked_for_do_not_depend_on_where_they_begin)
+/* What a layer leaves out since nobody asks for it changes nothing of the rest, nor of
+ * what comes later. */
+START_TEST(tokens_asked_for_do_not_depend_on_where_they_begin)
 {
     enum { SEQUENCES = 30 };
     const size_t firsts[] = {1, 37, CUT_TOKENS - 1};
@@ -155,7 +156,8 @@ START_TEST(positions_asked_for_do_not_depend_on_where_they_begin)
     qn_test_run(all, ids[0], CUT_TOKENS);
     for (size_t f = 0; f < sizeof firsts / sizeof *firsts; f++) {
         const size_t first = firsts[f], n = CUT_TOKENS - first;
-        ck_assert(!qn_session_new_whole(&some, d, SEQUENCES, CUT_TOKENS, first, NULL));
+        ck_assert(!qn_session_new_whole(&some, d, SEQUENCES, CUT_TOKENS, NULL));
+        qn_session_ask_from(some, first);
         qn_test_run(some, ids[0], CUT_TOKENS);
         ck_assert_int_eq(qn_session_logits(some, 0, first - 1, 1, got, NULL), QN_ERR_ARGUMENT);
         for (size_t i = 0; i < SEQUENCES; i++) {
@@ -169,6 +171,38 @@ START_TEST(positions_asked_for_do_not_depend_on_where_they_begin)
     free(got);
     free(expected);
     qn_session_free(all);
+    qn_decoder_free(d);
+    qn_test_random_model_free(m);
+}
+END_TEST
+
+START_TEST(later_runs_do_not_depend_on_what_was_asked_for_before)
+{
+    enum { FIRST = 40, REST = CUT_TOKENS - FIRST };
+    const size_t asked[] = {1, FIRST - 1, FIRST};
+    uint32_t ids[CUT_TOKENS];
+    cut_ids(ids, CUT_TOKENS, 7);
+    qn_model *m = qn_test_random_model(&cut_shapes[_i], 3);
+    qn_decoder *d = qn_test_decoder(m, qn_kernels_best(), 2);
+    qn_session *s = qn_test_session(d, 1, CUT_TOKENS);
+    const size_t n_vocab = (size_t)cut_shape->n_vocab, bytes = n_vocab * sizeof(float);
+    float *expected = qn_test_logits(d, m, ids, CUT_TOKENS), *got = malloc(CUT_TOKENS * bytes);
+    for (size_t a = 0; a < sizeof asked / sizeof *asked; a++) {
+        qn_session_reset(s);
+        qn_session_ask_from(s, asked[a]);
+        qn_test_run(s, ids, FIRST);
+        ck_assert_int_eq(qn_session_logits(s, 0, asked[a] - 1, 1, got, NULL), QN_ERR_ARGUMENT);
+        ck_assert(!qn_session_logits(s, 0, asked[a], FIRST - asked[a], got, NULL));
+        ck_assert(!memcmp(got, expected + asked[a] * n_vocab, (FIRST - asked[a]) * bytes));
+        qn_session_ask_from(s, 0);
+        qn_test_run(s, ids + FIRST, REST);
+        ck_assert(!qn_session_logits(s, 0, 0, REST, got, NULL));
+        ck_assert_msg(!memcmp(got, expected + FIRST * n_vocab, REST * bytes), "from %zu on",
+                      asked[a]);
+    }
+    free(got);
+    free(expected);
+    qn_session_free(s);
     qn_decoder_free(d);
     qn_test_random_model_free(m);
 }
@@ -302,7 +336,8 @@ int main(void)
     tcase_add_loop_test(t, runs_of_any_length_through_the_cache_equal_one_whole_run, 0, N_CUT);
     tcase_add_loop_test(t, threads_and_instruction_sets_give_the_same_bits, 0, N_CUT);
     tcase_add_loop_test(t, a_sequence_of_a_batch_equals_the_sequence_alone, 0, N_CUT);
-    tcase_add_loop_test(t, positions_asked_for_do_not_depend_on_where_they_begin, 0, N_CUT);
+    tcase_add_loop_test(t, tokens_asked_for_do_not_depend_on_where_they_begin, 0, N_CUT);
+    tcase_add_loop_test(t, later_runs_do_not_depend_on_what_was_asked_for_before, 0, N_CUT);
     t = qn_test_group(s, "refused");
     tcase_add_test(t, an_id_outside_the_vocabulary_is_refused_and_nothing_is_cached);
     tcase_add_test(t, more_tokens_than_the_context_are_refused);

@@ -207,7 +207,7 @@ static qn_status forward(job *j, qn_error *err)
     qn_status status = fit_memory(j, err);
     if (!status) status = allocate(j, err);
     if (!status && j->o->output) status = open_file(j, err);
-    if (!status) status = qn_session_new_whole(&session, j->l->decoder, 1, j->n, 0, err);
+    if (!status) status = qn_session_new_whole(&session, j->l->decoder, 1, j->n, err);
     if (!status)
         status = qn_session_run(session, j->ids, j->n, j->o->hidden ? keep_hidden : NULL, j, err);
     if (!status && j->status) status = qn_fail(err, j->status, "%s", j->error.message);

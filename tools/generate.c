@@ -133,6 +133,7 @@ static qn_status next_tokens(generation *g, qn_session *session, qn_sampler *sam
     while (g->n - g->n_prompt < g->o->n_predict) {
         const size_t fresh = g->n - done;
         uint32_t id;
+        qn_session_ask_from(session, fresh - 1);
         qn_status status = qn_session_run(session, g->ids + done, fresh, NULL, NULL, err);
         if (!status) status = qn_session_logits(session, 0, fresh - 1, 1, logits, err);
         if (!status) status = qn_sampler_next(sampler, logits, &id, err);

@@ -118,9 +118,9 @@ qn_status qn_chunk_runner_run(qn_chunk_runner *r, size_t at, size_t n, qn_error 
     if (n != r->sequences) {
         qn_session_free(r->session);
         r->session = NULL;
-        const qn_status status =
-            qn_session_new_whole(&r->session, r->d, n, c->n_ctx, c->first, err);
+        const qn_status status = qn_session_new_whole(&r->session, r->d, n, c->n_ctx, err);
         if (status) return status;
+        qn_session_ask_from(r->session, c->first);
         qn_session_watch_inputs(r->session, r->watch, r->watch_ctx);
         r->sequences = n;
     }

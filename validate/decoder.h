@@ -50,17 +50,21 @@ void qn_decoder_set_activations(qn_decoder *d, qn_activations a);
 qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
                          qn_error *err);
 /* The same for sequences that are run once and whole, n_ctx tokens each: keys and
- * values are held while a layer needs them, so memory hardly grows with layers.
- * Logits are asked for from position `first` on: a layer leaves out the tokens that
- * nothing they depend on reads any more, such as all others' queries in the last one,
- * and in layers that share earlier ones' keys and values. */
+ * values are held while a layer needs them, so memory hardly grows with layers. */
 qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t sequences,
-                               size_t n_ctx, size_t first, qn_error *err);
+                               size_t n_ctx, qn_error *err);
 /* The bytes that either takes, its runs included; UINT64_MAX: more than can be said. */
 uint64_t qn_session_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx);
 uint64_t qn_session_whole_bytes(const qn_decoder *d, size_t sequences, size_t n_ctx);
 void qn_session_free(qn_session *s);
 void qn_session_reset(qn_session *s); /* forget everything cached */
+
+/* From now on logits of a run are asked for from its token `first` on (0 at the
+ * beginning; past the end: none), which changes no bit of them: a layer leaves out
+ * the tokens that neither they nor later runs depend on, as all others' queries in the
+ * last layer, and in those that share earlier layers' keys and values.  Runs that
+ * somebody watches leave out nothing. */
+void qn_session_ask_from(qn_session *s, size_t first);
 
 /* Called with the residual stream [n_tokens][hidden] after the embedding
  * (layer -1), after each layer, and after the final norm (layer n_layers).
@@ -102,7 +106,7 @@ void qn_session_watch_inputs(qn_session *s, qn_input_fn fn, void *ctx);
 void qn_session_branch(qn_session *to, const qn_session *from, const size_t *parents);
 
 /* Logits [count][n_vocab] of positions first.. of one sequence of the last
- * run; in a whole session none before its own first. */
+ * run, none before where they are asked for from. */
 qn_status qn_session_logits(qn_session *s, size_t sequence, size_t first, size_t count, float *out,
                             qn_error *err);
 

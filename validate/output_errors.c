@@ -243,8 +243,8 @@ qn_status qn_output_errors_measure(qn_output_errors *out, const qn_decoder *refe
     qn_status status =
         ids ? qn_output_errors_agree(reference, test, err) : qn_fail_memory(err, "ids");
     if (!status) status = make_room(&j, chunks, out, err);
-    if (!status) status = qn_session_new_whole(&sessions[0], reference, 1, chunks->n_ctx, 0, err);
-    if (!status) status = qn_session_new_whole(&sessions[1], test, 1, chunks->n_ctx, 0, err);
+    if (!status) status = qn_session_new_whole(&sessions[0], reference, 1, chunks->n_ctx, err);
+    if (!status) status = qn_session_new_whole(&sessions[1], test, 1, chunks->n_ctx, err);
     if (!status) qn_session_watch_inputs(sessions[0], compare_outputs, &j);
     for (size_t w = 0; w < chunks->chunks && !status; w++)
         status = run_window(&j, sessions, chunks, w, ids, err);

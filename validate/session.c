@@ -22,7 +22,7 @@ static void choose_ropes(qn_session *s)
 }
 
 static qn_status new_session(qn_session **out, const qn_decoder *d, const qn_attention_size *size,
-                             size_t first, qn_error *err)
+                             qn_error *err)
 {
     const size_t sequences = size->sequences, n_ctx = size->n_ctx;
     const qn_hparams *hp = d->hparams;
@@ -33,7 +33,8 @@ static qn_status new_session(qn_session **out, const qn_decoder *d, const qn_att
                        d->model->path, n_ctx, (unsigned long long)hp->n_ctx_train);
     qn_status status = QN_OK;
     qn_session *s = qn_alloc(1, sizeof *s);
-    if (!s || !(s->spans = qn_alloc(sequences, sizeof *s->spans))) {
+    if (!s || !(s->spans = qn_alloc(sequences, sizeof *s->spans)) ||
+        !(s->wanted = qn_alloc((size_t)hp->n_layers, sizeof *s->wanted))) {
         status = qn_fail_memory(err, "a session");
         goto out;
     }
@@ -44,7 +45,6 @@ static qn_status new_session(qn_session **out, const qn_decoder *d, const qn_att
     choose_ropes(s);
     if ((status = qn_gemm_new(&s->gemm, d->k, d->threads, err))) goto out;
     if ((status = qn_attention_new(&s->attention, hp, d->k, d->threads, size, err))) goto out;
-    if (first && (status = qn_session_choose_wanted(s, first, err))) goto out;
     *out = s;
     s = NULL;
 out:
@@ -55,13 +55,13 @@ out:
 qn_status qn_session_new(qn_session **out, const qn_decoder *d, size_t sequences, size_t n_ctx,
                          qn_error *err)
 {
-    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, 0}, 0, err);
+    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, 0}, err);
 }
 
 qn_status qn_session_new_whole(qn_session **out, const qn_decoder *d, size_t sequences,
-                               size_t n_ctx, size_t first, qn_error *err)
+                               size_t n_ctx, qn_error *err)
 {
-    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, BLOCK_TOKENS}, first, err);
+    return new_session(out, d, &(qn_attention_size){sequences, n_ctx, BLOCK_TOKENS}, err);
 }
 
 void qn_session_free(qn_session *s)
@@ -85,6 +85,11 @@ void qn_session_reset(qn_session *s)
 {
     s->cached = 0;
     s->last_n = s->from = 0;
+}
+
+void qn_session_ask_from(qn_session *s, size_t first)
+{
+    s->asked = first;
 }
 
 void qn_session_watch_inputs(qn_session *s, qn_input_fn fn, void *ctx)
@@ -355,6 +360,7 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     if (status) return status;
     size_t tokens = s->sequences * n;
     s->last_n = s->from = 0;
+    qn_session_choose_wanted(s, s->watch || hidden ? 0 : (size_t)qn_min_u64(s->asked, n));
     if ((status = embed(s, ids, tokens, err))) return status;
     for (size_t i = 0; i < 2; i++)
         qn_rope_turns(s->rope[i]->frequency, s->rope[i]->dims, s->rope[i]->factor, s->cached, n,
@@ -366,8 +372,7 @@ qn_status qn_session_run(qn_session *s, const uint32_t *ids, size_t n, qn_hidden
     qn_give_back(d, &d->input_projection);
     qn_give_back(d, &d->streams_in);
     for (size_t layer = 0; layer < hp->n_layers; layer++) {
-        const size_t wanted = s->wanted && !s->watch && !hidden ? s->wanted[layer] : 0;
-        if ((status = run_blocks(s, layer, n, wanted, err))) return status;
+        if ((status = run_blocks(s, layer, n, s->wanted[layer], err))) return status;
         tokens = s->sequences * (n - s->from);
         qn_give_back_layer(d, layer);
         if ((status = show(s, (int)layer, tokens, hidden, ctx, err))) return status;

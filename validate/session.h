@@ -15,8 +15,9 @@ struct qn_session {
     qn_attention *attention;
     size_t sequences, n_ctx;
     bool whole;     /* runs are of n_ctx tokens, nothing is kept for another one */
-    size_t *wanted; /* [n_layers] of a whole session: the first position of what a layer
-                       gives that is read by anything that counts */
+    size_t asked;   /* the first token of a run whose logits are asked for */
+    size_t *wanted; /* [n_layers]: the run's first token of what a layer gives that is read
+                       by anything that counts */
     size_t from;    /* the last run's first position of which x has a row */
     size_t cached;  /* positions of each sequence */
     size_t last_n;  /* tokens of each sequence in the last run */
@@ -76,8 +77,10 @@ static inline size_t qn_block_token(const qn_block *b, size_t i)
     return (b->t0 + i) / b->n * (b->from + b->n) + qn_block_position(b, i);
 }
 
-/* Fills s->wanted for logits from position `first` on; the attention is there. */
-qn_status qn_session_choose_wanted(qn_session *s, size_t first, qn_error *err);
+/* Fills s->wanted for logits from the run's token `first` on, from the last layer back:
+ * what the next one's queries are made of, and what the keys are made of that these
+ * and later layers' queries read, and later runs', for which everything is kept. */
+void qn_session_choose_wanted(qn_session *s, size_t first);
 
 /* Drops the rows that nobody wants: of the residual stream and the streams beside
  * it, and of what s has of the block when a layer's queries are due. */

@@ -395,7 +395,7 @@ double qn_speed_forward_of(const qn_model *m, const qn_kernels *k, int threads)
     qn_decoder *d = NULL;
     double rate = 0;
     if (f.logits && !qn_decoder_new(&d, m, k, threads, NULL) &&
-        !qn_session_new_whole(&f.session, d, 1, QN_SPEED_TOKENS, 0, NULL))
+        !qn_session_new_whole(&f.session, d, 1, QN_SPEED_TOKENS, NULL))
         rate = best_rate(&(work){run_forward, &f, threads, forward_operations(&m->hparams)});
     qn_session_free(f.session);
     qn_decoder_free(d);

@@ -265,6 +265,7 @@ static qn_status run_sessions(const job *j, size_t trunk, size_t positions, qn_s
         for (size_t s = 0; s < j->n_group; s++) parents[s] = j->group[s]->parent;
         fill(j, true, 0, trunk, ids);
         status = qn_session_new(&roots, j->d, j->n_parents, trunk, err);
+        if (!status) qn_session_ask_from(roots, trunk); /* for keys and values alone */
         if (!status) status = qn_session_run(roots, ids, trunk, NULL, NULL, err);
         if (!status) qn_session_branch(leaves, roots, parents);
     }

@@ -4,26 +4,20 @@
 #include "formats/base/sizes.h"
 #include "validate/session.h"
 
-/* What is wanted of each layer, from the last one back: what the next one's queries
- * are made of, and what the keys are made of that these and later layers' read. */
-qn_status qn_session_choose_wanted(qn_session *s, size_t first, qn_error *err)
+void qn_session_choose_wanted(qn_session *s, size_t first)
 {
     const qn_hparams *hp = s->d->hparams;
     const size_t n = (size_t)hp->n_layers;
-    size_t *keys = qn_alloc(n, sizeof *keys); /* wanted of those that a layer owns */
-    s->wanted = qn_alloc(n, sizeof *s->wanted);
-    if (!keys || !s->wanted) {
-        qn_free(keys);
-        return qn_fail_memory(err, "a session");
-    }
-    for (size_t i = 0; i < n; i++) keys[i] = SIZE_MAX;
-    for (size_t i = n; i-- > 0; first = (size_t)qn_min_u64(first, keys[i])) {
-        size_t *read = &keys[qn_hparams_kv_layer(hp, i)];
+    /* until a layer's turn comes, what later ones read of its keys and values */
+    for (size_t i = 0; i < n; i++) s->wanted[i] = s->whole ? SIZE_MAX : 0;
+    for (size_t i = n; i-- > 0;) {
+        const size_t owner = (size_t)qn_hparams_kv_layer(hp, i);
+        const size_t read = qn_attention_reads_from(s->attention, i, first);
+        if (read < s->wanted[owner]) s->wanted[owner] = read;
+        const size_t keys = s->wanted[i];
         s->wanted[i] = first;
-        *read = (size_t)qn_min_u64(*read, qn_attention_reads_from(s->attention, i, first));
+        if (owner == i && keys < first) first = keys;
     }
-    qn_free(keys);
-    return QN_OK;
 }
 
 /* The row of the narrowed residual stream at which what is left of rows from t on
