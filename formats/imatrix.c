@@ -242,7 +242,7 @@ qn_status qn_imatrix_open(qn_imatrix **out, const char *path, qn_error *err)
 qn_status qn_imatrix_open_memory(qn_imatrix **out, const void *bytes, size_t n, const char *name,
                                  qn_error *err)
 {
-    qn_map map = {.data = bytes, .size = n, .fd = -1, .path = qn_strdup(name)};
+    qn_map map = {.data = bytes, .size = n, .path = qn_strdup(name)};
     return map.path ? open_map(out, &map, err) : qn_fail_memory(err, name);
 }
 

@@ -344,7 +344,7 @@ qn_status qn_reader_open_memory(qn_reader **out, const void *bytes, size_t n, co
     qn_reader *r;
     qn_status status = new_reader(&r, 1, name, err);
     if (status) return status;
-    r->files[0] = (qn_map){.data = bytes, .size = n, .fd = -1, .path = qn_strdup(name)};
+    r->files[0] = (qn_map){.data = bytes, .size = n, .path = qn_strdup(name)};
     r->n_files = 1;
     status = r->files[0].path ? parse_last(r, err) : qn_fail_memory(err, name);
     if (!status && r->gguf_version) status = refuse_parts(r, err);

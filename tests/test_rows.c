@@ -90,7 +90,7 @@ START_TEST(a_view_of_several_rows_equals_its_rows_one_by_one)
     uint8_t blocks[N * WIDE / 32 * 34];
     for (size_t i = 0; i < sizeof blocks; i++) blocks[i] = i % 34 == 1 ? 0x3c : (uint8_t)(i * 37);
     char path[] = "q.gguf";
-    qn_map file = {.data = blocks, .size = sizeof blocks, .fd = -1, .path = path};
+    qn_map file = {.data = blocks, .size = sizeof blocks, .path = path};
     qn_reader reader = {.files = &file, .n_files = 1};
     qn_tensor t = {
         .name = "q", .dtype = QN_Q8_0, .rank = 2, .data = blocks, .bytes = sizeof blocks};
@@ -217,7 +217,7 @@ START_TEST(no_rows_are_no_trouble)
 {
     static const uint64_t dims[] = {0, COLUMNS};
     char path[] = "e.gguf";
-    qn_map file = {.fd = -1, .path = path};
+    qn_map file = {.path = path};
     qn_reader reader = {.files = &file, .n_files = 1};
     qn_tensor t = {.name = "e", .dtype = QN_F32, .rank = 2};
     memcpy(t.dims, dims, sizeof dims);

@@ -4,7 +4,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 64 * 1024 };
+/* Of the first chunk, which may be all that a small arena needs, and of those from
+ * the seventh on. */
+enum { FIRST_BYTES = 1024, CHUNK_BYTES = 64 * 1024 };
 
 typedef struct chunk {
     struct chunk *next;
@@ -38,6 +40,13 @@ static void *own_chunk(qn_arena *a, size_t bytes)
     return c->bytes;
 }
 
+static size_t next_size(const qn_arena *a, size_t bytes)
+{
+    size_t size = a->chunks ? 2 * a->chunks->size : FIRST_BYTES;
+    if (size < bytes) size = bytes;
+    return size < CHUNK_BYTES ? size : CHUNK_BYTES;
+}
+
 void *qn_arena_alloc(qn_arena *a, size_t count, size_t size)
 {
     const size_t align = alignof(max_align_t);
@@ -46,9 +55,10 @@ void *qn_arena_alloc(qn_arena *a, size_t count, size_t size)
     bytes = bytes ? (bytes + align - 1) / align * align : align;
     if (bytes > CHUNK_BYTES / 4) return own_chunk(a, bytes);
     if (!a->chunks || a->chunks->size - a->chunks->used < bytes) {
-        chunk *c = qn_alloc(1, sizeof *c + CHUNK_BYTES);
+        const size_t fresh = next_size(a, bytes);
+        chunk *c = qn_alloc(1, sizeof *c + fresh);
         if (!c) return NULL;
-        c->size = CHUNK_BYTES;
+        c->size = fresh;
         c->next = a->chunks;
         a->chunks = c;
     }

@@ -28,8 +28,8 @@ qn_status qn_map_open(qn_map *out, const char *path, qn_error *err)
             goto out;
         }
     }
-    *out = (qn_map){.data = data, .size = size, .fd = fd, .path = copy};
-    return QN_OK;
+    *out = (qn_map){.data = data, .size = size, .is_file = true, .path = copy};
+    copy = NULL;
 out:
     qn_free(copy);
     close(fd);
@@ -39,10 +39,7 @@ out:
 void qn_map_close(qn_map *m)
 {
     if (!m->path) return;
-    if (m->fd >= 0) {
-        if (m->data) munmap((void *)(uintptr_t)m->data, (size_t)m->size);
-        close(m->fd);
-    }
+    if (m->is_file && m->data) munmap((void *)(uintptr_t)m->data, (size_t)m->size);
     qn_free(m->path);
     *m = (qn_map){0};
 }
@@ -54,7 +51,7 @@ void qn_map_close(qn_map *m)
 void qn_map_done(const qn_map *m, uint64_t offset, uint64_t n)
 {
     enum { LARGEST_FOLIO = 2 << 20 };
-    if (m->fd < 0 || offset >= m->size || !n) return;
+    if (!m->is_file || offset >= m->size || !n) return;
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t whole = (m->size + page - 1) / page * page; /* what is mapped */
     const uint64_t step = qn_max_u64(LARGEST_FOLIO, page), first = offset / step * step;

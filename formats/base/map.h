@@ -1,7 +1,9 @@
-/* A file mapped for reading.  Nothing in it is trusted or copied here. */
+/* A file mapped for reading, which holds no descriptor.  Nothing in it is trusted
+ * or copied here. */
 #ifndef QN_FORMATS_BASE_MAP_H
 #define QN_FORMATS_BASE_MAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "formats/base/error.h"
@@ -9,7 +11,7 @@
 typedef struct {
     const uint8_t *data; /* NULL for an empty file */
     uint64_t size;
-    int fd; /* -1: not a file but bytes that somebody else owns */
+    bool is_file; /* false: bytes that somebody else owns */
     char *path;
 } qn_map;
 
