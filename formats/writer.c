@@ -14,6 +14,7 @@ typedef struct {
     size_t first; /* of its tensors */
     qn_text header;
     uint64_t bytes;
+    atomic_ullong awaited; /* bytes of its tensors that have not arrived */
     qn_outfile *file;
 } part;
 
@@ -134,6 +135,7 @@ static qn_status plan_part(qn_writer *w, size_t i, qn_error *err)
     const qn_status status = w->ops->plan(&contents, &p->header, &p->bytes, err);
     if (status) return status;
     if (p->header.failed) return qn_fail_memory(err, p->path);
+    for (size_t j = p->first; j < end; j++) p->awaited += w->tensors[j].bytes;
     if (p->bytes > INT64_MAX)
         return qn_fail(err, QN_ERR_UNSUPPORTED,
                        "%s: would be %llu bytes, more than a file can have", p->path,
@@ -167,6 +169,7 @@ qn_status qn_writer_begin(qn_writer *w, qn_error *err)
         if (!status) status = qn_outfile_reserve(p->file, p->bytes, err);
         if (!status) status = qn_outfile_write(p->file, 0, p->header.s, p->header.n, err);
         qn_text_free(&p->header);
+        if (!status) qn_outfile_rest(p->file);
     }
     return status;
 }
@@ -177,10 +180,12 @@ qn_status qn_writer_put(qn_writer *w, size_t tensor, uint64_t offset, const void
     assert(w->begun && tensor < w->n_tensors);
     qn_writer_tensor *t = &w->tensors[tensor];
     assert(offset <= t->bytes && n <= t->bytes - offset);
-    const qn_status status =
-        qn_outfile_write(w->parts[t->part].file, t->offset + offset, bytes, n, err);
-    if (!status) atomic_fetch_add(&t->put, n);
-    return status;
+    part *p = &w->parts[t->part];
+    const qn_status status = qn_outfile_write(p->file, t->offset + offset, bytes, n, err);
+    if (status) return status;
+    atomic_fetch_add(&t->put, n);
+    if (atomic_fetch_sub(&p->awaited, n) == n) qn_outfile_rest(p->file);
+    return QN_OK;
 }
 
 void qn_writer_flush(qn_writer *w, size_t tensor)

@@ -2,12 +2,15 @@
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "formats/base/alloc.h"
 #include "formats/base/digest.h"
 #include "formats/base/map.h"
 #include "formats/base/outfile.h"
+#include "formats/base/temporary.h"
 #include "formats/base/text.h"
 #include "tests/support/files.h"
 #include "tests/support/run.h"
@@ -86,7 +89,7 @@ END_TEST
 START_TEST(advice_never_touches_memory_that_is_no_mapping)
 {
     _Alignas(4096) static uint8_t bytes[8192] = {1, 2, 3};
-    const qn_map m = {.data = bytes, .size = sizeof bytes, .fd = -1};
+    const qn_map m = {.data = bytes, .size = sizeof bytes};
     qn_map_done(&m, 0, sizeof bytes);
     ck_assert_uint_eq(bytes[0] + bytes[1] + bytes[2], 6);
 }
@@ -170,14 +173,41 @@ START_TEST(of_several_files_all_appear_or_none)
     ck_assert_int_eq(qn_outfile_commit_all(f, 3, &err), QN_ERR_ARGUMENT);
     ck_assert_uint_eq(qn_test_count("all"), 1);
     remove(qn_test_path("all/b"));
-    for (unsigned long at = 1; at <= 4; at++) {
+    for (unsigned long at = 1; at <= 7; at++) {
         for (int i = 0; i < 3; i++)
             ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(names[i]), false, NULL), QN_OK);
         qn_outfile_fail_at(at);
         const qn_status status = qn_outfile_commit_all(f, 3, &err);
         qn_outfile_fail_at(0);
-        ck_assert_int_eq(status, at < 4 ? QN_ERR_SYSTEM : QN_OK);
-        ck_assert_uint_eq(qn_test_count("all"), at < 4 ? 0 : 3);
+        ck_assert_int_eq(status, at < 7 ? QN_ERR_SYSTEM : QN_OK);
+        ck_assert_uint_eq(qn_test_count("all"), at < 7 ? 0 : 3);
+    }
+}
+END_TEST
+
+/* The first replaces a file, the second is new, the third fails at one of its steps
+ * or finds a directory in its place. */
+START_TEST(what_was_replaced_comes_back_when_another_file_fails)
+{
+    qn_outfile *f[3];
+    static const char *const names[] = {"back/a", "back/b", "back/c"};
+    qn_error err = {0};
+    qn_test_subdirectory("back");
+    const char *old = qn_test_file("back/a", "old", 3);
+    for (unsigned long at = 0; at <= 7; at++) {
+        for (int i = 0; i < 3; i++) {
+            ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(names[i]), true, NULL), QN_OK);
+            ck_assert_int_eq(qn_outfile_write(f[i], 0, "new!", 4, NULL), QN_OK);
+        }
+        if (!at) qn_test_subdirectory("back/c");
+        qn_outfile_fail_at(at);
+        const qn_status status = qn_outfile_commit_all(f, 3, &err);
+        qn_outfile_fail_at(0);
+        ck_assert_int_eq(status, !at ? QN_ERR_ARGUMENT : at < 7 ? QN_ERR_SYSTEM : QN_OK);
+        check_content(old, at < 7 ? "old" : "new!");
+        ck_assert_uint_eq(qn_test_count("back"), !at ? 2 : at < 7 ? 1 : 3);
+        if (!at) ck_assert_ptr_nonnull(strstr(err.message, "c: is a directory"));
+        if (!at) ck_assert_int_eq(rmdir(qn_test_path("back/c")), 0);
     }
 }
 END_TEST
@@ -224,7 +254,7 @@ END_TEST
 START_TEST(a_failing_step_leaves_nothing_behind)
 {
     qn_test_subdirectory("failing");
-    for (unsigned long n = 1; n <= 5; n++) {
+    for (unsigned long n = 1; n <= 6; n++) {
         qn_outfile *f = NULL;
         qn_error err = {0};
         qn_outfile_fail_at(n);
@@ -238,9 +268,9 @@ START_TEST(a_failing_step_leaves_nothing_behind)
         }
         qn_outfile_abandon(f);
         qn_outfile_fail_at(0);
-        ck_assert_int_eq(status, n <= 4 ? QN_ERR_SYSTEM : QN_OK);
-        if (n <= 4) ck_assert_ptr_nonnull(strstr(err.message, "No space left on device"));
-        ck_assert_uint_eq(qn_test_count("failing"), n <= 4 ? 0 : 1);
+        ck_assert_int_eq(status, n <= 5 ? QN_ERR_SYSTEM : QN_OK);
+        if (n <= 5) ck_assert_ptr_nonnull(strstr(err.message, "No space left on device"));
+        ck_assert_uint_eq(qn_test_count("failing"), n <= 5 ? 0 : 1);
     }
 }
 END_TEST
@@ -273,7 +303,7 @@ START_TEST(abandoning_everything_removes_every_temporary_file)
         ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(name), false, NULL), QN_OK);
     }
     ck_assert_uint_eq(qn_test_count("many"), 3);
-    qn_outfile_abandon_all();
+    qn_temporary_remove_all();
     ck_assert_uint_eq(qn_test_count("many"), 0);
     ck_assert_int_eq(qn_outfile_commit(f[0], NULL), QN_ERR_SYSTEM);
     qn_outfile_abandon(f[1]);
@@ -282,20 +312,50 @@ START_TEST(abandoning_everything_removes_every_temporary_file)
 }
 END_TEST
 
-START_TEST(a_513th_file_at_once_is_refused)
+START_TEST(files_that_rest_need_no_descriptor)
 {
+    enum { N = 100 };
+    static qn_outfile *f[N];
+    const struct rlimit few = {16, 16};
+    char name[32];
     qn_test_subdirectory("crowd");
-    qn_outfile *f[513] = {0};
-    qn_error err = {0};
-    for (int i = 0; i < 513; i++) {
-        char name[32];
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "crowd/%d", i);
-        ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(name), false, &err),
-                         i < 512 ? QN_OK : QN_ERR_UNSUPPORTED);
+        ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(name), false, NULL), QN_OK);
+        ck_assert_int_eq(qn_outfile_reserve(f[i], 8, NULL), QN_OK);
+        ck_assert_int_eq(qn_outfile_write(f[i], 0, "1234", 4, NULL), QN_OK);
+        qn_outfile_rest(f[i]);
     }
-    ck_assert_uint_eq(qn_test_count("crowd"), 512);
-    for (int i = 0; i < 513; i++) qn_outfile_abandon(f[i]);
-    ck_assert_uint_eq(qn_test_count("crowd"), 0);
+    for (int i = 0; i < N; i++) {
+        ck_assert_int_eq(qn_outfile_write(f[i], 4, "5678", 4, NULL), QN_OK);
+        qn_outfile_rest(f[i]);
+        qn_outfile_flush(f[i], 0, 8);
+    }
+    ck_assert_int_eq(qn_outfile_commit_all(f, N, NULL), QN_OK);
+    check_content(qn_test_path("crowd/0"), "12345678");
+    check_content(qn_test_path("crowd/99"), "12345678");
+    ck_assert_uint_eq(qn_test_count("crowd"), N);
+}
+END_TEST
+
+START_TEST(every_temporary_file_of_a_crowd_is_removed)
+{
+    enum { N = 1100 };
+    static qn_outfile *f[N];
+    char name[32];
+    qn_test_subdirectory("crowd-gone");
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < N; i++) {
+            snprintf(name, sizeof name, "crowd-gone/%d", i);
+            ck_assert_int_eq(qn_outfile_create(&f[i], qn_test_path(name), false, NULL), QN_OK);
+            qn_outfile_rest(f[i]);
+        }
+        ck_assert_uint_eq(qn_test_count("crowd-gone"), N);
+        qn_temporary_remove_all();
+        ck_assert_uint_eq(qn_test_count("crowd-gone"), 0);
+        for (int i = 0; i < N; i++) qn_outfile_abandon(f[i]);
+    }
 }
 END_TEST
 
@@ -313,12 +373,14 @@ int main(void)
     tcase_add_test(t, an_existing_file_is_kept_unless_forced);
     tcase_add_test(t, a_file_that_appeared_meanwhile_is_not_overwritten);
     tcase_add_test(t, of_several_files_all_appear_or_none);
+    tcase_add_test(t, what_was_replaced_comes_back_when_another_file_fails);
     tcase_add_test(t, what_cannot_be_a_file_is_refused);
     tcase_add_test(t, a_name_of_255_bytes_can_be_written);
     tcase_add_test(t, a_disk_too_small_is_told_before_writing);
     tcase_add_test(t, a_failing_step_leaves_nothing_behind);
     tcase_add_test(t, a_failing_allocation_leaves_nothing_behind);
     tcase_add_test(t, abandoning_everything_removes_every_temporary_file);
-    tcase_add_test(t, a_513th_file_at_once_is_refused);
+    tcase_add_test(t, files_that_rest_need_no_descriptor);
+    tcase_add_test(t, every_temporary_file_of_a_crowd_is_removed);
     return qn_test_run_suite(s);
 }

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "formats/base/outfile.h"
+#include "formats/base/temporary.h"
 
 static atomic_int received; /* the first signal's number; 0: none yet */
 static atomic_bool watched;
@@ -14,7 +14,7 @@ static void on_signal(int number)
     int none = 0;
     const bool first = atomic_compare_exchange_strong(&received, &none, number);
     if (first && number != SIGPIPE && atomic_load(&watched)) return;
-    qn_outfile_abandon_all();
+    qn_temporary_remove_all();
     _exit(128 + number);
 }
 

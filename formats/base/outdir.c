@@ -3,15 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats/base/alloc.h"
+#include "formats/base/temporary.h"
 #include "formats/base/text.h"
 
 struct qn_outdir {
@@ -79,31 +78,13 @@ qn_status qn_outdir_check(const char *path, bool force, qn_error *err)
     return QN_OK;
 }
 
-static char *parent_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    if (!slash) return qn_strdup(".");
-    return qn_strndup(path, slash == path ? 1 : (size_t)(slash - path));
-}
-
 static qn_status make_temporary(qn_outdir *d, qn_error *err)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345"; /* 32 */
-    const char *slash = strrchr(d->path, '/');
-    const char *name = slash ? slash + 1 : d->path;
-    const int kept = (int)strnlen(name, NAME_MAX - 16); /* a long name is cut */
     for (int attempt = 0; attempt < 100; attempt++) {
-        uint8_t random[6];
-        char suffix[7] = {0};
-        qn_text base = {0};
-        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-            return qn_fail_errno(err, "%s: no random numbers for a temporary name", d->path);
-        for (int i = 0; i < 6; i++) suffix[i] = letters[random[i] & 31];
-        qn_text_addf(&base, ".%.*s.%s.tmp", kept, name, suffix);
         qn_free(d->temporary);
-        d->temporary = base.failed ? NULL : qn_path_join(d->parent, base.s);
-        qn_text_free(&base);
-        if (!d->temporary) return qn_fail_memory(err, d->path);
+        d->temporary = NULL;
+        const qn_status status = qn_temporary_name(d->path, &d->temporary, err);
+        if (status) return status;
         d->made = !mkdir(d->temporary, 0777);
         if (d->made) return QN_OK;
         if (errno != EEXIST) break;
@@ -135,7 +116,7 @@ qn_status qn_outdir_create(qn_outdir **out, const char *path, bool force, qn_err
     qn_status status = QN_ERR_MEMORY;
     d->force = force;
     d->path = qn_strndup(path, n);
-    d->parent = d->path ? parent_of(d->path) : NULL;
+    d->parent = d->path ? qn_path_parent(d->path) : NULL;
     if (!d->parent) {
         qn_fail_memory(err, path);
         goto out;
@@ -155,18 +136,6 @@ const char *qn_outdir_path(const qn_outdir *d)
 }
 
 /* ---- committing -------------------------------------------------------------------------- */
-
-static int sync_directory(const char *path)
-{
-    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return errno == EACCES ? 0 : -1; /* writable but not readable */
-    int result = fsync(fd);
-    if (result && (errno == EINVAL || errno == ENOTSUP || errno == EROFS)) result = 0;
-    const int reason = errno;
-    close(fd);
-    errno = reason;
-    return result;
-}
 
 /* Where file systems cannot exchange two directories the old one goes aside. */
 static int replace(qn_outdir *d)
@@ -202,7 +171,7 @@ qn_status qn_outdir_commit(qn_outdir *d, qn_error *err)
 {
     qn_status status = qn_outdir_check(d->path, d->force, err);
     if (status) goto out;
-    if (sync_directory(d->temporary) || move_into_place(d)) {
+    if (qn_sync_directory(d->temporary) || move_into_place(d)) {
         status =
             errno == EEXIST || errno == ENOTEMPTY
                 ? qn_fail(err, QN_ERR_ARGUMENT, "%s: appeared while it was being written", d->path)
@@ -210,7 +179,7 @@ qn_status qn_outdir_commit(qn_outdir *d, qn_error *err)
         goto out;
     }
     d->made = false;
-    if (sync_directory(d->parent))
+    if (qn_sync_directory(d->parent))
         status = qn_fail_errno(err, "%s: is written, but its parent cannot be synced", d->path);
 out:
     qn_outdir_abandon(d);

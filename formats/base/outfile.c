@@ -2,32 +2,33 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats/base/alloc.h"
+#include "formats/base/temporary.h"
 #include "formats/base/text.h"
 
+typedef enum { NOT_YET, NEW, OVER } placing;
+
 struct qn_outfile {
-    char *path, *temporary, *directory;
-    int fd;
-    int slot; /* in temporaries; -1: not registered */
+    char *path, *directory;
+    char *temporary; /* what abandon() removes; NULL: nothing */
+    qn_temporary *remembered;
     bool force;
+    placing placed; /* OVER: temporary is what was at the path before */
+    /* Under the lock: */
+    int fd; /* -1: closed for now */
+    unsigned users;
+    bool resting;   /* to be closed when nobody uses it */
+    int sync_error; /* errno of a closing or syncing that failed */
 };
 
-/* Names of the temporary files that exist, for abandon_all().  Whoever takes a
- * name out of its slot may unlink it; so a signal handler and a commit never
- * both believe that it is theirs. */
-enum { MAX_TEMPORARIES = 512 };
-static _Atomic(char *) temporaries[MAX_TEMPORARIES];
-
-/* Names that abandon_all() took: it may still be using them. */
-static _Atomic(char *) abandoned[MAX_TEMPORARIES];
+static pthread_mutex_t descriptors = PTHREAD_MUTEX_INITIALIZER;
 
 static atomic_ulong fail_countdown;
 
@@ -45,39 +46,14 @@ static bool must_fail(void)
     return true;
 }
 
-static bool register_temporary(qn_outfile *f)
+/* False when the signal handler was faster: the file is gone. */
+static bool forget(qn_outfile *f)
 {
-    for (int i = 0; i < MAX_TEMPORARIES; i++) {
-        char *expected = NULL;
-        if (atomic_compare_exchange_strong(&temporaries[i], &expected, f->temporary)) {
-            f->slot = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* False when abandon_all() was faster: the name is then being used by it and
- * must stay allocated. */
-static bool unregister_temporary(qn_outfile *f)
-{
-    if (f->slot < 0) return true;
-    const bool ours = atomic_exchange(&temporaries[f->slot], NULL) == f->temporary;
-    f->slot = -1;
+    if (!f->remembered) return true;
+    const bool ours = qn_temporary_forget(f->remembered, f->temporary);
+    f->remembered = NULL;
     if (!ours) f->temporary = NULL;
     return ours;
-}
-
-void qn_outfile_abandon_all(void)
-{
-    const int saved = errno;
-    for (int i = 0; i < MAX_TEMPORARIES; i++) {
-        char *name = atomic_exchange(&temporaries[i], NULL);
-        if (!name) continue;
-        atomic_store(&abandoned[i], name);
-        unlink(name);
-    }
-    errno = saved;
 }
 
 static void release(qn_outfile *f)
@@ -93,19 +69,11 @@ static void release(qn_outfile *f)
 void qn_outfile_abandon(qn_outfile *f)
 {
     if (!f) return;
-    const bool registered = f->slot >= 0;
-    if (unregister_temporary(f) && registered) unlink(f->temporary);
+    if (forget(f) && f->temporary) unlink(f->temporary);
     release(f);
 }
 
 /* ---- creating ------------------------------------------------------------------ */
-
-static char *directory_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    if (!slash) return qn_strdup(".");
-    return qn_strndup(path, slash == path ? 1 : (size_t)(slash - path));
-}
 
 static qn_status check_target(const char *path, bool force, qn_error *err)
 {
@@ -125,29 +93,21 @@ static qn_status check_target(const char *path, bool force, qn_error *err)
     return QN_OK;
 }
 
-/* Not mkstemp(): its files are private whatever the umask says, and the umask
- * cannot be asked for without changing it. */
 static qn_status open_temporary(qn_outfile *f, qn_error *err)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345"; /* 32 */
-    const char *slash = strrchr(f->path, '/');
-    const char *name = slash ? slash + 1 : f->path;
-    const int kept = (int)strnlen(name, NAME_MAX - 16); /* a long name is cut */
     for (int attempt = 0; attempt < 100; attempt++) {
-        uint8_t random[6];
-        char suffix[7] = {0};
-        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-            return qn_fail_errno(err, "%s: no random numbers for a temporary name", f->path);
-        for (int i = 0; i < 6; i++) suffix[i] = letters[random[i] & 31];
-        qn_text base = {0};
-        qn_text_addf(&base, ".%.*s.%s.tmp", kept, name, suffix);
-        qn_free(f->temporary);
-        f->temporary = base.failed ? NULL : qn_path_join(f->directory, base.s);
-        qn_text_free(&base);
-        if (!f->temporary) return qn_fail_memory(err, f->path);
-        f->fd = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (f->fd >= 0) return QN_OK;
-        if (errno != EEXIST) break;
+        char *name = NULL;
+        const qn_status status = qn_temporary_name(f->path, &name, err);
+        if (status) return status;
+        f->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (f->fd >= 0) {
+            f->temporary = name;
+            return QN_OK;
+        }
+        const int reason = errno;
+        qn_free(name);
+        errno = reason;
+        if (reason != EEXIST) break;
     }
     return qn_fail_errno(err, "%s: cannot make a temporary file beside it", f->path);
 }
@@ -159,26 +119,69 @@ qn_status qn_outfile_create(qn_outfile **out, const char *path, bool force, qn_e
     qn_outfile *f = qn_alloc(1, sizeof *f);
     if (!f) return qn_fail_memory(err, path);
     f->fd = -1;
-    f->slot = -1;
     f->force = force;
     f->path = qn_strdup(path);
-    f->directory = directory_of(path);
+    f->directory = qn_path_parent(path);
     if (!f->path || !f->directory) {
         status = qn_fail_memory(err, path);
         goto out;
     }
     if ((status = open_temporary(f, err))) goto out;
-    if (!register_temporary(f)) {
-        unlink(f->temporary);
-        status = qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %d files are being written already", path,
-                         MAX_TEMPORARIES);
+    if (!(f->remembered = qn_temporary_remember(f->temporary))) {
+        status = qn_fail_memory(err, path);
         goto out;
     }
     *out = f;
     return QN_OK;
 out:
-    release(f);
+    qn_outfile_abandon(f);
     return status;
+}
+
+/* ---- its descriptor ------------------------------------------------------------ */
+
+/* The descriptor, for the caller until let_go(); -1 with errno.  wake: a rest ends,
+ * and what was closed is opened again. */
+static int hold(qn_outfile *f, bool wake)
+{
+    pthread_mutex_lock(&descriptors);
+    errno = ENOENT;
+    if (wake) f->resting = false;
+    if (wake && f->fd < 0 && f->temporary)
+        f->fd = open(f->temporary, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    const int fd = f->fd, reason = errno;
+    f->users += fd >= 0;
+    pthread_mutex_unlock(&descriptors);
+    errno = reason;
+    return fd;
+}
+
+static void close_if_idle(qn_outfile *f)
+{
+    if (f->users || !f->resting || f->fd < 0) return;
+    if (close(f->fd) && errno != EINTR && !f->sync_error) f->sync_error = errno;
+    f->fd = -1;
+}
+
+static void let_go(qn_outfile *f)
+{
+    const int reason = errno;
+    pthread_mutex_lock(&descriptors);
+    f->users--;
+    close_if_idle(f);
+    pthread_mutex_unlock(&descriptors);
+    errno = reason;
+}
+
+void qn_outfile_rest(qn_outfile *f)
+{
+    const int fd = hold(f, false);
+    if (fd < 0) return;
+    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    pthread_mutex_lock(&descriptors);
+    f->resting = true;
+    pthread_mutex_unlock(&descriptors);
+    let_go(f);
 }
 
 /* ---- writing ------------------------------------------------------------------- */
@@ -188,17 +191,19 @@ qn_status qn_outfile_reserve(qn_outfile *f, uint64_t size, qn_error *err)
     if (size > INT64_MAX)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %llu bytes are more than a file can have",
                        f->path, (unsigned long long)size);
-    if (must_fail()) goto failed;
+    const int fd = must_fail() ? -1 : hold(f, true);
+    if (fd < 0) goto failed;
     int result = -1;
     errno = EOPNOTSUPP;
     if (size) do
-            result = fallocate(f->fd, 0, 0, (off_t)size);
+            result = fallocate(fd, 0, 0, (off_t)size);
         while (result && errno == EINTR);
     /* What the file system cannot reserve it can still be told the length of. */
     if (result && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)) {
-        do result = ftruncate(f->fd, (off_t)size);
+        do result = ftruncate(fd, (off_t)size);
         while (result && errno == EINTR);
     }
+    let_go(f);
     if (!result) return QN_OK;
 failed:
     return qn_fail_errno(err, "%s: cannot reserve %llu bytes", f->path, (unsigned long long)size);
@@ -212,19 +217,19 @@ qn_status qn_outfile_write(qn_outfile *f, uint64_t offset, const void *bytes, ui
     if (offset > INT64_MAX || n > INT64_MAX - offset)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: offset %llu + %llu is too large", f->path,
                        (unsigned long long)offset, (unsigned long long)n);
-    if (must_fail()) goto failed;
-    while (left) {
+    const int fd = must_fail() ? -1 : hold(f, true);
+    while (fd >= 0 && left) {
         /* Linux moves at most this much in one call. */
         const size_t piece = left < 0x7ffff000 ? (size_t)left : 0x7ffff000;
-        const ssize_t written = pwrite(f->fd, p, piece, (off_t)at);
+        const ssize_t written = pwrite(fd, p, piece, (off_t)at);
         if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) goto failed;
+        if (written <= 0) break;
         p += written;
         at += (uint64_t)written;
         left -= (uint64_t)written;
     }
-    return QN_OK;
-failed:
+    if (fd >= 0) let_go(f);
+    if (fd >= 0 && !left) return QN_OK;
     return qn_fail_errno(err, "%s: cannot write %llu bytes at %llu", f->path,
                          (unsigned long long)left, (unsigned long long)at);
 }
@@ -232,87 +237,175 @@ failed:
 void qn_outfile_flush(qn_outfile *f, uint64_t offset, uint64_t n)
 {
     if (offset > INT64_MAX || n > INT64_MAX) return;
-    sync_file_range(f->fd, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);
+    const int fd = hold(f, false);
+    if (fd < 0) return;
+    sync_file_range(fd, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);
+    let_go(f);
 }
 
-/* ---- committing ---------------------------------------------------------------- */
+/* ---- placing ------------------------------------------------------------------- */
 
-/* The temporary under its final name, which nobody may have taken meanwhile
- * unless force.  Where the file system cannot do that in one step a hard link
- * can, and without links looking first has to do. */
-static int move_into_place(const qn_outfile *f)
+/* The file is where it belongs; `old` is what was there before, or NULL. */
+static int placed(qn_outfile *f, placing how, char *old)
 {
-    if (f->force) return rename(f->temporary, f->path);
-    if (!renameat2(AT_FDCWD, f->temporary, AT_FDCWD, f->path, RENAME_NOREPLACE)) return 0;
+    qn_free(f->temporary);
+    f->temporary = old;
+    f->placed = how;
+    return 0;
+}
+
+/* The temporary under its final name, which nobody has.  Where the file system
+ * cannot do that in one step a hard link can, and without links looking first has
+ * to do. */
+static int place_new(qn_outfile *f)
+{
+    if (!renameat2(AT_FDCWD, f->temporary, AT_FDCWD, f->path, RENAME_NOREPLACE))
+        return placed(f, NEW, NULL);
     if (errno != EINVAL && errno != ENOSYS) return -1;
     if (!link(f->temporary, f->path)) {
         unlink(f->temporary);
-        return 0;
+        return placed(f, NEW, NULL);
     }
     if (errno == EEXIST) return -1;
     if (qn_path_exists(f->path)) {
         errno = EEXIST;
         return -1;
     }
-    return rename(f->temporary, f->path);
+    return rename(f->temporary, f->path) ? -1 : placed(f, NEW, NULL);
 }
 
-/* Makes the new name itself durable; some file systems cannot, and say so. */
-static int sync_directory(const char *directory)
+/* The two files change names; or, where the file system cannot do that, a hard link
+ * keeps the old one.  So there is a file at the path at any time. */
+static int place_over(qn_outfile *f)
 {
-    const int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return errno == EACCES ? 0 : -1; /* writable but not readable */
-    int result = fsync(fd);
-    if (result && (errno == EINVAL || errno == ENOTSUP || errno == EROFS)) result = 0;
-    const int saved = errno;
-    close(fd);
-    errno = saved;
+    char *old = NULL;
+    if (!renameat2(AT_FDCWD, f->temporary, AT_FDCWD, f->path, RENAME_EXCHANGE)) {
+        f->placed = OVER;
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS) return -1;
+    if (!qn_temporary_name(f->path, &old, NULL) && link(f->path, old)) {
+        qn_free(old);
+        old = NULL;
+    }
+    if (!rename(f->temporary, f->path)) return placed(f, OVER, old);
+    const int reason = errno;
+    if (old) unlink(old);
+    qn_free(old);
+    errno = reason;
+    return -1;
+}
+
+static qn_status place(qn_outfile *f, qn_error *err)
+{
+    if (!f->temporary || must_fail()) goto failed;
+    if (!place_new(f)) return QN_OK;
+    if (errno != EEXIST) goto failed;
+    if (!f->force)
+        return qn_fail(err, QN_ERR_ARGUMENT,
+                       "%s: appeared while it was being written (--force replaces it)", f->path);
+    const qn_status status = check_target(f->path, true, err);
+    if (status || !place_over(f)) return status;
+failed:
+    return qn_fail_errno(err, "%s: cannot rename the finished file to it", f->path);
+}
+
+/* err tells already why. */
+static void take_back(qn_outfile *f, qn_error *err)
+{
+    qn_error before = {0};
+    if (err) before = *err;
+    if (f->placed == NEW) unlink(f->path);
+    if (f->placed != OVER) return;
+    if (f->temporary && !rename(f->temporary, f->path)) {
+        placed(f, NOT_YET, NULL);
+        return;
+    }
+    qn_record(err, before.status, "%s; %s is new already, and what it was is %s", before.message,
+              f->path, f->temporary ? f->temporary : "gone");
+    placed(f, OVER, NULL);
+}
+
+static qn_status place_all(qn_outfile *const *files, size_t n, qn_error *err)
+{
+    qn_status status = QN_OK;
+    size_t i = 0;
+    for (size_t j = 0; j < n; j++) forget(files[j]);
+    while (i < n && !(status = place(files[i], err))) i++;
+    while (status && i-- > 0) take_back(files[i], err);
+    return status;
+}
+
+/* ---- committing ---------------------------------------------------------------- */
+
+/* data_only: what the file has besides its bytes is left to another sync. */
+static int sync_and_close(qn_outfile *f, bool data_only)
+{
+    const unsigned wait =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    const int fd = hold(f, true);
+    if (fd < 0) return -1;
+    if ((data_only ? sync_file_range(fd, 0, 0, wait) : fsync(fd)) && !f->sync_error)
+        f->sync_error = errno;
+    f->resting = true;
+    let_go(f);
+    errno = f->sync_error;
+    return f->sync_error ? -1 : 0;
+}
+
+/* A file's own sync waits for the disk's cache.  Of many files on one file system
+ * each has its bytes written, which tells its errors, and one sync is for all. */
+static bool sync_together(qn_outfile *const *files, size_t n)
+{
+    enum { MANY = 16 };
+    struct stat first, other;
+    if (n < MANY || stat(files[0]->directory, &first)) return false;
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(files[i]->directory, files[i - 1]->directory) != 0 &&
+            (stat(files[i]->directory, &other) || other.st_dev != first.st_dev))
+            return false;
+    return true;
+}
+
+static int sync_file_system(qn_outfile *f)
+{
+    const int fd = hold(f, true);
+    if (fd < 0) return -1;
+    const int result = syncfs(fd);
+    f->resting = true;
+    let_go(f);
     return result;
 }
 
-static int sync_and_close(qn_outfile *f)
+static qn_status sync_all(qn_outfile *const *files, size_t n, qn_error *err)
 {
-    const int synced = fsync(f->fd), reason = errno;
-    const int closed = close(f->fd);
-    f->fd = -1;
-    if (synced) errno = reason;
-    return synced || closed ? -1 : 0;
+    const bool together = sync_together(files, n);
+    for (size_t i = 0; i < n; i++)
+        if (must_fail() || sync_and_close(files[i], together))
+            return qn_fail_errno(err, "%s: cannot bring it to the disk", files[i]->path);
+    if (together && sync_file_system(files[0]))
+        return qn_fail_errno(err, "%s: cannot bring its file system to the disk", files[0]->path);
+    return QN_OK;
 }
 
-/* Renames into place those that are synced.  When one cannot be, those before it
- * are taken back, but for what replaced another file. */
-static qn_status place_all(qn_outfile *const *files, size_t n, qn_error *err)
+/* Once for neighbours in one directory. */
+static qn_status sync_directories(qn_outfile *const *files, size_t n, qn_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        qn_outfile *f = files[i];
-        if (!move_into_place(f)) {
-            unregister_temporary(f);
-            continue;
-        }
-        const int reason = errno;
-        for (size_t j = 0; j < i; j++)
-            if (!files[j]->force) unlink(files[j]->path);
-        errno = reason;
-        return reason == EEXIST
-                   ? qn_fail(err, QN_ERR_ARGUMENT,
-                             "%s: appeared while it was being written (--force replaces it)",
-                             f->path)
-                   : qn_fail_errno(err, "%s: cannot rename the finished file to it", f->path);
+        if (i && !strcmp(files[i]->directory, files[i - 1]->directory)) continue;
+        if (qn_sync_directory(files[i]->directory))
+            return qn_fail_errno(err, "%s: is written, but its directory cannot be synced",
+                                 files[i]->path);
     }
     return QN_OK;
 }
 
+/* What was replaced goes last: until all is on the disk it could be put back. */
 qn_status qn_outfile_commit_all(qn_outfile *const *files, size_t n, qn_error *err)
 {
-    qn_status status = QN_OK;
-    for (size_t i = 0; i < n && !status; i++)
-        if (must_fail() || sync_and_close(files[i]))
-            status = qn_fail_errno(err, "%s: cannot bring it to the disk", files[i]->path);
+    qn_status status = sync_all(files, n, err);
     if (!status) status = place_all(files, n, err);
-    for (size_t i = 0; i < n && !status; i++)
-        if (sync_directory(files[i]->directory))
-            status = qn_fail_errno(err, "%s: is written, but its directory cannot be synced",
-                                   files[i]->path);
+    if (!status) status = sync_directories(files, n, err);
     for (size_t i = 0; i < n; i++) qn_outfile_abandon(files[i]);
     return status;
 }

@@ -1,10 +1,8 @@
 /* A file that appears whole or not at all.
  *
- * Bytes go to a temporary name in the same directory (".NAME.XXXXXX.tmp"),
- * its space reserved beforehand, and commit() syncs and renames it into
- * place.  Until then the final path is untouched; abandon() removes the
- * temporary.  qn_outfile_abandon_all() is async-signal-safe: the tool calls
- * it on Ctrl-C as a last resort. */
+ * Bytes go to a temporary name in the same directory (temporary.h), its space
+ * reserved beforehand, and commit() syncs and renames it into place.  Until then
+ * the final path is untouched; abandon() removes the temporary. */
 #ifndef QN_FORMATS_BASE_OUTFILE_H
 #define QN_FORMATS_BASE_OUTFILE_H
 
@@ -31,16 +29,24 @@ qn_status qn_outfile_write(qn_outfile *f, uint64_t offset, const void *bytes, ui
  * for. */
 void qn_outfile_flush(qn_outfile *f, uint64_t offset, uint64_t n);
 
+/* Gives the descriptor back until the next write: with more files at once than a
+ * process may have open, all but those that are being written have to rest.  From
+ * any thread. */
+void qn_outfile_rest(qn_outfile *f);
+
 /* Sync, rename, sync the directory.  Without force a file that has appeared at
  * the path meanwhile is left alone (QN_ERR_ARGUMENT).  Frees f, whatever
  * happens. */
 qn_status qn_outfile_commit(qn_outfile *f, qn_error *err);
 /* All of them or none: every one is synced before the first is renamed, and when
- * one cannot be renamed those that were are taken back (but for what replaced
- * another file). */
+ * one cannot be renamed those before it are taken back: what they replaced is at its
+ * path again.  A path has the whole old file or the whole new one at any time; the
+ * old ones are removed when all new ones are on the disk, so what a crash in between
+ * leaves is all there, some of it under temporary names.  (On a file system that can
+ * neither exchange two names nor link one, a replaced file is gone at once; the
+ * message says it.) */
 qn_status qn_outfile_commit_all(qn_outfile *const *files, size_t n, qn_error *err);
 void qn_outfile_abandon(qn_outfile *f); /* NULL is fine */
-void qn_outfile_abandon_all(void);
 
 /* All of it at once: a file of n bytes. */
 qn_status qn_outfile_whole(const char *path, const void *bytes, uint64_t n, bool force,

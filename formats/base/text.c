@@ -107,6 +107,13 @@ char *qn_path_join(const char *dir, const char *name)
     return path.s;
 }
 
+char *qn_path_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return qn_strdup(".");
+    return qn_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
 char *qn_path_base(const char *path)
 {
     size_t end = strlen(path);

@@ -44,6 +44,9 @@ char *qn_path_join(const char *dir, const char *name);
 /* The part behind the last slash (trailing slashes ignored), allocated. */
 char *qn_path_base(const char *path);
 
+/* What is before the last slash, "." if nothing is, allocated. */
+char *qn_path_parent(const char *path);
+
 /* A whole regular file in memory, terminated by a 0 that *n does not count.
  * Refuses files above limit bytes.  Free with qn_free. */
 qn_status qn_read_file(const char *path, size_t limit, char **out, size_t *n, qn_error *err);
