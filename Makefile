@@ -6,6 +6,7 @@
 # make lint                 arrows, headers, symbol prefixes, formatting, clang-tidy
 # make bench                kernels and whole jobs against this machine's own roof
 # make cross                the kernels' bits and whole files on other processors, under qemu
+# make emulated             the AVX-512 kernels' tests on a processor that has AVX2 only
 # make fuzz                 libFuzzer binaries in build/fuzz (clang)
 # make format               clang-format everything in place
 # make install prefix=/usr DESTDIR=...
@@ -52,7 +53,7 @@ apt_build := gcc libc6-dev make pkg-config libjansson-dev libyaml-dev libpcre2-d
              zlib1g-dev libzip-dev libxxhash-dev libmd-dev check
 apt_clang := clang libomp-dev
 apt_lint := clang-format clang-tidy clang mandoc shellcheck
-apt_cross := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+apt_cross := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libsimde-dev
 libraries := $(filter-out check,$(packages))
 # recursive (=, not :=): asked when used, after `deps` may have installed them
 lib_cflags = $(shell $(PKG_CONFIG) --cflags $(libraries))
@@ -85,6 +86,15 @@ $(B)/%.o: %.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(CPPFLAGS) $(base) $(lib_cflags) $(if $(filter tests/%,$<),$(check_cflags)) $(isa) $(loops) $(CFLAGS) -MMD -MP -c $< -o $@
 
+# The AVX-512 files built for AVX2 by way of SIMDe, and the word that the level runs:
+# what a link meets before libkernels.a counts instead of what is in there.
+emulation := tests/cross/emulated
+emulated = $(patsubst %.c,$(B)/emulated/%.o,$(filter %_avx512.c,$(call sources,kernels))) \
+           $(B)/$(emulation)/detect_emulated.o
+$(B)/emulated/%_avx512.o: %_avx512.c $(B)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(CPPFLAGS) $(base) $(flags_avx2) -isystem $(emulation) -Wno-psabi $(CFLAGS) -MMD -MP -c $< -o $@
+
 define library
 $(B)/lib$(1).a: $(call objects,$(1))
 	@rm -f $$@
@@ -102,6 +112,15 @@ $(program): $(B)/tools/quern.o $(libs)
 
 $(B)/tests/test_%: $(B)/tests/test_%.o $(call objects,tests/support) $(libs)
 	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(check_ldlibs) $(lib_ldlibs)
+
+$(B)/emulated/test_%: $(B)/tests/test_%.o $(call objects,tests/support) $(emulated) $(libs)
+	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(check_ldlibs) $(lib_ldlibs)
+
+$(B)/emulated/quern: $(B)/tools/quern.o $(emulated) $(libs)
+	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(lib_ldlibs)
+
+$(B)/emulated/fingerprint: $(B)/tests/cross/fingerprint.o $(B)/tests/support/random.o $(emulated) $(B)/libkernels.a
+	$(call say,LINK,$@)$(CC) $(base) $(CFLAGS) $(LDFLAGS) $^ -o $@ -lm
 
 # A corpus is replayed by a plain main, so every test run covers it.
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(libs)
@@ -136,6 +155,7 @@ deps:
 deps-cross: deps
 	@for t in aarch64-linux-gnu-gcc qemu-aarch64 qemu-x86_64; do \
 	  command -v $$t >/dev/null || { $(call install,$(apt_cross),the test on other processors); break; }; done
+	@$(has_simde) || ($(call install,libsimde-dev,the test of AVX-512 without it)) || :
 
 deps-lint: deps
 	@for t in $(CLANG_FORMAT) $(CLANG_TIDY) $(CLANG) mandoc shellcheck; do \
@@ -174,8 +194,22 @@ bench: all
 cross: deps-cross
 	@$(MAKE) --no-print-directory B=build/native openmp= build/native/fingerprint
 	@$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc B=build/aarch64 openmp= build/aarch64/fingerprint
-	@sh tests/cross/run build/native/fingerprint build/aarch64/fingerprint
+	@$(MAKE) --no-print-directory emulated
+	@sh tests/cross/run build/native/fingerprint build/aarch64/fingerprint $(B)/emulated/fingerprint
 	@$(MAKE) --no-print-directory cross-program
+
+# The AVX-512 level on a processor with AVX2: the tests that compare levels.
+has_simde = echo '\#include <simde/x86/avx512.h>' | $(CC) -fsyntax-only -x c - 2>/dev/null
+emulated_tests := $(addprefix $(B)/emulated/test_,kernels kernels_values codecs awkward_rows gemm panel session compact_base second_moments)
+emulated:
+	@if test $(machine) != x86_64; then echo 'skip: AVX-512 is emulated on x86-64 only'; \
+	elif ! $(has_simde); then echo 'skip: AVX-512 is not emulated without SIMDe (libsimde-dev)'; \
+	else $(MAKE) --no-print-directory run-emulated; fi
+
+run-emulated: $(emulated_tests:=.run) $(B)/emulated/fingerprint
+run-emulated: export OMP_WAIT_POLICY = passive
+$(emulated_tests:=.run): %.run: % force
+	@$<
 
 # The whole program on aarch64, and whatever else was built here, against this build.
 arm64_root := build/arm64-root
@@ -244,5 +278,5 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all check run-tests check-manifest cli-tests families demo bench cross fuzz fuzz-binaries lint run-lint format install clean deps deps-lint deps-cross force
+.PHONY: all check run-tests check-manifest cli-tests families demo bench cross emulated run-emulated fuzz fuzz-binaries lint run-lint format install clean deps deps-lint deps-cross force
 .SECONDARY:

@@ -4,8 +4,6 @@
 #include "kernels/kernels.h"
 #include "kernels/scalar/scalar.h"
 #if defined(__x86_64__)
-#include <cpuid.h>
-
 #include "kernels/x86/x86.h"
 #endif
 
@@ -13,28 +11,6 @@ static bool always(void)
 {
     return true;
 }
-
-#if defined(__x86_64__)
-/* clang 14's builtin does not know this feature's name. */
-static bool has_f16c(void)
-{
-    unsigned eax, ebx, ecx = 0, edx;
-    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-}
-
-/* Each asks for every feature that the level's compiler flags name; the
- * builtin also knows whether the operating system saves the registers. */
-static bool has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-}
-
-static bool has_avx512(void)
-{
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-}
-#endif
 
 /* In rising order.  A machine that runs one level runs all below it. */
 static const struct {
@@ -44,8 +20,8 @@ static const struct {
 } levels[] = {
     {"scalar", always, qn_use_scalar},
 #if defined(__x86_64__)
-    {"avx2", has_avx2, qn_use_avx2},
-    {"avx512", has_avx512, qn_use_avx512},
+    {"avx2", qn_has_avx2, qn_use_avx2},
+    {"avx512", qn_has_avx512, qn_use_avx512},
 #endif
 };
 

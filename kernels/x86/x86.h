@@ -5,6 +5,11 @@
 
 #include "kernels/kernels.h"
 
+/* Each asks for every feature that the level's compiler flags name, and whether the
+ * operating system saves the registers. */
+bool qn_has_avx2(void);
+bool qn_has_avx512(void);
+
 void qn_use_avx2(qn_kernels *k);   /* AVX2, FMA, F16C */
 void qn_use_avx512(qn_kernels *k); /* and AVX-512 F, DQ, BW, VL */
 
