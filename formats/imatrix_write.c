@@ -134,8 +134,11 @@ static qn_status declare_input(const job *j, const qn_moments_input *i, qn_error
     if (!n)
         return qn_fail(err, QN_ERR_UNSUPPORTED, "%s: %s: second moments of %llu columns", j->path,
                        i->tensors[0], (unsigned long long)i->columns);
-    return declare(j, i->tensors[0], QN_MOMENTS_SUFFIX, j->c->unfinished ? QN_F64 : QN_F32,
-                   i->matrices, n, err);
+    const qn_status status = declare(j, i->tensors[0], QN_MOMENTS_SUFFIX,
+                                     j->c->unfinished ? QN_F64 : QN_F32, i->matrices, n, err);
+    if (status || !j->c->unfinished) return status;
+    return declare(j, i->tensors[0], QN_MOMENTS_REST_SUFFIX, QN_F32, i->matrices,
+                   qn_moments_rest_length(i->columns), err);
 }
 
 static qn_status declare_all(const job *j, qn_error *err)
@@ -152,6 +155,12 @@ static qn_status declare_all(const job *j, qn_error *err)
 static size_t per_entry(const job *j)
 {
     return j->c->unfinished ? 4 : 2;
+}
+
+/* Tensors of an input. */
+static size_t per_input(const job *j)
+{
+    return j->c->unfinished ? 2 : 1;
 }
 
 /* Tensors number at.. of the file are this entry's. */
@@ -208,14 +217,40 @@ static qn_status round_piece(const job *j, size_t input, const double *sums, siz
     return QN_OK;
 }
 
+static qn_status put_zeros(const job *j, size_t tensor, uint64_t from, uint64_t to, qn_error *err)
+{
+    const uint64_t most = PIECE * sizeof *j->floats;
+    qn_status status = QN_OK;
+    memset(j->floats, 0, most);
+    for (uint64_t at = from; at < to && !status; at += most)
+        status =
+            qn_writer_put(j->writer, tensor, at, j->floats, (size_t)qn_min_u64(most, to - at), err);
+    return status;
+}
+
+/* How many, the rows, and zeros behind them. */
+static qn_status put_rest(const job *j, size_t input, size_t tensor, uint64_t matrix,
+                          const float *rest, size_t n_rest, qn_error *err)
+{
+    const uint64_t columns = j->c->inputs[input].columns;
+    const uint64_t each = qn_moments_rest_length(columns) * sizeof(float), at = matrix * each;
+    const uint64_t bytes = n_rest * columns * sizeof *rest;
+    const float rows = (float)n_rest;
+    qn_status status = qn_writer_put(j->writer, tensor, at, &rows, sizeof rows, err);
+    if (!status && n_rest)
+        status = qn_writer_put(j->writer, tensor, at + sizeof rows, rest, bytes, err);
+    return status ? status : put_zeros(j, tensor, at + sizeof rows + bytes, at + each, err);
+}
+
 qn_status qn_imatrix_put_moments(qn_imatrix_writer *j, size_t input, uint64_t matrix,
-                                 const double *sums, qn_error *err)
+                                 const double *sums, const float *rest, size_t n_rest,
+                                 qn_error *err)
 {
     const uint64_t n = qn_moments_length(j->c->inputs[input].columns, j->c->block);
-    const size_t tensor = j->c->n_entries * per_entry(j) + input;
+    const size_t tensor = j->c->n_entries * per_entry(j) + input * per_input(j);
     const bool rounded = !j->c->unfinished;
     const size_t width = rounded ? sizeof(float) : sizeof(double);
-    qn_status status = QN_OK;
+    qn_status status = rounded ? QN_OK : put_rest(j, input, tensor + 1, matrix, rest, n_rest, err);
     if (!sums) memset(j->doubles, 0, PIECE * sizeof *j->doubles);
     for (uint64_t at = 0; at < n && !status; at += PIECE) {
         const size_t piece = (size_t)qn_min_u64(PIECE, n - at);

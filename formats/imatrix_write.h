@@ -41,9 +41,11 @@ typedef struct qn_imatrix_writer qn_imatrix_writer;
 qn_status qn_imatrix_begin(qn_imatrix_writer **out, const qn_imatrix_contents *c, const char *path,
                            bool force, qn_error *err);
 /* All values of a matrix of c->inputs[input], rounded; NULL: zeros.  Each once.  A
- * value beyond float32 is QN_ERR_DATA. */
+ * value beyond float32 is QN_ERR_DATA.  rest, [n_rest][columns]: rows that are not in
+ * the sums, n_rest < QN_MOMENTS_CHAIN, of an unfinished file. */
 qn_status qn_imatrix_put_moments(qn_imatrix_writer *w, size_t input, uint64_t matrix,
-                                 const double *sums, qn_error *err);
+                                 const double *sums, const float *rest, size_t n_rest,
+                                 qn_error *err);
 /* Frees w, whatever happens. */
 qn_status qn_imatrix_commit(qn_imatrix_writer *w, qn_error *err);
 void qn_imatrix_abandon(qn_imatrix_writer *w); /* NULL is fine */

@@ -27,6 +27,11 @@ uint64_t qn_moments_length(uint64_t columns, uint64_t block)
     return columns / each * triangle(each) + triangle(columns % each);
 }
 
+uint64_t qn_moments_rest_length(uint64_t columns)
+{
+    return 1 + (QN_MOMENTS_CHAIN - 1) * columns;
+}
+
 uint64_t qn_moments_at(uint64_t columns, uint64_t block, uint64_t i, uint64_t j)
 {
     const uint64_t each = qn_moments_block(columns, block), before = i / each * each;
@@ -66,11 +71,39 @@ static qn_status check_tensor(const opening *o, const char *tensor, const qn_mom
     return QN_OK;
 }
 
+/* A tensor of the entry; NULL: there is none, or there is no memory (*status). */
+static const qn_tensor *find_tensor(const opening *o, const char *name, const char *suffix,
+                                    qn_status *status)
+{
+    qn_text stored = {0};
+    qn_text_addf(&stored, "%s%s", name, suffix);
+    if (stored.failed) *status = qn_fail_memory(o->err, o->m->path);
+    const qn_tensor *t = stored.failed ? NULL : qn_reader_find(o->imatrix->reader, stored.s);
+    qn_text_free(&stored);
+    return t;
+}
+
+/* Only an unfinished file has one. */
+static qn_status find_rest(const opening *o, const char *name, qn_moments_entry *e)
+{
+    qn_status status = QN_OK;
+    const qn_tensor *t = find_tensor(o, name, QN_MOMENTS_REST_SUFFIX, &status);
+    const uint64_t length = qn_moments_rest_length(e->input.columns);
+    if (status || !t) return status;
+    if (t->dtype != QN_F32 || qn_tensor_columns(t) != length ||
+        qn_tensor_rows(t) != e->input.matrices)
+        return qn_fail(o->err, QN_ERR_DATA, "%s: %s is %llu x %llu of %s, not %llu x %llu of F32",
+                       o->m->path, t->name, (ull)qn_tensor_rows(t), (ull)qn_tensor_columns(t),
+                       qn_dtype_facts(t->dtype)->name, (ull)e->input.matrices, (ull)length);
+    e->rest = t->data;
+    return QN_OK;
+}
+
 /* A new entry for the input of that name. */
 static qn_status add_entry(const opening *o, const char *name)
 {
     qn_moments *m = o->m;
-    qn_text stored = {0};
+    qn_status status = QN_OK;
     qn_moments_entry e = {.importance = qn_imatrix_find(o->imatrix, name)};
     if (!e.importance)
         return qn_fail(o->err, QN_ERR_DATA,
@@ -78,9 +111,8 @@ static qn_status add_entry(const opening *o, const char *name)
     e.input.matrices = e.importance->n_counts;
     e.input.columns = e.importance->n_values / e.importance->n_counts;
     e.length = qn_moments_length(e.input.columns, m->block);
-    qn_text_addf(&stored, "%s%s", name, QN_MOMENTS_SUFFIX);
-    const qn_tensor *t = stored.failed ? NULL : qn_reader_find(o->imatrix->reader, stored.s);
-    qn_text_free(&stored);
+    const qn_tensor *t = find_tensor(o, name, QN_MOMENTS_SUFFIX, &status);
+    if (status) return status;
     if (!t)
         return qn_fail(o->err, QN_ERR_DATA, "%s: tensor %s%s is missing", m->path, name,
                        QN_MOMENTS_SUFFIX);
@@ -95,6 +127,7 @@ static qn_status add_entry(const opening *o, const char *name)
             (ull)qn_moments_block(e.input.columns, m->block), (ull)e.input.matrices, (ull)e.length);
     e.dtype = t->dtype;
     e.values = t->data;
+    if ((status = find_rest(o, name, &e))) return status;
     m->entries[m->n_entries++] = e;
     return QN_OK;
 }
@@ -223,11 +256,52 @@ qn_status qn_moments_read(const qn_moments *m, const qn_moments_entry *e, uint64
     return QN_OK;
 }
 
-qn_status qn_moments_add(const qn_moments *m, const qn_moments_entry *e, uint64_t matrix,
-                         double *sums, qn_error *err)
+static float rest_value(const qn_moments_entry *e, uint64_t matrix, uint64_t i)
+{
+    float f;
+    const uint64_t at = matrix * qn_moments_rest_length(e->input.columns) + i;
+    memcpy(&f, (const uint8_t *)e->rest + at * sizeof f, sizeof f);
+    return f;
+}
+
+/* Rows that are not in the sums, of one matrix, into rest or, where that is NULL, into the
+ * sums. */
+static qn_status take_rest(const qn_moments *m, const qn_moments_entry *e, uint64_t matrix,
+                           double *sums, float *rest, size_t *n_rest, qn_error *err)
 {
     const uint64_t columns = e->input.columns, block = qn_moments_block(columns, m->block);
-    double value;
+    const float rows = e->rest ? rest_value(e, matrix, 0) : 0.0F;
+    if (!(rows >= 0 && rows < QN_MOMENTS_CHAIN) || rows != floorf(rows))
+        return qn_fail(err, QN_ERR_DATA, "%s: %s%s: %g rows, fewer than %d there can be", m->path,
+                       e->input.tensors[0], QN_MOMENTS_REST_SUFFIX, (double)rows,
+                       (int)QN_MOMENTS_CHAIN);
+    const size_t n = (size_t)rows;
+    for (uint64_t i = 0; i < n * columns; i++) {
+        const float x = rest_value(e, matrix, 1 + i);
+        if (!isfinite(x))
+            return qn_fail(err, QN_ERR_DATA, "%s: %s%s: the value of row %llu, column %llu is %g",
+                           m->path, e->input.tensors[0], QN_MOMENTS_REST_SUFFIX, (ull)(i / columns),
+                           (ull)(i % columns), (double)x);
+        if (rest) rest[i] = x;
+    }
+    if (rest) *n_rest = n;
+    for (size_t t = 0; t < n && !rest; t++) {
+        double *s = sums;
+        for (uint64_t i = 0; i < columns; i++) {
+            const double x = (double)rest_value(e, matrix, 1 + t * columns + i);
+            const uint64_t end = qn_min_u64(i / block * block + block, columns);
+            for (uint64_t j = i; j < end; j++)
+                *s++ += x * (double)rest_value(e, matrix, 1 + t * columns + j);
+        }
+    }
+    return QN_OK;
+}
+
+qn_status qn_moments_add(const qn_moments *m, const qn_moments_entry *e, uint64_t matrix,
+                         double *sums, float *rest, size_t *n_rest, qn_error *err)
+{
+    const uint64_t columns = e->input.columns, block = qn_moments_block(columns, m->block);
+    double value, *const all = sums;
     for (uint64_t i = 0; i < columns; i++) {
         const uint64_t end = qn_min_u64(i / block * block + block, columns);
         for (uint64_t j = i; j < end; j++) {
@@ -236,5 +310,5 @@ qn_status qn_moments_add(const qn_moments *m, const qn_moments_entry *e, uint64_
             *sums++ += value;
         }
     }
-    return QN_OK;
+    return take_rest(m, e, matrix, all, rest, n_rest, err);
 }

@@ -21,6 +21,11 @@
 #define QN_MOMENTS_TENSORS_KEY "quern.second_moments.tensors"
 #define QN_MOMENTS_INPUTS_KEY "quern.second_moments.inputs"
 #define QN_MOMENTS_SUFFIX ".moments"
+#define QN_MOMENTS_REST_SUFFIX ".rest"
+
+/* Rows of a chain (validate/moment_sums.h): an unfinished file has fewer than these
+ * that are not in its sums yet. */
+enum { QN_MOMENTS_CHAIN = 256 };
 
 /* An x, and the tensors that are multiplied with it: the first names it. */
 typedef struct {
@@ -35,14 +40,19 @@ uint64_t qn_moments_block(uint64_t columns, uint64_t block);
 /* Values stored of one matrix; 0 where columns are none or 2^31 and more. */
 uint64_t qn_moments_length(uint64_t columns, uint64_t block);
 
+/* Values stored of one matrix's rest: how many rows, and room for those of a chain less
+ * one. */
+uint64_t qn_moments_rest_length(uint64_t columns);
+
 /* Where S[i][j] stands among them: i <= j, both in one block. */
 uint64_t qn_moments_at(uint64_t columns, uint64_t block, uint64_t i, uint64_t j);
 
 typedef struct {
     qn_moments_input input;
-    qn_dtype dtype;                     /* F32; F64 in an unfinished file */
-    const void *values;                 /* [matrices][length] at any address, not checked */
-    uint64_t length;                    /* qn_moments_length */
+    qn_dtype dtype;     /* F32; F64 in an unfinished file */
+    const void *values; /* [matrices][length] at any address, not checked */
+    uint64_t length;    /* qn_moments_length */
+    const void *rest;   /* F32 [matrices][qn_moments_rest_length], any address; NULL: none */
     const qn_imatrix_entry *importance; /* of the first tensor: squares, counts */
 } qn_moments_entry;
 
@@ -69,8 +79,9 @@ const qn_moments_entry *qn_moments_find(const qn_moments *m, const char *tensor)
 qn_status qn_moments_read(const qn_moments *m, const qn_moments_entry *e, uint64_t matrix,
                           uint64_t first, uint64_t n, float *out, qn_error *err);
 
-/* Adds a matrix's values to sums[length], checked as above. */
+/* Adds a matrix's values to sums[length], checked as above.  rest: [QN_MOMENTS_CHAIN]
+ * [columns], gets what rows are not in them, *n_rest of them; NULL: these are added, too. */
 qn_status qn_moments_add(const qn_moments *m, const qn_moments_entry *e, uint64_t matrix,
-                         double *sums, qn_error *err);
+                         double *sums, float *rest, size_t *n_rest, qn_error *err);
 
 #endif

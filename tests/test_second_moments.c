@@ -82,18 +82,30 @@ typedef struct {
     const qn_linear_inputs *inputs;
     uint64_t block;
     double **of[MOST]; /* [matrices]; NULL: no row came */
-    size_t done;
+    bool unfinished;
+    float **rest[MOST]; /* [matrices]: of an unfinished one */
+    size_t *n_rest[MOST], rows_left, done;
 } outcome;
 
-static qn_status keep(void *ctx, size_t input, uint64_t matrix, const double *sums, qn_error *err)
+static qn_status keep(void *ctx, size_t input, uint64_t matrix, const double *sums,
+                      const float *rest, size_t n_rest, qn_error *err)
 {
     outcome *o = ctx;
     const qn_moments_input *in = &o->inputs->inputs[input];
     const size_t n = qn_moments_length(in->columns, o->block);
+    const size_t bytes = n_rest * in->columns * sizeof *rest;
     (void)err;
     ck_assert_uint_lt(input, MOST);
-    if (!o->of[input]) o->of[input] = calloc(in->matrices, sizeof(double *));
+    if (!o->of[input]) {
+        o->of[input] = calloc(in->matrices, sizeof(double *));
+        o->rest[input] = calloc(in->matrices, sizeof(float *));
+        o->n_rest[input] = calloc(in->matrices, sizeof(size_t));
+    }
     o->done++;
+    ck_assert(o->unfinished ? n_rest < QN_MOMENT_ROWS : !n_rest);
+    if (n_rest) memcpy(o->rest[input][matrix] = malloc(bytes), rest, bytes);
+    o->n_rest[input][matrix] = n_rest;
+    o->rows_left += n_rest;
     if (!sums) return QN_OK;
     o->of[input][matrix] = malloc(n * sizeof(double));
     memcpy(o->of[input][matrix], sums, n * sizeof(double));
@@ -103,8 +115,13 @@ static qn_status keep(void *ctx, size_t input, uint64_t matrix, const double *su
 static void free_outcome(outcome *o)
 {
     for (size_t i = 0; i < o->inputs->n; i++) {
-        for (uint64_t j = 0; o->of[i] && j < o->inputs->inputs[i].matrices; j++) free(o->of[i][j]);
+        for (uint64_t j = 0; o->of[i] && j < o->inputs->inputs[i].matrices; j++) {
+            free(o->of[i][j]);
+            free(o->rest[i][j]);
+        }
         free(o->of[i]);
+        free(o->rest[i]);
+        free(o->n_rest[i]);
     }
 }
 
@@ -251,6 +268,74 @@ START_TEST(sums_have_the_same_bits_however_they_are_made)
 }
 END_TEST
 
+/* What a run begins with that goes on from another. */
+static qn_status give_back(void *ctx, size_t input, uint64_t matrix, double *sums, float *rest,
+                           size_t *n_rest, qn_error *err)
+{
+    const outcome *o = ((outcome **)ctx)[1];
+    const qn_moments_input *in = &o->inputs->inputs[input];
+    const double *of = o->of[input][matrix];
+    (void)err;
+    if (of) memcpy(sums, of, qn_moments_length(in->columns, o->block) * sizeof *sums);
+    *n_rest = o->n_rest[input][matrix];
+    if (*n_rest) memcpy(rest, o->rest[input][matrix], *n_rest * in->columns * sizeof *rest);
+    return QN_OK;
+}
+
+static qn_status keep_first(void *ctx, size_t input, uint64_t matrix, const double *sums,
+                            const float *rest, size_t n_rest, qn_error *err)
+{
+    return keep(((outcome **)ctx)[0], input, matrix, sums, rest, n_rest, err);
+}
+
+/* One sequence, of those that `before` (NULL: nothing) went before. */
+static void run_part(const subject *s, size_t sequence, bool by_layers, outcome *before,
+                     outcome *out)
+{
+    uint32_t ids[SEQUENCES * N_CTX];
+    qn_moment_sums *sums = NULL;
+    outcome *both[] = {out, before};
+    const qn_moment_options options = {.k = qn_kernels_best(),
+                                       .threads = 2,
+                                       .by_layers = by_layers,
+                                       .unfinished = !before,
+                                       .ends = {both, before ? give_back : NULL, keep_first}};
+    *out = (outcome){.inputs = &s->inputs, .unfinished = !before};
+    for (uint32_t i = 0; i < SEQUENCES * N_CTX; i++) ids[i] = 3 + i * i % 89;
+    ck_assert(!qn_moment_sums_new(&sums, &s->inputs, &options, NULL));
+    run_some(s->d, ids + sequence * N_CTX, 1, qn_moment_sums_see, sums);
+    ck_assert(!(before || by_layers ? qn_moment_sums_finish(sums, NULL)
+                                    : qn_moment_sums_store(sums, NULL)));
+    qn_moment_sums_free(sums);
+}
+
+/* Chains are cut where the first run stops, and whole again in the second. */
+START_TEST(going_on_where_another_stopped_loses_no_bit)
+{
+    const way whole = {qn_kernels_best(), 2, 2, 0, false};
+    outcome want, first, second;
+    subject s = {0};
+    if (!open_subject(&s, models[_i])) return;
+    run(s.d, &s.inputs, &whole, NULL, &want);
+    for (int by_layers = 0; by_layers < 2; by_layers++) {
+        run_part(&s, 0, by_layers, NULL, &first);
+        ck_assert_uint_gt(first.rows_left, 0);
+        run_part(&s, 1, by_layers, &first, &second);
+        for (size_t i = 0; i < s.inputs.n; i++) /* zeros are kept where no row came */
+            for (uint64_t j = 0; j < s.inputs.inputs[i].matrices; j++)
+                if (!want.of[i][j]) {
+                    free(second.of[i][j]);
+                    second.of[i][j] = NULL;
+                }
+        same_outcome(&second, &want);
+        free_outcome(&first);
+        free_outcome(&second);
+    }
+    free_outcome(&want);
+    close_subject(&s);
+}
+END_TEST
+
 /* ---- files ------------------------------------------------------------------------------- */
 
 enum { COLUMNS = 5, BLOCK = 2, LENGTH = 7 };
@@ -263,6 +348,8 @@ static const qn_moments_input inputs[] = {{tensors, 2, COLUMNS, 1}, {tensors + 2
 static const double moments[] = {1, 2, 3, 4, 5, 6, 7};
 static double squares[] = {1, 3, 4, 6, 7, 0, 0, 0, 0, 0};
 static uint64_t counts[] = {9, 0};
+/* Two rows that are not in the sums. */
+static const float rest_rows[] = {1, 2, 0, 0, 3, 0, 1, 0, 0, 1};
 
 static const char *write_file(const qn_metadata *unfinished)
 {
@@ -284,9 +371,9 @@ static const char *write_file(const qn_metadata *unfinished)
     qn_imatrix_writer *w = NULL;
     qn_error err = {0};
     ck_assert_msg(!qn_imatrix_begin(&w, &c, path, true, &err), "%s", err.message);
-    ck_assert(!qn_imatrix_put_moments(w, 1, 1, NULL, &err));
-    ck_assert(!qn_imatrix_put_moments(w, 0, 0, moments, &err));
-    ck_assert(!qn_imatrix_put_moments(w, 1, 0, moments, &err));
+    ck_assert(!qn_imatrix_put_moments(w, 1, 1, NULL, NULL, 0, &err));
+    ck_assert(!qn_imatrix_put_moments(w, 0, 0, moments, NULL, 0, &err));
+    ck_assert(!qn_imatrix_put_moments(w, 1, 0, moments, rest_rows, unfinished ? 2 : 0, &err));
     ck_assert_msg(!qn_imatrix_commit(w, &err), "%s", err.message);
     return path;
 }
@@ -317,8 +404,17 @@ START_TEST(a_file_gives_back_what_was_put_into_it)
     ck_assert_int_eq(qn_moments_read(s, e, 1, 0, 2, out, &err), QN_ERR_ARGUMENT);
 
     const qn_moments_entry *experts = qn_moments_find(s, tensors[2]);
-    ck_assert(!qn_moments_add(s, experts, 0, sums, &err));
+    float rest[QN_MOMENTS_CHAIN * COLUMNS];
+    size_t n_rest = 9;
+    ck_assert(!qn_moments_add(s, experts, 0, sums, rest, &n_rest, &err));
     ck_assert(sums[0] == 11.0 && sums[6] == 7.0);
+    ck_assert_uint_eq(n_rest, _i ? 2 : 0);
+    ck_assert(!_i || !memcmp(rest, rest_rows, sizeof rest_rows));
+    if (_i) { /* added to the sums: 1, 2, 4 + 1 of the first block, 9 + 1 of the last */
+        ck_assert(!qn_moments_add(s, experts, 0, sums, NULL, NULL, &err));
+        ck_assert(sums[0] == 11.0 + 2.0 && sums[1] == 4.0 + 2.0 && sums[2] == 6.0 + 5.0);
+        ck_assert(sums[3] == 8.0 && sums[6] == 14.0 + 10.0);
+    }
     ck_assert(!qn_moments_read(s, experts, 1, 2, 2, out, &err));
     ck_assert(out[0] == 0.0F && out[3] == 0.0F);
     ck_assert_ptr_null(qn_moments_find(s, "blk.0"));
@@ -336,22 +432,31 @@ typedef struct {
     float spoiled; /* the diagonal's second value */
     bool lone;     /* an input too few */
     const char *words;
+    uint64_t rest_length; /* of a.rest; 0: there is none */
+    float rest_rows;
 } flaw;
 
 static const flaw flaws[] = {
-    {"a", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, NULL},
-    {"b", "a", BLOCK, 1, LENGTH, QN_F32, 3, true, "second moments of 2 tensors and 1 inputs"},
-    {"c", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, "moments of c, which has no sums of squares"},
-    {"d", "a", BLOCK, 1, LENGTH, QN_F32, 3, false,
-     "d shares the second moments of a: 4 columns, 5"},
-    {"b", "c", BLOCK, 1, LENGTH, QN_F32, 3, false, "moments of b are those of c, which has none"},
-    {"b", "b", BLOCK, 1, LENGTH, QN_F32, 3, false, "tensor b.moments is missing"},
-    {"b", "a", 3, 1, LENGTH, QN_F32, 3, false, "5 columns in blocks of 3 take 1 x 9 of F32"},
-    {"b", "a", 0, 1, LENGTH, QN_F32, 3, false, "5 columns in blocks of 5 take 1 x 15 of F32"},
-    {"b", "a", BLOCK, 2, LENGTH, QN_F32, 3, false, "a.moments is 2 x 7 of F32"},
-    {"b", "a", BLOCK, 1, LENGTH, QN_F16, 3, false, "a.moments is 1 x 7 of F16"},
-    {"b", "a", BLOCK, 1, LENGTH, QN_F32, -3, false, "the value of columns 1 and 1 is -3"},
-    {"b", "a", BLOCK, 1, LENGTH, QN_F32, INFINITY, false, "the value of columns 1 and 1 is inf"},
+    {"a", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, NULL, 0, 0},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F32, 3, true, "second moments of 2 tensors and 1 inputs", 0, 0},
+    {"c", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, "moments of c, which has no sums of squares", 0,
+     0},
+    {"d", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, "d shares the second moments of a: 4 columns, 5",
+     0, 0},
+    {"b", "c", BLOCK, 1, LENGTH, QN_F32, 3, false, "moments of b are those of c, which has none", 0,
+     0},
+    {"b", "b", BLOCK, 1, LENGTH, QN_F32, 3, false, "tensor b.moments is missing", 0, 0},
+    {"b", "a", 3, 1, LENGTH, QN_F32, 3, false, "5 columns in blocks of 3 take 1 x 9 of F32", 0, 0},
+    {"b", "a", 0, 1, LENGTH, QN_F32, 3, false, "5 columns in blocks of 5 take 1 x 15 of F32", 0, 0},
+    {"b", "a", BLOCK, 2, LENGTH, QN_F32, 3, false, "a.moments is 2 x 7 of F32", 0, 0},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F16, 3, false, "a.moments is 1 x 7 of F16", 0, 0},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F32, -3, false, "the value of columns 1 and 1 is -3", 0, 0},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F32, INFINITY, false, "the value of columns 1 and 1 is inf", 0,
+     0},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, "a.rest is 1 x 6 of F32, not 1 x 1276", 6, 1},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, "a.rest: 256 rows, fewer than 256", 1276, 256},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, "a.rest: 1.5 rows", 1276, 1.5F},
+    {"b", "a", BLOCK, 1, LENGTH, QN_F32, 3, false, "of row 0, column 0 is inf", 1276, 1},
 };
 
 static void put_importance(qn_writer *w, size_t at, uint64_t columns)
@@ -368,6 +473,7 @@ static const char *write_by_hand(const flaw *f)
     const qn_str text = qn_str_z("made.txt"), names[] = {qn_str_z("a"), qn_str_z(f->tensor)};
     const qn_str of[] = {qn_str_z("a"), qn_str_z(f->input)};
     const float values[2 * LENGTH] = {1, 2, f->spoiled, 4, 5, 6, 7};
+    const float infinite = INFINITY;
     uint64_t bytes;
     qn_writer *w = NULL;
     qn_metadata *m = qn_metadata_new();
@@ -385,7 +491,14 @@ static const char *write_by_hand(const flaw *f)
     qn_writer_declare(w, "d.in_sum2", QN_F32, 1, &four, NULL);
     qn_writer_declare(w, "d.counts", QN_F32, 1, &one, NULL);
     qn_writer_declare(w, "a.moments", f->dtype, 2, dims, NULL);
+    if (f->rest_length) qn_writer_declare(w, "a.rest", QN_F32, 1, &f->rest_length, NULL);
     ck_assert(!qn_writer_plan(w, &bytes, NULL) && !qn_writer_begin(w, NULL));
+    for (size_t i = 0; i < f->rest_length; i++)
+        ck_assert(!qn_writer_put(w, 7, i * sizeof(float),
+                                 i == 1 ? &infinite
+                                 : i    ? values
+                                        : &f->rest_rows,
+                                 sizeof(float), NULL));
     for (size_t i = 0; i < 3; i++) put_importance(w, 2 * i, i == 2 ? 4 : COLUMNS);
     ck_assert(!qn_writer_put(w, 6, 0, values, qn_writer_tensor_bytes(w, 6), NULL));
     ck_assert(!qn_writer_commit(w, NULL));
@@ -406,7 +519,7 @@ START_TEST(a_file_that_is_wrong_is_refused_by_name)
         ck_assert_msg(strstr(err.message, "moments of a are named twice"), "%s", err.message);
     } else {
         qn_status status = qn_moments_open(&s, m, &err);
-        if (!status) status = qn_moments_add(s, &s->entries[0], 0, sums, &err);
+        if (!status) status = qn_moments_add(s, &s->entries[0], 0, sums, NULL, NULL, &err);
         ck_assert_int_eq(status, QN_ERR_DATA);
         ck_assert_msg(strstr(err.message, f->words), "'%s' lacks '%s'", err.message, f->words);
     }
@@ -434,6 +547,7 @@ int main(void)
     TCase *tc = qn_test_group(s, "sums");
     tcase_add_loop_test(tc, sums_are_those_of_a_slow_loop_within_the_stated_bound, 0, 3);
     tcase_add_loop_test(tc, sums_have_the_same_bits_however_they_are_made, 0, 2);
+    tcase_add_loop_test(tc, going_on_where_another_stopped_loses_no_bit, 0, 2);
     tc = qn_test_group(s, "files");
     tcase_add_loop_test(tc, a_file_gives_back_what_was_put_into_it, 0, 2);
     tcase_add_loop_test(tc, a_file_that_is_wrong_is_refused_by_name, 0,

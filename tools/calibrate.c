@@ -25,7 +25,7 @@ static const qn_calibrate_options defaults = {.load = {.needs_text = true},
                                               .output = "imatrix.gguf",
                                               .n_ctx = 512,
                                               .block_size = DEFAULT_BLOCK,
-                                              .output_frequency = 10};
+                                              .output_frequency = QN_CALIBRATE_DEFAULT};
 
 static const qn_opt table[] = {
     {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(qn_calibrate_options, model),
@@ -58,7 +58,8 @@ static const qn_opt table[] = {
     {0, "in-file", "FILE", QN_OPT_TEXTS, offsetof(qn_calibrate_options, in_files),
      "add this importance matrix; may be given several times, without MODEL merges them"},
     {0, "output-frequency", "N", QN_OPT_COUNT, offsetof(qn_calibrate_options, output_frequency),
-     "write OUT every N chunks, to be resumed if need be (default 10; 0: at the end)"},
+     "write OUT every N chunks, to be resumed if need be (default 10, with --layer-streamed 64; "
+     "0: at the end)"},
     {0, "save-frequency", "N", QN_OPT_COUNT, offsetof(qn_calibrate_options, save_frequency),
      "keep OUT.at_CHUNK every N chunks (default 0: never)"},
     {0, "resume", NULL, QN_OPT_FLAG, offsetof(qn_calibrate_options, resume),
@@ -66,7 +67,8 @@ static const qn_opt table[] = {
     {0, "show-statistics", NULL, QN_OPT_FLAG, offsetof(qn_calibrate_options, statistics),
      "print what the file of --in-file says of each tensor, and do nothing else"},
     {0, "layer-streamed", NULL, QN_OPT_FLAG, offsetof(qn_calibrate_options, layer_streamed),
-     "all chunks through a layer before the next: each weight is read once"},
+     "the chunks of --output-frequency through a layer before the next: each weight is read once "
+     "for them"},
     {0, "second-moments", "FORM", QN_OPT_TEXT, offsetof(qn_calibrate_options, second_moments),
      "also the products of columns, full or in blocks (block) of --block-size"},
     {0, "block-size", "N", QN_OPT_COUNT, offsetof(qn_calibrate_options, block_size),
@@ -98,7 +100,8 @@ static bool tell(void *ctx, uint64_t chunk, uint64_t chunks, double so_far)
                  "  %" PRIu64 " experts unseen", unseen);
     if (j->held < j->texts.chunks && (j->failed = qn_calibrate_save(j, before, &j->why)))
         return false;
-    return qn_progress_tell(&j->progress, chunk, chunks);
+    j->told_no = !qn_progress_tell(&j->progress, chunk, chunks);
+    return !j->told_no;
 }
 
 /* Says what so many chunks at a time take, or that the machine has not got it. */
@@ -117,7 +120,7 @@ static qn_status tell_memory(const qn_calibrate_job *j, qn_error *err)
                        "%zu chunks at a time%s take %s of memory, the machine has %s (%s)",
                        j->chunks.batch, j->moments ? " and second moments" : "", need,
                        qn_human_size((double)machine, has),
-                       streamed ? "fewer --chunks take less"
+                       streamed ? "a lower --output-frequency takes less"
                                 : "--layer-streamed holds the moments of a layer at a time");
     qn_remark(&j->o->common, "%zu of %zu chunks at a time%s: %s of memory", j->chunks.batch,
               j->chunks.chunks, streamed ? " through each layer" : "", need);
@@ -134,14 +137,7 @@ static qn_status fit(qn_calibrate_job *j, uint64_t memory, qn_error *err)
                        "second moments take %.1f MiB of memory, %.1f MiB are left%s",
                        (double)moments / 0x1p20, (double)memory / 0x1p20,
                        j->o->layer_streamed ? "" : " (--layer-streamed holds those of a layer)");
-    const qn_status status =
-        qn_chunks_fit(&j->chunks, memory - moments, &d, 1, j->o->no_ppl ? 0 : 1, err);
-    if (status || !j->moments || !j->o->layer_streamed || j->chunks.batch == j->chunks.chunks)
-        return status;
-    return qn_fail(err, QN_ERR_MEMORY,
-                   "second moments layer by layer take all %zu chunks at once, --max-memory has "
-                   "room for %zu (--chunks)",
-                   j->chunks.chunks, j->chunks.batch);
+    return qn_chunks_fit(&j->chunks, memory - moments, &d, 1, j->o->no_ppl ? 0 : 1, err);
 }
 
 /* As many chunks at a time as were asked for, or as memory has room for. */
@@ -151,23 +147,43 @@ static qn_status choose_batch(qn_calibrate_job *j, qn_error *err)
     uint64_t memory = 0;
     qn_decoder *const models[] = {j->l.decoder};
     if (o->layer_streamed) qn_decoder_give_back(j->l.decoder);
-    if (o->layer_streamed) j->chunks.batch = j->chunks.chunks;
+    const uint64_t every = o->layer_streamed ? qn_calibrate_every(j) : 0;
+    const size_t most = (size_t)qn_min_u64(every ? every : SIZE_MAX, j->chunks.chunks);
+    if (o->layer_streamed) j->chunks.batch = most;
     qn_status status = qn_window_memory(&o->common, o->max_memory, models, 1, &memory, err);
     if (!status && memory) status = fit(j, memory, err);
+    if (j->chunks.batch > most) j->chunks.batch = most;
     return status || !(o->layer_streamed || j->moments) ? status : tell_memory(j, err);
 }
 
-/* What an interrupted run leaves. */
+/* What an interrupted run leaves: what it holds, or what it wrote before, where chunks are
+ * in the middle of it or their moments on their way. */
 static qn_status leave(qn_calibrate_job *j, qn_error *err)
 {
-    if (j->moments && j->o->layer_streamed) return QN_OK; /* parts of all chunks, no part whole */
-    const qn_status status = qn_calibrate_write(j, true, err);
-    if (status) return status;
-    qn_remark(&j->o->common, "%s holds %" PRIu64 " of %zu chunks: %s", j->o->output, j->held,
+    const bool as_is = j->torn || (j->moments && j->o->layer_streamed);
+    const qn_status status = as_is || !j->held ? QN_OK : qn_calibrate_write(j, true, err);
+    if (!status && !j->kept && j->torn)
+        qn_remark(&j->o->common,
+                  "nothing is kept: the first %zu chunks were not through all layers "
+                  "(--output-frequency)",
+                  j->chunks.batch);
+    if (status || !j->kept) return status;
+    qn_remark(&j->o->common, "%s holds %" PRIu64 " of %zu chunks: %s", j->o->output, j->kept,
               j->texts.chunks,
               j->legacy ? "a .dat file cannot be resumed, a .gguf file can"
                         : "the same with --resume goes on");
     return QN_OK;
+}
+
+/* The status of a run that was cancelled, in the words of those that were so between
+ * chunks. */
+static qn_status cancelled(qn_calibrate_job *j, qn_error *err)
+{
+    qn_error saving = {0};
+    if (leave(j, &saving)) return qn_fail(err, saving.status, "%s", saving.message);
+    if (!j->torn) return QN_ERR_CANCELLED;
+    return qn_fail(err, QN_ERR_CANCELLED, "cancelled after %" PRIu64 " of %zu chunks",
+                   j->held - j->done, j->chunks.chunks);
 }
 
 static qn_status run_chunks(qn_calibrate_job *j, qn_error *err)
@@ -177,7 +193,7 @@ static qn_status run_chunks(qn_calibrate_job *j, qn_error *err)
     const uint32_t bos = qn_vocab_bos(j->l.vocab);
     const qn_chunk_options how = {
         .n_ctx = n_ctx, .batch = (size_t)(qn_max_u64(o->batch, o->batch ? n_ctx : 0) / n_ctx)};
-    j->held = j->done;
+    j->held = j->kept = j->done;
     if (j->done >= j->texts.chunks) return QN_OK;
     qn_status status = qn_chunks_cut(&j->chunks, j->texts.ids + j->done * n_ctx,
                                      (j->texts.chunks - (size_t)j->done) * n_ctx, bos,
@@ -188,17 +204,16 @@ static qn_status run_chunks(qn_calibrate_job *j, qn_error *err)
     if (status) return status;
     j->listing = !o->common.json && !o->common.quiet && !isatty(STDOUT_FILENO);
     qn_progress_start(&j->progress, &o->common, j->texts.texts[0].file, "chunks");
-    const double started = qn_seconds();
+    const double started = j->saved = qn_seconds();
     qn_interrupt_watched(true);
+    if (o->layer_streamed) j->sums->stopped = qn_interrupted;
     status = qn_calibrate_run(j->sums, j->l.decoder, &j->chunks, !o->no_ppl, tell, j, &j->ppl, err);
     j->seconds = qn_seconds() - started;
     qn_progress_end(&j->progress);
     if (j->listing && !o->no_ppl) putchar('\n');
     if (j->failed) return qn_fail(err, j->failed, "%s", j->why.message);
-    qn_error saving = {0};
-    if (status == QN_ERR_CANCELLED && j->held && leave(j, &saving))
-        return qn_fail(err, saving.status, "%s", saving.message);
-    return status;
+    j->torn = status == QN_ERR_CANCELLED && !j->told_no;
+    return status == QN_ERR_CANCELLED ? cancelled(j, err) : status;
 }
 
 /* ---- the job ------------------------------------------------------------------------------- */

@@ -6,6 +6,9 @@
 #include "tools/progress.h"
 #include "validate/calibrate.h"
 
+/* --output-frequency, where it was not given. */
+#define QN_CALIBRATE_DEFAULT UINT64_MAX
+
 typedef struct {
     qn_common common;
     qn_load_options load;
@@ -28,13 +31,19 @@ typedef struct {
     qn_chunks chunks;  /* that are left to run */
     uint64_t done;     /* of texts.chunks, before this run */
     uint64_t held;     /* of them, in sums */
+    uint64_t kept;     /* of them, in OUT */
+    bool told_no;      /* to go on, between chunks */
+    bool torn;         /* interrupted among the chunks that run together: sums are of no use */
     bool legacy, ours; /* ours: OUT is this run's and may be replaced */
     qn_perplexity_result ppl;
     double seconds;
 
     qn_linear_inputs inputs; /* of the model, with second moments */
     qn_moment_sums *moments; /* of a run; NULL: none */
-    qn_moments **before;     /* [n_in]: those of the files it begins with; NULL: none */
+    qn_moments **before;     /* [n_before]: those of the files it begins with; NULL: none */
+    size_t n_before;
+    qn_imatrix *round;          /* OUT as the chunks before left it, with --layer-streamed */
+    double saved, save_seconds; /* when OUT was written last, and how long that took */
     qn_imatrix_contents contents;
     qn_metadata *where;        /* of contents */
     qn_imatrix_writer *writer; /* of OUT with second moments */
@@ -57,8 +66,10 @@ qn_status qn_calibrate_write(qn_calibrate_job *j, bool unfinished, qn_error *err
 /* What OUT is about to hold: so many chunks. */
 qn_imatrix_contents qn_calibrate_contents(const qn_calibrate_job *j, uint64_t chunks);
 
-/* Where an unfinished file goes on, and of which text: keys for it; allocated. */
-qn_status qn_calibrate_where(const qn_calibrate_job *j, qn_metadata **out, qn_error *err);
+/* Where an unfinished file of so many chunks goes on, and of which text: keys for it;
+ * allocated. */
+qn_status qn_calibrate_where(const qn_calibrate_job *j, uint64_t held, qn_metadata **out,
+                             qn_error *err);
 
 /* Refuses copies that are there already, which the run would replace. */
 qn_status qn_calibrate_check_copies(const qn_calibrate_job *j, qn_error *err);
@@ -68,6 +79,9 @@ qn_status qn_calibrate_save(qn_calibrate_job *j, uint64_t before, qn_error *err)
 
 /* ---- calibrate_moments.c: second moments ---- */
 
+/* OUT is written every so many chunks; 0: at the end. */
+uint64_t qn_calibrate_every(const qn_calibrate_job *j);
+
 /* Whether OUT gets any. */
 bool qn_calibrate_has_moments(const qn_calibrate_job *j);
 /* Behind qn_calibrate_start: the sums are ready and what is added to them fits. */
@@ -76,7 +90,8 @@ qn_status qn_calibrate_moments_start(qn_calibrate_job *j, qn_error *err);
 uint64_t qn_calibrate_moments_bytes(const qn_calibrate_job *j);
 /* Before the run: OUT's space is taken. */
 qn_status qn_calibrate_moments_begin(qn_calibrate_job *j, qn_error *err);
-/* Behind it, or (unfinished) where it was interrupted: OUT is written. */
+/* Behind it, or (unfinished) between chunks: OUT is written.  With --layer-streamed its
+ * layers are then begun anew. */
 qn_status qn_calibrate_moments_write(qn_calibrate_job *j, bool unfinished, qn_error *err);
 void qn_calibrate_moments_free(qn_calibrate_job *j);
 

@@ -13,17 +13,18 @@ static const char model_key[] = "quern.calibrate.model_digest";
 
 /* ---- writing -------------------------------------------------------------------------- */
 
-static qn_status say_where(const qn_calibrate_job *j, qn_metadata *m, qn_error *err)
+static qn_status say_where(const qn_calibrate_job *j, uint64_t held, qn_metadata *m, qn_error *err)
 {
-    qn_status status = qn_metadata_set_u64(m, next_key, j->held, err);
+    qn_status status = qn_metadata_set_u64(m, next_key, held, err);
     if (!status) status = qn_metadata_set_str(m, text_key, qn_str_z(j->texts.sha256), err);
     return status ? status : qn_metadata_set_str(m, model_key, qn_str_z(j->model_digest), err);
 }
 
-qn_status qn_calibrate_where(const qn_calibrate_job *j, qn_metadata **out, qn_error *err)
+qn_status qn_calibrate_where(const qn_calibrate_job *j, uint64_t held, qn_metadata **out,
+                             qn_error *err)
 {
     qn_metadata *m = qn_metadata_new();
-    const qn_status status = m ? say_where(j, m, err) : qn_fail_memory(err, j->o->output);
+    const qn_status status = m ? say_where(j, held, m, err) : qn_fail_memory(err, j->o->output);
     if (status)
         qn_metadata_free(m);
     else
@@ -46,7 +47,7 @@ static qn_status write_to(const qn_calibrate_job *j, const char *path, bool unfi
 {
     qn_imatrix_contents c = qn_calibrate_contents(j, qn_calibration_chunks(j->sums, j->o->n_ctx));
     qn_metadata *where = NULL;
-    qn_status status = unfinished ? qn_calibrate_where(j, &where, err) : QN_OK;
+    qn_status status = unfinished ? qn_calibrate_where(j, j->held, &where, err) : QN_OK;
     c.unfinished = where;
     if (!status) status = qn_imatrix_write(&c, path, j->legacy, force, err);
     qn_metadata_free(where);
@@ -59,8 +60,10 @@ qn_status qn_calibrate_write(qn_calibrate_job *j, bool unfinished, qn_error *err
         qn_calibrate_has_moments(j)
             ? qn_calibrate_moments_write(j, unfinished, err)
             : write_to(j, j->o->output, unfinished, j->o->force || j->ours, err);
-    if (!status) j->ours = true;
-    return status;
+    if (status) return status;
+    j->ours = true;
+    j->kept = j->held;
+    return QN_OK;
 }
 
 static qn_status copy_path(const qn_calibrate_job *j, uint64_t chunks, qn_text *out, qn_error *err)
@@ -107,13 +110,34 @@ qn_status qn_calibrate_check_copies(const qn_calibrate_job *j, qn_error *err)
     return status;
 }
 
+/* Second moments are large: unless --output-frequency says when, writing them takes at
+ * most a tenth of the time. */
+static bool is_put_off(const qn_calibrate_job *j, double now)
+{
+    return qn_calibrate_has_moments(j) && !j->o->layer_streamed &&
+           j->o->output_frequency == QN_CALIBRATE_DEFAULT && now - j->saved < 10 * j->save_seconds;
+}
+
 qn_status qn_calibrate_save(qn_calibrate_job *j, uint64_t before, qn_error *err)
 {
     qn_status status = QN_OK;
-    if (qn_calibrate_has_moments(j)) return QN_OK; /* rows are left over, and files are large */
-    if (is_due(j->o->output_frequency, before, j->held)) status = qn_calibrate_write(j, true, err);
+    const double now = qn_seconds();
+    const bool round = qn_calibrate_has_moments(j) && j->o->layer_streamed; /* ends with a batch */
+    if (round ? j->held > before
+              : is_due(qn_calibrate_every(j), before, j->held) && !is_put_off(j, now)) {
+        status = qn_calibrate_write(j, true, err);
+        j->saved = qn_seconds();
+        j->save_seconds = j->saved - now;
+    }
     if (!status && is_due(j->o->save_frequency, before, j->held)) status = write_copy(j, err);
     return status;
+}
+
+uint64_t qn_calibrate_every(const qn_calibrate_job *j)
+{
+    enum { PLAINLY = 10, STREAMED = 64 };
+    if (j->o->output_frequency != QN_CALIBRATE_DEFAULT) return j->o->output_frequency;
+    return j->o->layer_streamed ? STREAMED : PLAINLY;
 }
 
 /* ---- what is there before ------------------------------------------------------------------ */

@@ -5,7 +5,6 @@
 #include "formats/base/alloc.h"
 #include "formats/base/sizes.h"
 #include "tools/calibrate.h"
-#include "tools/interrupt.h"
 #include "tools/report.h"
 #include "validate/weights.h"
 
@@ -62,29 +61,38 @@ static qn_status open_before(qn_calibrate_job *j, qn_error *err)
     qn_status status = QN_OK;
     j->before = qn_alloc(j->n_in + 1, sizeof(qn_moments *));
     if (!j->before) return qn_fail_memory(err, "second moments");
-    for (size_t i = 0; i < j->n_in && !status; i++)
-        status = qn_moments_open(&j->before[i], j->in[i], err);
+    for (; j->n_before < j->n_in && !status; j->n_before++)
+        status = qn_moments_open(&j->before[j->n_before], j->in[j->n_before], err);
     return status;
 }
 
-static qn_status start(void *ctx, size_t input, uint64_t matrix, double *sums, qn_error *err)
+static void close_before(qn_calibrate_job *j)
+{
+    for (size_t i = 0; i < j->n_before; i++) qn_moments_close(j->before[i]);
+    j->n_before = 0;
+    qn_imatrix_close(j->round);
+    j->round = NULL;
+}
+
+/* A run goes on with the rest of the first file, which one that is resumed alone is. */
+static qn_status start(void *ctx, size_t input, uint64_t matrix, double *sums, float *rest,
+                       size_t *n_rest, qn_error *err)
 {
     const qn_calibrate_job *j = ctx;
     qn_status status = QN_OK;
-    for (size_t i = 0; i < j->n_in && !status; i++) {
+    for (size_t i = 0; i < j->n_before && !status; i++) {
         const qn_moments *m = j->before[i];
         status = qn_moments_add(m, qn_moments_find(m, j->contents.inputs[input].tensors[0]), matrix,
-                                sums, err);
+                                sums, i ? NULL : rest, n_rest, err);
     }
     return status;
 }
 
-static qn_status done(void *ctx, size_t input, uint64_t matrix, const double *sums, qn_error *err)
+static qn_status done(void *ctx, size_t input, uint64_t matrix, const double *sums,
+                      const float *rest, size_t n_rest, qn_error *err)
 {
     const qn_calibrate_job *j = ctx;
-    if (j->o->layer_streamed && qn_interrupted())
-        return qn_fail(err, QN_ERR_CANCELLED, "cancelled: %s holds nothing", j->o->output);
-    return qn_imatrix_put_moments(j->writer, input, matrix, sums, err);
+    return qn_imatrix_put_moments(j->writer, input, matrix, sums, rest, n_rest, err);
 }
 
 /* ---- before the run ------------------------------------------------------------------------ */
@@ -95,7 +103,8 @@ static qn_moment_options options_of(const qn_calibrate_job *j)
                                .threads = j->l.decoder->threads,
                                .block = j->contents.block,
                                .by_layers = j->o->layer_streamed,
-                               .ends = {(void *)j, j->n_in ? start : NULL, done}};
+                               .unfinished = j->where != NULL,
+                               .ends = {(void *)j, j->n_before ? start : NULL, done}};
 }
 
 static qn_status start_run(qn_calibrate_job *j, qn_error *err)
@@ -135,16 +144,35 @@ uint64_t qn_calibrate_moments_bytes(const qn_calibrate_job *j)
     return qn_moment_sums_bytes(&j->inputs, &how);
 }
 
-/* contents, of so many chunks, and a writer for it. */
-static qn_status begin(qn_calibrate_job *j, uint64_t chunks, qn_error *err)
+/* contents, with so many chunks of this run, and a writer for it. */
+static qn_status begin(qn_calibrate_job *j, uint64_t held, bool unfinished, qn_error *err)
 {
     const qn_imatrix_contents mine = j->contents;
+    const uint64_t chunks = qn_calibration_chunks(j->sums, j->o->n_ctx) + held - j->held;
+    qn_metadata_free(j->where);
+    j->where = NULL;
+    const qn_status status = unfinished ? qn_calibrate_where(j, held, &j->where, err) : QN_OK;
+    if (status) return status;
     j->contents = qn_calibrate_contents(j, chunks);
     j->contents.unfinished = j->where;
     j->contents.inputs = mine.inputs;
     j->contents.n_inputs = mine.n_inputs;
     j->contents.block = mine.block;
     return qn_imatrix_begin(&j->writer, &j->contents, j->o->output, j->o->force || j->ours, err);
+}
+
+/* Layer by layer: sums for the chunks that run together next, which begin with what OUT
+ * holds and go to it. */
+static qn_status begin_round(qn_calibrate_job *j, qn_error *err)
+{
+    const uint64_t held = qn_min_u64(j->held + j->chunks.batch, j->texts.chunks);
+    qn_status status = begin(j, held, held < j->texts.chunks, err);
+    const qn_moment_options how = options_of(j);
+    qn_moment_sums_free(j->moments);
+    j->moments = j->sums->moments = NULL;
+    if (!status) status = qn_moment_sums_new(&j->moments, &j->inputs, &how, err);
+    j->sums->moments = j->moments;
+    return status;
 }
 
 qn_status qn_calibrate_moments_begin(qn_calibrate_job *j, qn_error *err)
@@ -161,7 +189,7 @@ qn_status qn_calibrate_moments_begin(qn_calibrate_job *j, qn_error *err)
               (ull)tensors, qn_human_size((double)values * sizeof(float), file), j->o->output,
               qn_human_size((double)qn_calibrate_moments_bytes(j), memory),
               j->o->layer_streamed ? ", a layer at a time" : "");
-    return begin(j, qn_calibration_chunks(j->sums, j->o->n_ctx) + j->texts.chunks - j->done, err);
+    return j->o->layer_streamed ? begin_round(j, err) : begin(j, j->texts.chunks, false, err);
 }
 
 /* ---- behind it ----------------------------------------------------------------------------- */
@@ -177,28 +205,49 @@ static qn_status merge(qn_calibrate_job *j, qn_error *err)
         if (!sums) status = qn_fail_memory(err, in->tensors[0]);
         for (uint64_t matrix = 0; matrix < in->matrices && !status; matrix++) {
             memset(sums, 0, n * sizeof *sums);
-            status = start(j, i, matrix, sums, err);
-            if (!status) status = done(j, i, matrix, sums, err);
+            status = start(j, i, matrix, sums, NULL, NULL, err);
+            if (!status) status = done(j, i, matrix, sums, NULL, 0, err);
         }
         qn_free(sums);
     }
     return status;
 }
 
-qn_status qn_calibrate_moments_write(qn_calibrate_job *j, bool unfinished, qn_error *err)
+static qn_status commit(qn_calibrate_job *j, qn_error *err)
 {
-    qn_status status = QN_OK;
-    if (unfinished) { /* another file than was begun */
-        qn_imatrix_abandon(j->writer);
-        j->writer = NULL;
-        status = qn_calibrate_where(j, &j->where, err);
-    }
-    if (!status && !j->writer) status = begin(j, qn_calibration_chunks(j->sums, j->o->n_ctx), err);
-    if (!status) status = j->moments ? qn_moment_sums_finish(j->moments, err) : merge(j, err);
-    if (status) return status;
     qn_imatrix_writer *w = j->writer;
     j->writer = NULL;
     return qn_imatrix_commit(w, err);
+}
+
+/* The chunks that ran together are through the last layer, others follow. */
+static qn_status end_round(qn_calibrate_job *j, qn_error *err)
+{
+    qn_status status = qn_moment_sums_finish(j->moments, err);
+    if (!status) status = commit(j, err);
+    if (status) return status;
+    j->ours = true;
+    close_before(j);
+    if ((status = qn_imatrix_open(&j->round, j->o->output, err))) return status;
+    if ((status = qn_moments_open(j->before, j->round, err))) return status;
+    j->n_before = 1;
+    return begin_round(j, err);
+}
+
+qn_status qn_calibrate_moments_write(qn_calibrate_job *j, bool unfinished, qn_error *err)
+{
+    qn_status status = QN_OK;
+    if (unfinished && j->o->layer_streamed) return end_round(j, err);
+    if (unfinished) { /* another file than was begun */
+        qn_imatrix_abandon(j->writer);
+        j->writer = NULL;
+    }
+    if (!j->writer) status = begin(j, j->held, unfinished, err);
+    if (!status)
+        status = !j->moments  ? merge(j, err)
+                 : unfinished ? qn_moment_sums_store(j->moments, err)
+                              : qn_moment_sums_finish(j->moments, err);
+    return status ? status : commit(j, err);
 }
 
 void qn_calibrate_moments_free(qn_calibrate_job *j)
@@ -206,7 +255,7 @@ void qn_calibrate_moments_free(qn_calibrate_job *j)
     qn_imatrix_abandon(j->writer);
     qn_metadata_free(j->where);
     qn_moment_sums_free(j->moments);
-    for (size_t i = 0; j->before && i < j->n_in; i++) qn_moments_close(j->before[i]);
+    close_before(j);
     qn_free(j->before);
     qn_linear_inputs_free(&j->inputs);
 }

@@ -176,6 +176,7 @@ qn_status qn_calibration_see(void *calibration, const qn_linear_input *in, qn_er
     qn_calibration *c = calibration;
     const size_t n = in->columns;
     qn_imatrix_sums *e;
+    if (c->stopped && c->stopped()) return qn_fail(err, QN_ERR_CANCELLED, "cancelled");
     if (!is_wanted(c, in->tensor)) return QN_OK;
     const qn_status status = get_entry(c, in->tensor, n, in->matrices, &e, err);
     if (status) return status;

@@ -28,6 +28,7 @@ typedef struct {
     qn_names *by_name;
     qn_arena *arena;
     const char *where;       /* the model, for messages */
+    bool (*stopped)(void);   /* asked before each input: the run is cancelled; NULL: nobody */
     qn_moment_sums *moments; /* see what c sees; the caller's; NULL: there are none */
 } qn_calibration;
 

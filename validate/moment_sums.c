@@ -202,6 +202,13 @@ static void add_rows(const qn_moment_sums *m, const qn_moments_input *in, const 
     }
 }
 
+static qn_status make_pending(const qn_moments_input *in, matrix *x, qn_error *err)
+{
+    if (!x->pending)
+        x->pending = qn_alloc(QN_MOMENT_ROWS * (size_t)in->columns, sizeof *x->pending);
+    return x->pending ? QN_OK : qn_fail_memory(err, in->tensors[0]);
+}
+
 static qn_status begin(const qn_moment_sums *m, size_t input, uint64_t number, matrix *x,
                        qn_error *err)
 {
@@ -209,7 +216,12 @@ static qn_status begin(const qn_moment_sums *m, size_t input, uint64_t number, m
     if (x->sums) return QN_OK;
     x->sums = qn_alloc((size_t)qn_moments_length(in->columns, m->o.block), sizeof *x->sums);
     if (!x->sums) return qn_fail_memory(err, in->tensors[0]);
-    return m->o.ends.start ? m->o.ends.start(m->o.ends.ctx, input, number, x->sums, err) : QN_OK;
+    if (!m->o.ends.start) return QN_OK;
+    qn_status status = make_pending(in, x, err);
+    if (!status)
+        status =
+            m->o.ends.start(m->o.ends.ctx, input, number, x->sums, x->pending, &x->n_pending, err);
+    return status;
 }
 
 /* Takes as many of the rows as make one step of it; *taken of them. */
@@ -222,8 +234,8 @@ static qn_status take(const qn_moment_sums *m, const qn_moments_input *in, matri
         add_rows(m, in, rows, *taken, x->sums);
         return QN_OK;
     }
-    if (!x->pending && !(x->pending = qn_alloc(QN_MOMENT_ROWS * columns, sizeof *x->pending)))
-        return qn_fail_memory(err, in->tensors[0]);
+    const qn_status status = make_pending(in, x, err);
+    if (status) return status;
     *taken = (size_t)qn_min_u64(n, QN_MOMENT_ROWS - x->n_pending);
     memcpy(x->pending + x->n_pending * columns, rows, *taken * columns * sizeof *rows);
     x->n_pending += *taken;
@@ -236,15 +248,32 @@ static qn_status take(const qn_moment_sums *m, const qn_moments_input *in, matri
 
 /* ---- seeing, and the end ------------------------------------------------------------------- */
 
+static qn_status hand_over(const qn_moment_sums *m, size_t input, uint64_t number, bool unfinished,
+                           qn_error *err)
+{
+    matrix *x = &m->of[input][number];
+    const qn_status status = m->o.ends.start ? begin(m, input, number, x, err) : QN_OK;
+    if (status) return status;
+    if (x->n_pending && !unfinished) {
+        add_rows(m, &m->inputs->inputs[input], x->pending, x->n_pending, x->sums);
+        x->n_pending = 0;
+    }
+    return m->o.ends.done(m->o.ends.ctx, input, number, x->sums, x->pending, x->n_pending, err);
+}
+
+qn_status qn_moment_sums_store(qn_moment_sums *m, qn_error *err)
+{
+    qn_status status = QN_OK;
+    for (size_t input = 0; input < m->inputs->n && !status; input++)
+        for (uint64_t i = 0; i < m->inputs->inputs[input].matrices && !status; i++)
+            status = hand_over(m, input, i, true, err);
+    return status;
+}
+
 static qn_status finish_matrix(qn_moment_sums *m, size_t input, uint64_t number, qn_error *err)
 {
-    const qn_moments_input *in = &m->inputs->inputs[input];
-    matrix *x = &m->of[input][number];
-    qn_status status = m->o.ends.start ? begin(m, input, number, x, err) : QN_OK;
-    if (status) return status;
-    if (x->n_pending) add_rows(m, in, x->pending, x->n_pending, x->sums);
-    status = m->o.ends.done(m->o.ends.ctx, input, number, x->sums, err);
-    drop(x);
+    const qn_status status = hand_over(m, input, number, m->o.unfinished, err);
+    drop(&m->of[input][number]);
     return status;
 }
 

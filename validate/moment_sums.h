@@ -19,16 +19,20 @@
 #include "validate/linear_inputs.h"
 
 /* Rows of a chain. */
-#define QN_MOMENT_ROWS 256
+#define QN_MOMENT_ROWS QN_MOMENTS_CHAIN
 
 /* Who has what was there before, and takes what has become of it.  sums is
- * [qn_moments_length] of one matrix. */
+ * [qn_moments_length] of one matrix; rest, [n_rest][columns], are rows that are not
+ * in them yet: fewer than a chain, to be gone on with where another run stopped. */
 typedef struct {
     void *ctx;
-    /* Adds to sums, zeros so far; NULL: nothing was there. */
-    qn_status (*start)(void *ctx, size_t input, uint64_t matrix, double *sums, qn_error *err);
-    /* All rows are in.  sums NULL: there was nothing, and no row came. */
-    qn_status (*done)(void *ctx, size_t input, uint64_t matrix, const double *sums, qn_error *err);
+    /* Adds to sums, zeros so far, and fills rest, which has room for a chain; NULL:
+     * nothing was there. */
+    qn_status (*start)(void *ctx, size_t input, uint64_t matrix, double *sums, float *rest,
+                       size_t *n_rest, qn_error *err);
+    /* sums NULL: there was nothing, and no row came. */
+    qn_status (*done)(void *ctx, size_t input, uint64_t matrix, const double *sums,
+                      const float *rest, size_t n_rest, qn_error *err);
 } qn_moment_ends;
 
 typedef struct qn_moment_sums qn_moment_sums;
@@ -36,8 +40,9 @@ typedef struct qn_moment_sums qn_moment_sums;
 typedef struct {
     const qn_kernels *k;
     int threads;
-    uint64_t block; /* as in second_moments.h; 0: full */
-    bool by_layers; /* all rows pass a layer before the next: what is behind is done at once */
+    uint64_t block;  /* as in second_moments.h; 0: full */
+    bool by_layers;  /* all rows pass a layer before the next: what is behind is done at once */
+    bool unfinished; /* others will go on: done gets the rest apart, else there is none */
     qn_moment_ends ends;
 } qn_moment_options;
 
@@ -53,7 +58,10 @@ uint64_t qn_moment_sums_bytes(const qn_linear_inputs *inputs, const qn_moment_op
 /* A qn_input_fn.  Rows of a tensor that is not the first of an input are passed over. */
 qn_status qn_moment_sums_see(void *moment_sums, const qn_linear_input *in, qn_error *err);
 
-/* The rest is done. */
+/* done gets all as it stands, the rest apart; the sums go on.  Not with by_layers. */
+qn_status qn_moment_sums_store(qn_moment_sums *m, qn_error *err);
+
+/* What was not done yet is. */
 qn_status qn_moment_sums_finish(qn_moment_sums *m, qn_error *err);
 
 #endif
