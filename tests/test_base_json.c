@@ -57,6 +57,26 @@ START_TEST(integers_beyond_63_bits_become_reals)
 }
 END_TEST
 
+/* Wherever it lies in a text that goes on behind it. */
+START_TEST(a_huge_integer_ends_where_it_ends)
+{
+    static const char number[] = "99999999999999999999";
+    for (size_t blanks = 0; blanks < 600; blanks++) {
+        qn_text t = {0};
+        json_error_t e;
+        for (size_t i = 0; i < blanks; i++) qn_text_adds(&t, " ");
+        qn_text_adds(&t, number);
+        qn_text_adds(&t, " , [1,");
+        json_t *v = qn_json_load_piece(t.s, t.n, &e);
+        ck_assert_msg(v, "%zu blanks: %s", blanks, e.text);
+        ck_assert_double_eq_tol(json_real_value(v), 1e20, 1e5);
+        ck_assert_int_eq(e.position, (int)(blanks + sizeof number - 1));
+        json_decref(v);
+        qn_text_free(&t);
+    }
+}
+END_TEST
+
 START_TEST(a_missing_key_and_a_wrong_kind_are_told_apart)
 {
     json_t *root;
@@ -229,6 +249,7 @@ int main(void)
     TCase *t = qn_test_group(s, "json");
     tcase_add_test(t, bad_json_is_refused_with_its_line);
     tcase_add_test(t, integers_beyond_63_bits_become_reals);
+    tcase_add_test(t, a_huge_integer_ends_where_it_ends);
     tcase_add_test(t, a_missing_key_and_a_wrong_kind_are_told_apart);
     tcase_add_test(t, a_walk_sees_every_member_in_order);
     tcase_add_test(t, strings_and_whole_numbers_are_what_jansson_reads);
