@@ -138,6 +138,8 @@ static qn_status get_reference(const job *j, size_t sequence, size_t chunk, size
     if (r->compact) return qn_compact_base_rows(r->compact, there, row, rows, j->compact, err);
     if (!r->base)
         return qn_chunk_runner_logits(j->runners, sequence, chunk, row, rows, j->logits, err);
+    const qn_status status = qn_kld_base_check(r->base, there, row, rows, err);
+    if (status) return status;
 #pragma omp parallel for num_threads(j->threads)
     for (size_t i = 0; i < rows; i++)
         qn_kld_base_row(r->base, there, row + i, j->logits + i * j->n_vocab);
@@ -154,6 +156,19 @@ static void see_reference(const job *j, size_t row, size_t at, uint32_t next)
         see_model(j, row, at, next);
 }
 
+/* What a file's rows come to: those below e^-16 are not counted, a few hundredths at most. */
+static qn_status check_masses(const job *j, size_t chunk, size_t row, size_t rows, qn_error *err)
+{
+    const qn_compare_reference *r = j->reference;
+    for (size_t i = 0; r->base && i < rows; i++)
+        if (!(j->sums[i].mass > 0.9 && j->sums[i].mass < 1.01))
+            return qn_fail(err, QN_ERR_DATA,
+                           "%s: chunk %zu, row %zu: its probabilities add up to %g",
+                           r->base->map.path, (r->order ? r->order[chunk] : chunk) + 1, row + i + 1,
+                           j->sums[i].mass);
+    return QN_OK;
+}
+
 /* Rows row .. row + rows - 1 of one chunk, all models. */
 static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t row, size_t rows,
                           qn_error *err)
@@ -164,6 +179,7 @@ static qn_status see_rows(const job *j, size_t sequence, size_t chunk, size_t ro
     if (status) return status;
 #pragma omp parallel for num_threads(j->threads)
     for (size_t i = 0; i < rows; i++) see_reference(j, i, at + i, next[i]);
+    if ((status = check_masses(j, chunk, row, rows, err))) return status;
     for (size_t t = 1; t < j->n_models; t++) {
         qn_compared *test = &j->out->tests[t - 1];
         status = qn_chunk_runner_logits(&j->runners[t], sequence, chunk, row, rows, j->test, err);
@@ -303,14 +319,15 @@ static qn_status start(job *j, const qn_compare_reference *reference,
     j->n_vocab = reference->compact ? reference->compact->n_vocab
                  : reference->base  ? reference->base->n_vocab
                                     : (size_t)first->hparams->n_vocab;
-    qn_status status = make_buffers(j, err);
-    for (size_t m = j->first; m < j->n_models && !status; m++) {
-        const qn_decoder *d = m ? tests[m - 1] : reference->decoder;
-        if (d->hparams->n_vocab != j->n_vocab)
+    for (size_t m = 1; m < j->n_models; m++)
+        if (tests[m - 1]->hparams->n_vocab != j->n_vocab)
             return qn_fail(err, QN_ERR_DATA, "%s: a vocabulary of %llu, %s has %zu", j->names[m],
-                           (unsigned long long)d->hparams->n_vocab, j->names[0], j->n_vocab);
-        status = qn_chunk_runner_new(&j->runners[m], j->chunks, d, err);
-    }
+                           (unsigned long long)tests[m - 1]->hparams->n_vocab, j->names[0],
+                           j->n_vocab);
+    qn_status status = make_buffers(j, err);
+    for (size_t m = j->first; m < j->n_models && !status; m++)
+        status = qn_chunk_runner_new(&j->runners[m], j->chunks,
+                                     m ? tests[m - 1] : reference->decoder, err);
     return status;
 }
 

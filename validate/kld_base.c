@@ -80,15 +80,40 @@ void qn_kld_base_close(qn_kld_base *b)
     *b = (qn_kld_base){0};
 }
 
-void qn_kld_base_row(const qn_kld_base *b, size_t chunk, size_t row, float *out)
+/* The row's codes. */
+static const uint8_t *find_row(const qn_kld_base *b, size_t chunk, size_t row, float *scale,
+                               float *minimum)
 {
     const uint8_t *p = b->rows + (chunk * b->scored + row) * b->row_bytes;
+    memcpy(scale, p, sizeof *scale);
+    memcpy(minimum, p + 4, sizeof *minimum);
+    return p + 8;
+}
+
+qn_status qn_kld_base_check(const qn_kld_base *b, size_t chunk, size_t row, size_t n, qn_error *err)
+{
+    /* the largest is at least 1 / n_vocab, and no other is further below than depth */
+    static const float least = -100.0f, rounding = 1e-3f;
+    for (size_t i = row; i < row + n; i++) {
+        float scale, minimum;
+        find_row(b, chunk, i, &scale, &minimum);
+        if (scale >= 0.0f && minimum >= least && minimum + scale * LARGEST_CODE <= rounding)
+            continue;
+        return qn_fail(err, QN_ERR_DATA,
+                       "%s: chunk %zu, row %zu: from %g in steps of %g are no logarithms of "
+                       "probabilities",
+                       b->map.path, chunk + 1, i + 1, (double)minimum, (double)scale);
+    }
+    return QN_OK;
+}
+
+void qn_kld_base_row(const qn_kld_base *b, size_t chunk, size_t row, float *out)
+{
     float scale, minimum;
-    memcpy(&scale, p, sizeof scale);
-    memcpy(&minimum, p + 4, sizeof minimum);
+    const uint8_t *codes = find_row(b, chunk, row, &scale, &minimum);
     for (size_t v = 0; v < b->n_vocab; v++) {
         uint16_t code;
-        memcpy(&code, p + 8 + 2 * v, sizeof code);
+        memcpy(&code, codes + 2 * v, sizeof code);
         out[v] = scale * (float)code + minimum;
     }
 }

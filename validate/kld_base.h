@@ -28,6 +28,11 @@ bool qn_kld_base_is(const char *path);
 qn_status qn_kld_base_open(qn_kld_base *out, const char *path, qn_error *err);
 void qn_kld_base_close(qn_kld_base *b); /* {0} is fine */
 
+/* Whether n rows of a chunk from row on can be logarithms of probabilities by their scale
+ * and minimum (else QN_ERR_DATA); that they add up to 1 is for who reads them. */
+qn_status qn_kld_base_check(const qn_kld_base *b, size_t chunk, size_t row, size_t n,
+                            qn_error *err);
+
 /* n_vocab logarithms of probabilities. */
 void qn_kld_base_row(const qn_kld_base *b, size_t chunk, size_t row, float *out);
 
