@@ -5,6 +5,7 @@
 
 #include "formats/base/alloc.h"
 #include "tools/report.h"
+#include "tools/report_markup.h"
 #include "validate/kl_statistics.h"
 #include "validate/reals.h"
 
@@ -248,18 +249,6 @@ json_t *qn_gates_json(const qn_compare_gates *g, size_t test)
     return list;
 }
 
-static void add_xml(qn_text *out, const char *s)
-{
-    for (; *s; s++) {
-        switch (*s) {
-        case '&': qn_text_adds(out, "&amp;"); break;
-        case '<': qn_text_adds(out, "&lt;"); break;
-        case '"': qn_text_adds(out, "&quot;"); break;
-        default: qn_text_add(out, (unsigned char)*s < ' ' ? "?" : s, 1);
-        }
-    }
-}
-
 static void add_case(const qn_gate *g, size_t kind, double given, qn_text *out)
 {
     qn_text_addf(out, "    <testcase classname=\"quern.compare\" name=\"--%s %g\">\n",
@@ -302,12 +291,13 @@ void qn_gates_junit(const qn_compare_gates *g, const char *const *models, size_t
             skipped += is_given(gate) && gate->state == QN_GATE_OPEN;
         }
         qn_text_adds(out, "  <testsuite name=\"");
-        add_xml(out, models[t]);
+        qn_html_text(out, models[t]);
         qn_text_addf(out, "\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\">\n", n, failed,
                      skipped);
         for (size_t k = 0; g->n_tests && k < QN_N_GATES; k++)
             if (is_given(&g->gates[t][k])) add_case(&g->gates[t][k], k, g->given[k], out);
-        for (size_t k = 0; against && k < QN_N_AGAINST_PAIRED; k++) add_difference(&against[t][k], out);
+        for (size_t k = 0; against && k < QN_N_AGAINST_PAIRED; k++)
+            add_difference(&against[t][k], out);
         qn_text_adds(out, "  </testsuite>\n");
     }
     qn_text_adds(out, "</testsuites>\n");

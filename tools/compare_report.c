@@ -7,6 +7,7 @@
 #include "quant/mix.h"
 #include "tools/compare.h"
 #include "tools/report.h"
+#include "tools/report_markup.h"
 #include "tools/report_page.h"
 #include "validate/reals.h"
 
@@ -247,10 +248,11 @@ qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
 
 qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *err)
 {
-    qn_text_addf(out, "### %s\n\n", base_name(j->models->path));
+    qn_text_adds(out, "### ");
+    qn_markdown_text(out, base_name(j->models->path));
     qn_text_addf(
         out,
-        "%zu windows of %zu tokens\n\n"
+        "\n\n%zu windows of %zu tokens\n\n"
         "| model | MiB | PPL | PPL ratio | mean KLD | 99 %% KLD | max KLD | same top | RMS dp |\n"
         "|---|---|---|---|---|---|---|---|---|\n",
         j->seen.n / j->seen.scored, j->chunks.n_ctx);
@@ -259,18 +261,25 @@ qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *e
         const qn_compare_model *m = &j->models[t + 1];
         const qn_status status = qn_kl_statistics_of(&s, &j->seen, t, 0, j->seen.n, err);
         if (status) return status;
-        qn_text_addf(out, "| %s | %.1f | %.4f | %.6f | %.6f | %.5f | %.4f | %.2f %% | %.2f %% |\n",
-                     base_name(m->path), (double)m->bytes / 0x1p20, s.ppl.value, s.ppl_ratio.value,
-                     s.kld.value, s.kld_at[10], s.kld_at[QN_N_PERCENTILES - 1],
-                     s.same_top.value * 100, s.rms_delta_p * 100);
+        qn_text_adds(out, "| ");
+        qn_markdown_text(out, base_name(m->path));
+        qn_text_addf(out, " | %.1f | %.4f | %.6f | %.6f | %.5f | %.4f | %.2f %% | %.2f %% |\n",
+                     (double)m->bytes / 0x1p20, s.ppl.value, s.ppl_ratio.value, s.kld.value,
+                     s.kld_at[10], s.kld_at[QN_N_PERCENTILES - 1], s.same_top.value * 100,
+                     s.rms_delta_p * 100);
     }
     for (size_t t = 0; t < j->gates.n_tests; t++) {
-        qn_text_addf(out, "\n%s:\n\n", base_name(j->models[t + 1].path));
+        qn_text_adds(out, "\n");
+        qn_markdown_text(out, base_name(j->models[t + 1].path));
+        qn_text_adds(out, ":\n\n");
         qn_gates_words(&j->gates, t, "* ", out);
     }
     for (size_t t = 0; j->against && t + 1 < j->n_models; t++) {
-        qn_text_addf(out, "\n%s against %s:\n\n", base_name(j->models[t + 1].path),
-                     base_name(j->earlier.path));
+        qn_text_adds(out, "\n");
+        qn_markdown_text(out, base_name(j->models[t + 1].path));
+        qn_text_adds(out, " against ");
+        qn_markdown_text(out, base_name(j->earlier.path));
+        qn_text_adds(out, ":\n\n");
         qn_compare_against_words(j, t, "* ", out);
     }
     return out->failed ? qn_fail_memory(err, "a table") : QN_OK;

@@ -61,6 +61,18 @@ void qn_html_token(qn_text *t, const char *s)
     add_escaped(t, s, "\xe2\x86\xb5"); /* U+21B5 */
 }
 
+void qn_markdown_text(qn_text *t, const char *s)
+{
+    qn_text escaped = {0};
+    add_escaped(&escaped, s, " ");
+    for (size_t i = 0; i < escaped.n; i++) {
+        if (strchr("\\|`*[]", escaped.s[i])) qn_text_adds(t, "\\");
+        qn_text_add(t, escaped.s + i, 1);
+    }
+    if (escaped.failed) t->failed = true;
+    qn_text_free(&escaped);
+}
+
 /* ---- numbers ------------------------------------------------------------------------------ */
 
 void qn_html_size(qn_text *t, double bytes)

@@ -8,6 +8,9 @@
  * characters, which a page may not have, as their pictures (U+2400..), those
  * that turn the direction of writing and what is no character as U+FFFD. */
 void qn_html_text(qn_text *t, const char *s);
+
+/* The same for a line of Markdown or a table's cell: nothing in it is markup. */
+void qn_markdown_text(qn_text *t, const char *s);
 /* The same with line feeds shown as a sign. */
 void qn_html_token(qn_text *t, const char *s);
 
