@@ -252,6 +252,22 @@ static bool is_base(const char *path)
     return qn_kld_base_is(path) || qn_compact_base_is(path);
 }
 
+/* The files that are replaced are none of those that are read. */
+static qn_exit check_outputs(const qn_compare_options *o, char **paths, size_t n)
+{
+    const char *const outputs[] = {o->junit, o->markdown, o->html};
+    for (size_t i = 0; i < QN_COUNT_OF(outputs); i++) {
+        bool is_input = false;
+        if (!outputs[i]) continue;
+        for (size_t k = 0; k < n; k++) is_input = is_input || qn_path_same(outputs[i], paths[k]);
+        for (size_t k = 0; k < o->files.n; k++)
+            is_input = is_input || qn_path_same(outputs[i], o->files.at[k]);
+        if (is_input || (o->against && qn_path_same(outputs[i], o->against)))
+            return qn_usage(&o->common, "%s is read, and would be replaced", outputs[i]);
+    }
+    return QN_EXIT_FINE;
+}
+
 static qn_exit check_options(const qn_compare_options *o, const char *reference, bool has_base,
                              size_t n)
 {
@@ -327,6 +343,7 @@ static qn_exit run(const void *given, char **args, size_t n)
     if (o->base) paths[n_paths++] = (char *)o->base;
     for (size_t i = 0; i < n; i++) paths[n_paths++] = args[i];
     qn_exit exit = check_options(o, paths[0], has_base, n_paths);
+    if (!exit) exit = check_outputs(o, paths, n_paths);
     if (!exit) exit = run_on(o, paths, n_paths, has_base);
     qn_free(paths);
     return exit;

@@ -1,6 +1,4 @@
 /* quern report: one page from the results of compare, perplexity and quantize. */
-#include <string.h>
-
 #include "formats/base/digest.h"
 #include "formats/base/json.h"
 #include "formats/base/outfile.h"
@@ -50,7 +48,7 @@ static qn_exit run(const void *given, char **args, size_t n)
     qn_status status = QN_OK;
     if (!o->output) return qn_usage(&o->common, "where to, please: -o report.html");
     for (size_t i = 0; i < n; i++)
-        if (!strcmp(args[i], o->output))
+        if (qn_path_same(args[i], o->output))
             return qn_usage(&o->common, "-o %s is one of the results", o->output);
     for (size_t i = 0; i < n && !status; i++) status = add_file(&data, args[i], &err);
     if (!status) status = qn_report_data_finish(&data, &err);

@@ -136,6 +136,12 @@ bool qn_path_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool qn_path_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 static qn_status read_all(int fd, const char *path, char *bytes, size_t n, qn_error *err)
 {
     for (size_t got = 0; got < n;) {

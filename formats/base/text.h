@@ -53,6 +53,8 @@ qn_status qn_read_file(const char *path, size_t limit, char **out, size_t *n, qn
 
 bool qn_path_exists(const char *path);
 bool qn_path_is_dir(const char *path);
+/* Whether both lead to one file that is there, by whatever names. */
+bool qn_path_same(const char *a, const char *b);
 
 /* Length of the UTF-8 sequence at s (1..4) when it is valid within n bytes
  * (no overlong forms, no surrogates, at most U+10FFFF), its code point in *cp;
