@@ -377,8 +377,8 @@ void qn_gguf_size_label(uint64_t parameters, char out[32])
 
 /* ---- a file's name --------------------------------------------------------------------------- */
 
-/* The key's text with '-' for what should not stand in a name, and a '-' before
- * it where something does. */
+/* The key's text with '-' for what should not stand in a name, control characters among it,
+ * and a '-' before it where something does. */
 static bool add_key(qn_text *t, const qn_metadata *keys, const char *key)
 {
     qn_str s;
@@ -388,8 +388,10 @@ static bool add_key(qn_text *t, const qn_metadata *keys, const char *key)
     while (s.n && is_space(*s.s)) s = qn_str_of(s.s + 1, s.n - 1);
     while (s.n && is_space(s.s[s.n - 1])) s.n--;
     if (t->n) qn_text_adds(t, "-");
-    for (size_t i = 0; i < s.n; i++)
-        qn_text_add(t, s.s[i] == ' ' || s.s[i] == '/' ? "-" : s.s + i, 1);
+    for (size_t i = 0; i < s.n; i++) {
+        const unsigned char c = (unsigned char)s.s[i];
+        qn_text_add(t, c <= ' ' || c == 0x7f || c == '/' ? "-" : s.s + i, 1);
+    }
     return true;
 }
 

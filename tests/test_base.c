@@ -40,6 +40,10 @@ START_TEST(control_characters_do_not_reach_the_terminal)
     qn_error err = {0};
     qn_fail(&err, QN_ERR_DATA, "tensor %s", "a\x1b[31m\nb\x7f");
     ck_assert_str_eq(err.message, "tensor a?[31m?b?");
+    qn_fail(&err, QN_ERR_DATA, "tensor %s",
+            "\xc2\x9b"
+            "31m\xc2\xa0\xc3\x9b\xc2");
+    ck_assert_str_eq(err.message, "tensor ??31m\xc2\xa0\xc3\x9b\xc2");
 }
 END_TEST
 

@@ -123,6 +123,17 @@ static void check_case(json_t *c)
     json_decref(config);
 }
 
+START_TEST(a_files_name_has_no_path_and_no_command_in_it)
+{
+    qn_metadata *m = qn_metadata_new();
+    ck_assert(!qn_metadata_set_str(m, "general.name", qn_str_z("../a\x1b[31m\nb\x7f"), NULL));
+    char *file = qn_gguf_file_name(m, "BF16");
+    ck_assert_str_eq(file, "..-a-[31m-b--BF16.gguf");
+    qn_free(file);
+    qn_metadata_free(m);
+}
+END_TEST
+
 START_TEST(a_directory_has_the_keys_and_the_file_name_of_gguf_py)
 {
     json_t *all = cases(), *c;
@@ -333,6 +344,7 @@ int main(void)
     Suite *suite = suite_create("general keys");
     TCase *t = tcase_create("gguf-py");
     tcase_add_test(t, a_directory_has_the_keys_and_the_file_name_of_gguf_py);
+    tcase_add_test(t, a_files_name_has_no_path_and_no_command_in_it);
     tcase_add_loop_test(t, a_card_that_is_no_yaml_is_passed_over_with_a_line, 0,
                         sizeof bad_cards / sizeof *bad_cards);
     tcase_add_test(t, a_card_does_not_nest_without_end);

@@ -31,13 +31,21 @@ const size_t qn_n_common_options = QN_COUNT_OF(qn_common_options);
 
 /* ---- words ------------------------------------------------------------------- */
 
+/* One line, in which a name from a file commands nothing. */
+__attribute__((format(printf, 2, 0))) static void say(const qn_common *c, const char *fmt,
+                                                      va_list args)
+{
+    char words[8192];
+    if (vsnprintf(words, sizeof words, fmt, args) < 0) return;
+    qn_blank_controls(words);
+    fprintf(stderr, "quern %s: %s\n", c->command, words);
+}
+
 qn_exit qn_usage(const qn_common *c, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    fprintf(stderr, "quern %s: ", c->command);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    say(c, fmt, args);
     va_end(args);
     return QN_EXIT_USAGE;
 }
@@ -47,9 +55,7 @@ void qn_remark(const qn_common *c, const char *fmt, ...)
     if (c->quiet) return;
     va_list args;
     va_start(args, fmt);
-    fprintf(stderr, "quern %s: ", c->command);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    say(c, fmt, args);
     va_end(args);
 }
 

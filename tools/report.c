@@ -103,6 +103,8 @@ void qn_print_escaped(const char *s, size_t n)
             fputs("\\t", stdout);
         else if (byte < 0x20 || byte == 0x7f)
             printf("\\x%02x", byte);
+        else if (byte == 0xc2 && i + 1 < n && (unsigned char)s[i + 1] < 0xa0) /* C1 */
+            printf("\\u%04x", (unsigned char)s[++i]);
         else
             putchar(byte);
     }

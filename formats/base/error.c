@@ -16,10 +16,13 @@ static void trim_partial_utf8(char *text, size_t n)
     if (need > tail) text[n - 1 - tail] = '\0';
 }
 
-static void blank_controls(char *text)
+void qn_blank_controls(char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+    for (; *text; text++) {
+        const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
+        if (c == 0xc2 && next >= 0x80 && next < 0xa0) *text++ = '?', *text = '?';
+        if (c < 0x20 || c == 0x7f) *text = '?';
+    }
 }
 
 /* The words may quote err->message itself, so they are built beside it. */
@@ -36,7 +39,7 @@ static void record(qn_error *err, qn_status status, const char *reason, const ch
         length += n < 0 ? 0 : (size_t)n;
     }
     if (length >= sizeof words) trim_partial_utf8(words, sizeof words - 1);
-    blank_controls(words);
+    qn_blank_controls(words);
     err->status = status;
     memcpy(err->message, words, sizeof words);
 }

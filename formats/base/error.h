@@ -35,6 +35,9 @@ typedef struct {
 /* The same for QN_ERR_SYSTEM, with ": " and strerror(errno) behind the words. */
 #define qn_fail_errno(err, ...) qn_failed(qn_record_errno((err), __VA_ARGS__), QN_ERR_SYSTEM)
 
+/* Control characters, C1's in UTF-8 among them, become '?': a terminal obeys them. */
+void qn_blank_controls(char *text);
+
 /* What the two stand on; the result is err. */
 qn_error *qn_record(qn_error *err, qn_status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
