@@ -214,9 +214,10 @@ qn_status qn_gemm_few_run(qn_gemm_few *g, const qn_product *p, qn_error *err)
     if (status) return status;
 
     const uint64_t panels = (p->r1 - p->r0 + QN_PANEL - 1) / QN_PANEL;
-    /* Monotonic: a thread that has failed skips later panels only, so the lowest
+    /* Guided: a panel is followed by the one that its kernel asks for ahead.
+     * Monotonic: a thread that has failed skips later panels only, so the lowest
      * failing one is always tried. */
-#pragma omp parallel for schedule(monotonic : dynamic) num_threads(j.threads)
+#pragma omp parallel for schedule(monotonic : guided) num_threads(j.threads)
     for (uint64_t t = 0; t < panels; t++) {
         worker *s = &g->workers[omp_get_thread_num()];
         if (s->failed == UINT64_MAX && run_panel(&j, s, t)) s->failed = t;
