@@ -11,6 +11,7 @@
 #include "formats/base/alloc.h"
 #include "tools/hub.h"
 #include "kernels/kernels.h"
+#include "tools/cli_peers.h"
 #include "tools/interrupt.h"
 #include "tools/version.h"
 
@@ -260,6 +261,14 @@ static bool take(parser *p, const qn_opt *o, const char *shown, const char *valu
     return false;
 }
 
+/* Of another program's option what it is here; false: nothing is known of it. */
+static bool advise(const parser *p, const char *option)
+{
+    const char *advice = qn_peer_option(p->command->name, option);
+    if (advice) qn_usage(p->options, "no option %s: %s", option, advice);
+    return advice != NULL;
+}
+
 static bool take_long(parser *p, const char *argument)
 {
     char name[LONGEST + 1], shown[LONGEST + 3];
@@ -269,20 +278,23 @@ static bool take_long(parser *p, const char *argument)
     for (char *s = name; *s; s++)
         if (*s == '_') *s = '-';
     const qn_opt *o = n <= LONGEST ? by_name(p->command, name) : NULL;
+    snprintf(shown, sizeof shown, "--%s", name);
     if (!o) {
-        unknown_option(p->command, p->options, name);
+        if (!advise(p, shown)) unknown_option(p->command, p->options, name);
         return false;
     }
-    snprintf(shown, sizeof shown, "--%s", name);
     return take(p, o, shown, equals ? equals + 1 : NULL);
 }
 
 static bool take_letters(parser *p, const char *letters)
 {
+    /* -ctk is no -c of tk */
+    if (letters[1] && advise(p, letters - 1)) return false;
     for (; *letters; letters++) {
         const qn_opt *o = by_letter(p->command, *letters);
         const char shown[] = {'-', *letters, 0};
         if (!o) {
+            if (advise(p, shown)) return false;
             qn_usage(p->options, "unknown option %s; quern %s --help lists them", shown,
                      p->command->name);
             return false;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/cli_peers.h"
 #include "tools/commands.h"
 #include "tools/version.h"
 
@@ -33,7 +34,11 @@ static void print_help(FILE *to)
 
 static qn_exit unknown(const char *word)
 {
-    const char *nearest = NULL;
+    const char *nearest = qn_peer_command(word);
+    if (nearest) {
+        fprintf(stderr, "quern: no command '%s'; %s is its name here\n", word, nearest);
+        return QN_EXIT_USAGE;
+    }
     size_t least = strlen(word) / 3 + 2;
     for (size_t i = 0; commands[i]; i++) {
         const size_t d = qn_edit_distance(word, commands[i]->name);
