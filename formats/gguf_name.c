@@ -404,7 +404,5 @@ char *qn_gguf_file_name(const qn_metadata *keys, const char *type)
     add_key(&t, keys, "general.finetune");
     add_key(&t, keys, "general.version");
     qn_text_addf(&t, "-%s.gguf", type);
-    char *name = t.failed ? NULL : qn_strdup(t.s);
-    qn_text_free(&t);
-    return name;
+    return qn_text_take(&t);
 }

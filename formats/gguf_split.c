@@ -70,7 +70,5 @@ char *qn_gguf_part_path(const char *prefix, size_t n, uint64_t no, uint64_t coun
     qn_text t = {0};
     qn_text_add(&t, prefix, n);
     qn_text_addf(&t, "-%05llu-of-%05llu.gguf", (ull)no + 1, (ull)count);
-    char *path = t.failed ? NULL : qn_strdup(t.s);
-    qn_text_free(&t);
-    return path;
+    return qn_text_take(&t);
 }

@@ -279,10 +279,10 @@ static qn_status make_metadata(qn_model *m, const qn_general_source *source, qn_
 static const char *directory_of(const qn_model *m)
 {
     if (qn_path_is_dir(m->path)) return m->path;
-    const char *slash = strrchr(m->path, '/');
-    if (!slash) return ".";
-    const size_t n = slash == m->path ? 1 : (size_t)(slash - m->path);
-    return qn_arena_strndup(m->arena, m->path, n);
+    char *parent = qn_path_parent(m->path);
+    const char *kept = parent ? qn_arena_strndup(m->arena, parent, strlen(parent)) : NULL;
+    qn_free(parent);
+    return kept;
 }
 
 static qn_status choose_family(qn_model *m, const qn_hf_config *config,

@@ -41,7 +41,7 @@ static const qn_rows *new_picked(qn_arena *a, const qn_rows *below, qn_rows like
 bool qn_rows_are_plain(const qn_rows *s)
 {
     return s->raw && s->raw(s, 0) && qn_dtype_facts(s->dtype)->is_float &&
-           qn_dtype_facts(s->dtype)->block_len == 1;
+           !qn_dtype_is_blocks(s->dtype);
 }
 
 /* ---- columns as rows ------------------------------------------------------------------- */

@@ -72,6 +72,12 @@ typedef struct {
 /* Never NULL for a valid t. */
 const qn_dtype_info *qn_dtype_facts(qn_dtype t);
 
+/* Several elements share bytes, so that one of them alone cannot be written. */
+static inline bool qn_dtype_is_blocks(qn_dtype t)
+{
+    return qn_dtype_facts(t)->block_len > 1;
+}
+
 /* Look-ups by name (any case; "Q4_K", "bf16"), by ggml number, by safetensors
  * name (exact).  False, and *out untouched, when there is none. */
 bool qn_dtype_by_name(const char *name, qn_dtype *out);

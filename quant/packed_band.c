@@ -77,20 +77,15 @@ static uint64_t parts_bytes(const qn_packed_plan *p, const qn_packed_entry *e, u
 
 /* ---- buffers ---------------------------------------------------------------------------- */
 
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 void qn_band_add_needs(qn_band_needs *n, const qn_packed_plan *p, const qn_packed_entry *e)
 {
     const uint64_t least = parts_bytes(p, e, QN_GRANULE);
     const uint64_t whole = parts_bytes(p, e, e->tensor->rows->rows);
     const uint64_t best = is_strip(p) ? STRIP_BYTES : BAND_BYTES;
-    n->columns = larger(n->columns, e->tensor->rows->columns);
-    n->groups = larger(n->groups, groups_of(e));
-    n->least_parts = larger(n->least_parts, least);
-    n->best_parts = larger(n->best_parts, larger(least, qn_min_u64(best, whole)));
+    n->columns = qn_max_u64(n->columns, e->tensor->rows->columns);
+    n->groups = qn_max_u64(n->groups, groups_of(e));
+    n->least_parts = qn_max_u64(n->least_parts, least);
+    n->best_parts = qn_max_u64(n->best_parts, qn_max_u64(least, qn_min_u64(best, whole)));
 }
 
 uint64_t qn_band_bytes(const qn_band_needs *n, uint64_t parts)

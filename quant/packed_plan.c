@@ -264,11 +264,6 @@ static qn_status check_shape(const qn_packed_plan *p, const qn_packed_entry *e, 
 
 /* ---- types --------------------------------------------------------------------------------- */
 
-static bool is_blocks(qn_dtype t)
-{
-    return qn_dtype_facts(t)->block_len > 1;
-}
-
 /* As stored; GGUF's floats all take the one type that the converter would
  * choose, those of a packed checkpoint what config.json calls the model's. */
 static qn_dtype float_dtype(const qn_packed_plan *p, const qn_model_tensor *t)
@@ -303,7 +298,7 @@ static qn_groupwise how_of(const qn_packed_plan *p, const qn_model_tensor *t)
 static qn_status check_source(const qn_packed_plan *p, const qn_packed_entry *e, qn_error *err)
 {
     const qn_dtype from = e->tensor->rows->dtype;
-    if (is_blocks(from) && !p->options.allow_requantize)
+    if (qn_dtype_is_blocks(from) && !p->options.allow_requantize)
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "%s: \"%s\" is quantized already, to %s; making it int%u needs "
                        "--allow-requantize",

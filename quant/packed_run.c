@@ -98,11 +98,6 @@ qn_status qn_packed_shard_declare(const qn_packed_shard *s, qn_writer *w, qn_err
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Besides the threads' buffers: what is kept for each entry. */
 static uint64_t shared_bytes(const qn_packed_shard *s);
 
@@ -114,13 +109,13 @@ static uint64_t band_memory(const qn_packed_shard *s, int threads, uint64_t part
 uint64_t qn_packed_shard_least_memory(const qn_packed_shard *s, int threads)
 {
     const qn_pipeline_output floats = {.plan = &s->floats};
-    return larger(band_memory(s, threads, s->needs.least_parts),
-                  qn_pipeline_least_memory(&floats, 1, threads));
+    return qn_max_u64(band_memory(s, threads, s->needs.least_parts),
+                      qn_pipeline_least_memory(&floats, 1, threads));
 }
 
 uint64_t qn_packed_shard_best_memory(const qn_packed_shard *s, int threads)
 {
-    return larger(band_memory(s, threads, s->needs.best_parts), UINT64_C(16) << 20);
+    return qn_max_u64(band_memory(s, threads, s->needs.best_parts), UINT64_C(16) << 20);
 }
 
 /* ---- a run ---------------------------------------------------------------------------------- */
@@ -242,12 +237,6 @@ static void sum_results(const run *r, qn_tensor_result *results)
     }
 }
 
-static int thread_count(int asked)
-{
-    const int n = asked > 0 ? asked : omp_get_max_threads();
-    return n < QN_PIPELINE_MAX_THREADS ? n : QN_PIPELINE_MAX_THREADS;
-}
-
 /* Bytes of parts for each thread out of all memory, which is enough. */
 static uint64_t share_out(const qn_packed_shard *s, uint64_t memory, int threads)
 {
@@ -306,7 +295,7 @@ qn_status qn_packed_shard_run(const qn_packed_shard *s, qn_writer *w,
                               const qn_pipeline_options *options, qn_tensor_result *results,
                               qn_error *err)
 {
-    const int threads = thread_count(options->threads);
+    const int threads = qn_pass_threads(options->threads);
     const uint64_t least = qn_packed_shard_least_memory(s, threads);
     const uint64_t memory =
         options->memory_bytes ? options->memory_bytes : qn_packed_shard_best_memory(s, threads);

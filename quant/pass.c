@@ -1,5 +1,12 @@
 #include "quant/pass.h"
 
+int qn_pass_threads(int asked)
+{
+    enum { MOST = 256 };
+    const int n = asked > 0 ? asked : omp_get_max_threads();
+    return n < MOST ? n : MOST;
+}
+
 static bool is_before(qn_plan_row a, qn_plan_row b)
 {
     return a.entry != b.entry ? a.entry < b.entry : a.row < b.row;

@@ -8,6 +8,10 @@
 #include "formats/base/watch.h"
 #include "formats/rows.h"
 
+/* How many threads work when so many are asked for, 0: OpenMP's default; never more
+ * than 256. */
+int qn_pass_threads(int asked);
+
 /* A row of the plan. */
 typedef struct {
     size_t entry;

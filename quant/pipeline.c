@@ -75,11 +75,6 @@ typedef struct {
     uint64_t shared; /* bytes for all threads together */
 } needs;
 
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* a * b + c, or UINT64_MAX: more than any memory. */
 static uint64_t multiply_add(uint64_t a, uint64_t b, uint64_t c)
 {
@@ -116,14 +111,15 @@ static needs needs_of(const qn_pipeline_output *outputs, size_t n_outputs)
         const qn_rows *rows = p->entries[i].tensor->rows;
         const uint64_t row_bytes = row_bytes_of(outputs, n_outputs, i);
         const uint64_t at_once = qn_min_u64(slice_rows(rows), rows->rows);
-        n.least_values = larger(n.least_values, rows->columns);
-        n.least_out = larger(n.least_out, row_bytes);
-        if (heeds_importance(outputs, n_outputs, i)) n.weights = larger(n.weights, rows->columns);
-        n.best_out = larger(n.best_out, multiply_add(at_once, row_bytes, 0));
+        n.least_values = qn_max_u64(n.least_values, rows->columns);
+        n.least_out = qn_max_u64(n.least_out, row_bytes);
+        if (heeds_importance(outputs, n_outputs, i))
+            n.weights = qn_max_u64(n.weights, rows->columns);
+        n.best_out = qn_max_u64(n.best_out, multiply_add(at_once, row_bytes, 0));
         slots += slices(rows);
     }
-    n.best_values = larger(n.best_values, n.least_values);
-    n.best_out = larger(n.best_out, n.least_out);
+    n.best_values = qn_max_u64(n.best_values, n.least_values);
+    n.best_out = qn_max_u64(n.best_out, n.least_out);
     const uint64_t sums = multiply_add(slots, n_outputs * sizeof(double), 0);
     n.shared = multiply_add(p->n, sizeof(progress), sums);
     return n;
@@ -136,12 +132,6 @@ static uint64_t thread_bytes(const needs *n, uint64_t n_values, uint64_t n_out)
     return multiply_add(n_values, 2 * sizeof(float), rest);
 }
 
-static int thread_count(int asked)
-{
-    const int n = asked > 0 ? asked : omp_get_max_threads();
-    return n < QN_PIPELINE_MAX_THREADS ? n : QN_PIPELINE_MAX_THREADS;
-}
-
 static uint64_t least_memory(const needs *n, int threads)
 {
     return multiply_add((uint64_t)threads, thread_bytes(n, n->least_values, n->least_out),
@@ -151,7 +141,7 @@ static uint64_t least_memory(const needs *n, int threads)
 uint64_t qn_pipeline_least_memory(const qn_pipeline_output *outputs, size_t n, int threads)
 {
     const needs all = needs_of(outputs, n);
-    return least_memory(&all, thread_count(threads));
+    return least_memory(&all, qn_pass_threads(threads));
 }
 
 /* The sizes of one thread's buffers out of `bytes`, which are enough. */
@@ -299,7 +289,7 @@ static qn_status check_memory(const needs *n, int threads, uint64_t given, uint6
                               qn_error *err)
 {
     const uint64_t least = least_memory(n, threads);
-    *bytes = given ? given : larger(DEFAULT_MEMORY, least);
+    *bytes = given ? given : qn_max_u64(DEFAULT_MEMORY, least);
     if (*bytes >= least) return QN_OK;
     return qn_fail(err, QN_ERR_MEMORY,
                    "%llu bytes of memory for %d threads are too few: at least %llu",
@@ -321,7 +311,7 @@ qn_status qn_pipeline_run(const qn_pipeline_output *outputs, size_t n,
 {
     assert_alike(outputs, n);
     const needs all = needs_of(outputs, n);
-    const int threads = thread_count(options->threads);
+    const int threads = qn_pass_threads(options->threads);
     uint64_t bytes;
     qn_status status = check_memory(&all, threads, options->memory_bytes, &bytes, err);
     if (status) return status;

@@ -16,9 +16,6 @@
 #include "formats/writer.h"
 #include "quant/plan.h"
 
-/* More threads than this are never started. */
-#define QN_PIPELINE_MAX_THREADS 256
-
 typedef struct {
     int threads;           /* 0: OpenMP's default */
     uint64_t memory_bytes; /* for chunk buffers of all threads together; 0: 64 MiB, or the least

@@ -72,11 +72,6 @@ static qn_status fill_in_file_order(qn_plan *p, bool keep_split, qn_error *err)
 
 /* ---- checks ------------------------------------------------------------------- */
 
-static bool is_blocks(qn_dtype t)
-{
-    return qn_dtype_facts(t)->block_len > 1;
-}
-
 static bool has_raw(const qn_rows *r)
 {
     return !r->rows || !r->columns || (r->raw && r->raw(r, 0));
@@ -112,7 +107,7 @@ static qn_status check_entry(const qn_plan *p, qn_plan_entry *e, qn_error *err)
 static qn_status check_requantize(const qn_plan *p, const qn_plan_entry *e, qn_error *err)
 {
     qn_dtype from = e->tensor->rows->dtype;
-    if (!is_blocks(from) || from == e->dtype) return QN_OK;
+    if (!qn_dtype_is_blocks(from) || from == e->dtype) return QN_OK;
     return qn_fail(err, QN_ERR_ARGUMENT,
                    "%s: \"%s\" is quantized already, to %s; making it %s needs "
                    "--allow-requantize",

@@ -117,7 +117,7 @@ void qn_policy_decide(qn_policy *p, qn_plan_entry *e, qn_dtype kept)
         set(e, kept, "%s: kept", why);
     else if (named)
         set(e, *named, "asked for: %s", qn_tensor_kind_name(kind));
-    else if (qn_dtype_facts(o->mix->dtype)->block_len == 1)
+    else if (!qn_dtype_is_blocks(o->mix->dtype))
         set(e, o->mix->dtype, "all: %s", o->mix->name);
     else
         decide_by_mix(p, e, kind);

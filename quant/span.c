@@ -20,11 +20,6 @@ typedef struct {
     uint64_t matrix;                  /* and of which matrix */
 } span;
 
-static bool is_blocks(qn_dtype t)
-{
-    return qn_dtype_facts(t)->block_len > 1;
-}
-
 static const char *value_text(float v)
 {
     return isnan(v) ? "NaN" : v > 0 ? "infinity" : "-infinity";
@@ -47,8 +42,8 @@ static const char *model_path(const span *s)
 static bool takes_all(const span *s, const qn_span_target *t)
 {
     const qn_dtype to = t->entry->dtype;
-    if (t->entry->copy && (is_blocks(to) || !qn_dtype_facts(to)->is_float)) return true;
-    return s->c->allow_nan && !is_blocks(to);
+    if (t->entry->copy && (qn_dtype_is_blocks(to) || !qn_dtype_facts(to)->is_float)) return true;
+    return s->c->allow_nan && !qn_dtype_is_blocks(to);
 }
 
 /* The values of rows r.. as they were read. */
@@ -56,7 +51,7 @@ static qn_status check_values(const span *s, const qn_span_target *t, uint64_t r
                               uint64_t *at, qn_error *err)
 {
     const uint64_t n = rows * s->columns;
-    const bool cannot_hold = is_blocks(t->entry->dtype);
+    const bool cannot_hold = qn_dtype_is_blocks(t->entry->dtype);
     if (takes_all(s, t) || s->c->kernels->finite(s->b->values, (size_t)n)) return QN_OK;
     const uint64_t i = first_not_finite(s->b->values, n);
     *at = r + i / s->columns;
@@ -75,7 +70,7 @@ static qn_status check_encoded(const span *s, const qn_span_target *t, uint64_t 
     if (takes_all(s, t) || s->c->kernels->finite(s->b->back, (size_t)n)) return QN_OK;
     const uint64_t i = first_not_finite(s->b->back, n), column = i % s->columns;
     *at = r + i / s->columns;
-    if (!is_blocks(t->entry->dtype))
+    if (!qn_dtype_is_blocks(t->entry->dtype))
         return qn_fail(err, QN_ERR_DATA,
                        "%s: \"%s\": row %llu, column %llu: %g is beyond the range of %s "
                        "(BF16 and F32 reach further)",

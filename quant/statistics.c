@@ -1,9 +1,9 @@
 #include "quant/statistics.h"
 
 #include "formats/base/alloc.h"
+#include "quant/pass.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 enum { SLICE = 65536 }; /* elements of a slice; it is a row where that is longer */
@@ -121,11 +121,6 @@ static void merge(part *all, const part *p)
     all->s.zeros += p->s.zeros;
 }
 
-static int thread_count(int asked)
-{
-    return asked > 0 ? asked : omp_get_max_threads();
-}
-
 qn_status qn_statistics_of(const qn_rows *rows, const qn_kernels *k, int threads,
                            qn_statistics *out, qn_error *err)
 {
@@ -133,7 +128,7 @@ qn_status qn_statistics_of(const qn_rows *rows, const qn_kernels *k, int threads
     part *parts = qn_alloc(c.slices, sizeof *parts), all = {0};
     if (!parts) return qn_fail_memory(err, "a tensor's statistics");
     const work w = {.call = look_at, .slots = (char *)parts, .slot_bytes = sizeof *parts};
-    const qn_status status = each_slice(&c, &w, thread_count(threads), err);
+    const qn_status status = each_slice(&c, &w, qn_pass_threads(threads), err);
     for (uint64_t i = 0; i < c.slices && !status; i++) merge(&all, &parts[i]);
     qn_free(parts);
     if (status) return status;
@@ -168,7 +163,7 @@ qn_status qn_statistics_histogram(const qn_rows *rows, const qn_kernels *k, int 
     const cutting c = cut(rows, k);
     const double width = s->max - s->min;
     const binning b = {s->min, width > 0 ? (double)n_bins / width : 0, n_bins};
-    const int n_threads = thread_count(threads);
+    const int n_threads = qn_pass_threads(threads);
     uint64_t *all = qn_alloc((size_t)n_threads * n_bins, sizeof *all);
     if (!all) return qn_fail_memory(err, "a histogram");
     const work w = {count_bins, (char *)all, n_bins * sizeof *all, true, &b};

@@ -201,6 +201,14 @@ START_TEST(paths_are_joined_and_taken_apart)
         ck_assert_str_eq(base, cases[i][1]);
         qn_free(base);
     }
+    static const char *const parts[][3] = {
+        {"a/b/c", "a/b", "c"}, {"c", ".", "c"}, {"/c", "/", "c"}, {"a/b/", "a/b", "a/b/"}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char *parent = qn_path_parent(parts[i][0]);
+        ck_assert_str_eq(parent, parts[i][1]);
+        qn_free(parent);
+        ck_assert_str_eq(qn_path_name(parts[i][0]), parts[i][2]);
+    }
     char *joined = qn_path_join("a/", "b"), *other = qn_path_join("a", "b");
     ck_assert_str_eq(joined, "a/b");
     ck_assert_str_eq(other, "a/b");

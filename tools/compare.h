@@ -1,4 +1,6 @@
-/* What quern compare knows, for its two files: compare.c runs, compare_report.c tells. */
+/* What the files of quern compare share: its options and the job at hand.  compare.c
+ * runs it, compare_base.c opens REF's file, compare_texts.c reads the texts,
+ * compare_against.c pairs it with an earlier result, compare_report.c tells. */
 #ifndef QN_TOOLS_COMPARE_H
 #define QN_TOOLS_COMPARE_H
 

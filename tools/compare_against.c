@@ -59,21 +59,15 @@ static qn_status check_texts(const qn_compare_job *j, qn_error *err)
     return QN_OK;
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 /* The test of then: the only one beside an only one, else the one of the same name. */
 static const json_t *test_then(const qn_compare_job *j, size_t test)
 {
     const json_t *tests = json_object_get(j->earlier.json, "tests");
-    const char *name = base_name(j->models[test + 1].path);
+    const char *name = qn_path_name(j->models[test + 1].path);
     if (j->n_models == 2 && json_array_size(tests) == 1) return json_array_get(tests, 0);
     for (size_t i = 0; i < json_array_size(tests); i++) {
         const json_t *t = json_array_get(tests, i);
-        if (!strcmp(base_name(qn_report_string(t, "model")), name)) return t;
+        if (!strcmp(qn_path_name(qn_report_string(t, "model")), name)) return t;
     }
     return NULL;
 }
@@ -98,7 +92,7 @@ qn_status qn_compare_against_check(const qn_compare_job *j, qn_error *err)
     for (size_t t = 0; t + 1 < j->n_models && !status; t++)
         if (!test_then(j, t))
             status = qn_fail(err, QN_ERR_DATA, "%s: has no test of the name %s", e->path,
-                             base_name(j->models[t + 1].path));
+                             qn_path_name(j->models[t + 1].path));
     return status;
 }
 

@@ -40,12 +40,6 @@ static size_t first_range(const qn_compare_job *j)
 
 /* ---- words ---------------------------------------------------------------------------------- */
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 /* "0.0047 +/- 0.0001"; without the error where there is none. */
 static void print_estimate(const char *what, qn_estimate e, double unit, const char *format)
 {
@@ -103,7 +97,7 @@ static void print_bounds(const qn_compare_job *j)
         const bounds b = bounds_of(j, t);
         printf(
             "\nmean KLD, %s: between %.6f and %.6f for certain, +/- %.2g by the base's samples\n",
-            base_name(j->models[t + 1].path), b.least, b.most, b.error);
+            qn_path_name(j->models[t + 1].path), b.least, b.most, b.error);
     }
 }
 
@@ -116,10 +110,10 @@ static void print_table_head(void)
 static void print_row(const qn_compare_model *m, const qn_kl_statistics *s)
 {
     char size[32];
-    printf("%-28s %9s %10.4f %10.6f %10.6f %10.5f %10.4f %7.2f %% %6.2f %%\n", base_name(m->path),
-           qn_human_size((double)m->bytes, size), s->ppl.value, s->ppl_ratio.value, s->kld.value,
-           s->kld_at[10], s->kld_at[QN_N_PERCENTILES - 1], s->same_top.value * 100,
-           s->rms_delta_p * 100);
+    printf("%-28s %9s %10.4f %10.6f %10.6f %10.5f %10.4f %7.2f %% %6.2f %%\n",
+           qn_path_name(m->path), qn_human_size((double)m->bytes, size), s->ppl.value,
+           s->ppl_ratio.value, s->kld.value, s->kld_at[10], s->kld_at[QN_N_PERCENTILES - 1],
+           s->same_top.value * 100, s->rms_delta_p * 100);
 }
 
 /* The text of ids; false: they have none. */
@@ -203,7 +197,7 @@ static void print_gates(const qn_compare_job *j)
 {
     for (size_t t = 0; t < j->gates.n_tests; t++) {
         qn_text text = {0};
-        printf("\ngates, %s:\n", base_name(j->models[t + 1].path));
+        printf("\ngates, %s:\n", qn_path_name(j->models[t + 1].path));
         qn_gates_words(&j->gates, t, "  ", &text);
         if (text.s) fputs(text.s, stdout);
         qn_text_free(&text);
@@ -214,7 +208,7 @@ static void print_against(const qn_compare_job *j)
 {
     for (size_t t = 0; j->against && t + 1 < j->n_models; t++) {
         qn_text text = {0};
-        printf("\nagainst %s, %s:\n", j->earlier.path, base_name(j->models[t + 1].path));
+        printf("\nagainst %s, %s:\n", j->earlier.path, qn_path_name(j->models[t + 1].path));
         qn_compare_against_words(j, t, "  ", &text);
         if (text.s) fputs(text.s, stdout);
         qn_text_free(&text);
@@ -235,7 +229,7 @@ qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
     for (size_t t = 0; t + 1 < j->n_models && !status && j->o->worst; t++) {
         size_t *at;
         const size_t n = worst_of(j, t, &at);
-        printf("\nmost changed, %s:\n", base_name(j->models[t + 1].path));
+        printf("\nmost changed, %s:\n", qn_path_name(j->models[t + 1].path));
         print_worst(j, t, at, n);
         qn_free(at);
     }
@@ -249,7 +243,7 @@ qn_status qn_compare_print(const qn_compare_job *j, qn_error *err)
 qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *err)
 {
     qn_text_adds(out, "### ");
-    qn_markdown_text(out, base_name(j->models->path));
+    qn_markdown_text(out, qn_path_name(j->models->path));
     qn_text_addf(
         out,
         "\n\n%zu windows of %zu tokens\n\n"
@@ -262,7 +256,7 @@ qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *e
         const qn_status status = qn_kl_statistics_of(&s, &j->seen, t, 0, j->seen.n, err);
         if (status) return status;
         qn_text_adds(out, "| ");
-        qn_markdown_text(out, base_name(m->path));
+        qn_markdown_text(out, qn_path_name(m->path));
         qn_text_addf(out, " | %.1f | %.4f | %.6f | %.6f | %.5f | %.4f | %.2f %% | %.2f %% |\n",
                      (double)m->bytes / 0x1p20, s.ppl.value, s.ppl_ratio.value, s.kld.value,
                      s.kld_at[10], s.kld_at[QN_N_PERCENTILES - 1], s.same_top.value * 100,
@@ -270,15 +264,15 @@ qn_status qn_compare_markdown(const qn_compare_job *j, qn_text *out, qn_error *e
     }
     for (size_t t = 0; t < j->gates.n_tests; t++) {
         qn_text_adds(out, "\n");
-        qn_markdown_text(out, base_name(j->models[t + 1].path));
+        qn_markdown_text(out, qn_path_name(j->models[t + 1].path));
         qn_text_adds(out, ":\n\n");
         qn_gates_words(&j->gates, t, "* ", out);
     }
     for (size_t t = 0; j->against && t + 1 < j->n_models; t++) {
         qn_text_adds(out, "\n");
-        qn_markdown_text(out, base_name(j->models[t + 1].path));
+        qn_markdown_text(out, qn_path_name(j->models[t + 1].path));
         qn_text_adds(out, " against ");
-        qn_markdown_text(out, base_name(j->earlier.path));
+        qn_markdown_text(out, qn_path_name(j->earlier.path));
         qn_text_adds(out, ":\n\n");
         qn_compare_against_words(j, t, "* ", out);
     }

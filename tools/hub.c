@@ -74,9 +74,8 @@ static char *cache_directory(void)
         qn_text_addf(&path, "%s%s", value, places[i].below);
         break;
     }
-    if (!path.s && !path.failed) qn_text_adds(&path, ".");
-    if (path.failed) qn_text_free(&path);
-    return path.s;
+    if (!path.n) qn_text_adds(&path, ".");
+    return qn_text_take(&path);
 }
 
 /* CACHE/models--ORG--NAME; NULL: no memory. */
@@ -88,9 +87,8 @@ static char *model_directory(const hub_name *h)
     qn_text_addf(&path, "%s/models--", cache);
     if (h->organization.n) qn_text_addf(&path, "%.*s--", (int)h->organization.n, h->organization.s);
     qn_text_add(&path, h->name.s, h->name.n);
-    if (path.failed) qn_text_free(&path);
     qn_free(cache);
-    return path.s;
+    return qn_text_take(&path);
 }
 
 /* The commit that a revision's name stands for: in refs/NAME, or itself. */

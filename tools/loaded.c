@@ -6,17 +6,10 @@
 #include "formats/families/family.h"
 #include "formats/model_digest.h"
 
-/* "dir/model.safetensors" to "dir", allocated. */
-static char *directory_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? qn_strndup(path, (size_t)(slash - path) + (slash == path)) : qn_strdup(".");
-}
-
 static qn_status from_directory_of(qn_loaded *l, const char *path, const qn_vocab_options *how,
                                    qn_error *err)
 {
-    char *directory = directory_of(path);
+    char *directory = qn_path_parent(path);
     if (!directory) return qn_fail_memory(err, path);
     const qn_status status = qn_vocab_from_directory(&l->owned, directory, how, err);
     qn_free(directory);

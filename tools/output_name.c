@@ -98,7 +98,6 @@ static void add_type(qn_text *t, const char *type, bool capitals)
 static char *filled_in(const char *out, const char *type)
 {
     qn_text t = {0};
-    qn_text_adds(&t, "");
     while (*out) {
         bool capitals = false;
         const size_t n = placeholder(out, &capitals);
@@ -108,9 +107,7 @@ static char *filled_in(const char *out, const char *type)
             qn_text_add(&t, out, 1);
         out += n ? n : 1;
     }
-    char *result = t.failed ? NULL : qn_strdup(t.s);
-    qn_text_free(&t);
-    return result;
+    return qn_text_take(&t);
 }
 
 /* ---- the path ---------------------------------------------------------------------- */
@@ -130,11 +127,10 @@ static char *own_name(const char *input, const char *type)
 {
     char *stem = stem_of(input);
     qn_text name = {0};
-    if (stem) qn_text_addf(&name, "%s-%s.gguf", stem, type);
-    char *full = name.s && !name.failed ? qn_strdup(name.s) : NULL;
-    qn_text_free(&name);
+    if (!stem) return NULL;
+    qn_text_addf(&name, "%s-%s.gguf", stem, type);
     qn_free(stem);
-    return full;
+    return qn_text_take(&name);
 }
 
 qn_status qn_output_path(const char *input, const qn_metadata *keys, const char *out,
@@ -160,10 +156,9 @@ qn_status qn_output_directory(const char *input, const char *out, const char *ty
     qn_text name = {0};
     if (stem) {
         qn_text_addf(&name, "%s-%s", stem, type);
-        if (!name.failed) full = qn_strdup(name.s);
+        full = qn_text_take(&name);
     }
     for (size_t n = full ? strlen(full) : 0; n > 1 && full[n - 1] == '/'; n--) full[n - 1] = 0;
-    qn_text_free(&name);
     qn_free(stem);
     if (!full) return qn_fail_memory(err, "the output's name");
     *path = full;

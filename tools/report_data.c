@@ -30,15 +30,6 @@ static qn_figure figure(const json_t *o, const char *key)
     return (qn_figure){qn_report_number(o, key), (double)NAN};
 }
 
-static const char *base_name(const char *path)
-{
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    size_t from = n;
-    while (from && path[from - 1] != '/') from--;
-    return path + from;
-}
-
 /* A list of n things of some size, zeroed. */
 static void *list_of(const qn_report_data *d, const json_t *array, size_t size, size_t *n)
 {
@@ -132,7 +123,7 @@ static bool read_changes(const qn_report_data *d, const json_t *doc, const json_
                          qn_report_test *t)
 {
     const json_t *earlier = json_object_get(doc, "earlier");
-    t->earlier = base_name(qn_report_string(earlier, "file"));
+    t->earlier = qn_path_name(qn_report_string(earlier, "file"));
     t->earlier_version = qn_report_string(earlier, "quern_version");
     if (!(t->changes = list_of(d, list, sizeof *t->changes, &t->n_changes))) return false;
     for (size_t i = 0; i < t->n_changes; i++) {
@@ -167,14 +158,14 @@ static bool read_test(const qn_report_data *d, const json_t *doc, const json_t *
 {
     const json_t *texts = json_object_get(test, "texts");
     t->path = qn_report_string(test, "model");
-    t->name = base_name(t->path);
+    t->name = qn_path_name(t->path);
     if (!(t->label = label_of(d, t->name, reference))) return false;
     t->size_bytes = qn_report_number(test, "size_bytes");
     read_figures(json_object_get(test, "all"), &t->all);
     if (!(t->texts = list_of(d, texts, sizeof *t->texts, &t->n_texts))) return false;
     for (size_t i = 0; i < t->n_texts; i++) {
         read_figures(json_array_get(texts, i), &t->texts[i]);
-        t->texts[i].name = base_name(t->texts[i].name);
+        t->texts[i].name = qn_path_name(t->texts[i].name);
     }
     return read_worst(d, json_object_get(test, "worst"), t) && read_inside(d, test, t) &&
            read_gates(d, json_object_get(test, "gates"), t) &&
@@ -208,7 +199,7 @@ static qn_report_group *group_for(qn_report_data *d, const json_t *doc, size_t r
     }
     qn_report_group *g = &d->groups[d->n_groups];
     *g = (qn_report_group){.path = path,
-                           .reference = base_name(path),
+                           .reference = qn_path_name(path),
                            .size_bytes = qn_report_number(reference, "size_bytes"),
                            .n_ctx = n_ctx,
                            .texts = json_object_get(doc, "texts"),

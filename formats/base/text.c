@@ -94,6 +94,15 @@ void qn_text_free(qn_text *t)
     *t = (qn_text){0};
 }
 
+char *qn_text_take(qn_text *t)
+{
+    qn_text_add(t, "", 0);
+    if (t->failed) qn_text_free(t);
+    char *s = t->s;
+    *t = (qn_text){0};
+    return s;
+}
+
 /* ---- paths and whole files -------------------------------------------------- */
 
 char *qn_path_join(const char *dir, const char *name)
@@ -103,8 +112,13 @@ char *qn_path_join(const char *dir, const char *name)
     qn_text_add(&path, dir, d);
     if (d && dir[d - 1] != '/') qn_text_adds(&path, "/");
     qn_text_adds(&path, name);
-    if (path.failed) qn_text_free(&path);
-    return path.s;
+    return qn_text_take(&path);
+}
+
+const char *qn_path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
 }
 
 char *qn_path_parent(const char *path)

@@ -38,11 +38,18 @@ void qn_text_adds(qn_text *t, const char *s);
 void qn_text_addf(qn_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void qn_text_free(qn_text *t);
 
+/* The string itself, allocated (qn_free), "" when nothing was added; t is {0} again.
+ * NULL: something failed. */
+char *qn_text_take(qn_text *t);
+
 /* dir/name, allocated; NULL: no memory. */
 char *qn_path_join(const char *dir, const char *name);
 
 /* The part behind the last slash (trailing slashes ignored), allocated. */
 char *qn_path_base(const char *path);
+
+/* The same as a view; of a path that ends in a slash, all of it. */
+const char *qn_path_name(const char *path);
 
 /* What is before the last slash, "." if nothing is, allocated. */
 char *qn_path_parent(const char *path);

@@ -262,9 +262,8 @@ qn_status qn_unpack_reader(qn_reader *r, const json_t *config, const char *where
 /* "dir/config.json" for "dir" and for "dir/model.safetensors"; allocated. */
 static char *config_beside(const char *path)
 {
-    const char *slash = strrchr(path, '/');
     if (qn_path_is_dir(path)) return qn_path_join(path, "config.json");
-    char *dir = slash ? qn_strndup(path, (size_t)(slash - path) + 1) : qn_strdup(".");
+    char *dir = qn_path_parent(path);
     char *config = dir ? qn_path_join(dir, "config.json") : NULL;
     qn_free(dir);
     return config;
