@@ -429,7 +429,7 @@ qn_exit qn_cli_run(const qn_command *c, int argc, char **argv)
     } else {
         status = QN_EXIT_USAGE;
         if (!count_fits(c, options, argv + 1, n) || !apply_common(c, options)) goto out;
-        qn_interrupt_install();
+        qn_interrupt_install(c->name, options->quiet);
         status = run_on_models(c, options, argv + 1, n);
     }
     status = finish_output(options, status);
