@@ -30,14 +30,14 @@ qn_status qn_export_made_config(const qn_model *m, qn_outtype outtype, json_t **
 
 /* Into the existing directory dir: the tokenizer's files and generation_config.json
  * of a model from GGUF that has a vocabulary. */
-qn_status qn_export_vocabulary(const qn_model *m, const char *dir, bool force, qn_error *err);
+qn_status qn_export_vocabulary(const qn_model *m, const char *dir, qn_error *err);
 
 /* Into the existing directory dir: config.json, saying the outtype (F32, F16 or
  * BF16), the tokenizer's files and generation_config.json.  From a checkpoint the
  * latter are copied, from GGUF they are made; *tokenizer says whether there is a
- * tokenizer.  Existing files stop it unless force.  m is the model itself, not the
- * exported one. */
-qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
-                          bool *tokenizer, qn_error *err);
+ * tokenizer.  None of them may be there yet.  m is the model itself, not the exported
+ * one. */
+qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool *tokenizer,
+                          qn_error *err);
 
 #endif

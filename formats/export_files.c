@@ -12,25 +12,25 @@
 enum { MOST_BYTES = 256 << 20 }; /* of a file that is copied */
 
 static qn_status write_file(const char *dir, const char *name, const char *bytes, size_t n,
-                            bool force, qn_error *err)
+                            qn_error *err)
 {
     char *path = qn_path_join(dir, name);
     const qn_status status =
-        path ? qn_outfile_whole(path, bytes, n, force, err) : qn_fail_memory(err, name);
+        path ? qn_outfile_whole(path, bytes, n, false, err) : qn_fail_memory(err, name);
     qn_free(path);
     return status;
 }
 
 /* *there is false, with QN_OK, when there is no such file to copy. */
-static qn_status copy_file(const char *from, const char *dir, const char *name, bool force,
-                           bool *there, qn_error *err)
+static qn_status copy_file(const char *from, const char *dir, const char *name, bool *there,
+                           qn_error *err)
 {
     char *path = qn_path_join(from, name), *bytes = NULL;
     size_t n = 0;
     qn_status status = path ? QN_OK : qn_fail_memory(err, name);
     if (!status && (*there = qn_path_exists(path))) {
         status = qn_read_file(path, MOST_BYTES, &bytes, &n, err);
-        if (!status) status = write_file(dir, name, bytes, n, force, err);
+        if (!status) status = write_file(dir, name, bytes, n, err);
     }
     qn_free(bytes);
     qn_free(path);
@@ -97,8 +97,7 @@ qn_status qn_export_made_config(const qn_model *m, qn_outtype t, json_t **out, q
     return status;
 }
 
-static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, bool force,
-                              qn_error *err)
+static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, qn_error *err)
 {
     /* Nine digits tell every float32 apart, seventeen every double. */
     const size_t precision = m->from_gguf ? JSON_REAL_PRECISION(9) : JSON_REAL_PRECISION(17);
@@ -108,7 +107,7 @@ static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, 
     if (status) return status;
     char *text = json_dumps(config, JSON_INDENT(2) | precision);
     json_decref(config);
-    status = text ? write_file(dir, "config.json", text, strlen(text), force, err)
+    status = text ? write_file(dir, "config.json", text, strlen(text), err)
                   : qn_fail_memory(err, "config.json");
     free(text); /* jansson's own */
     return status;
@@ -116,18 +115,13 @@ static qn_status write_config(const qn_model *m, const char *dir, qn_outtype t, 
 
 /* ---- from GGUF's keys ---------------------------------------------------------------------- */
 
-typedef struct {
-    const char *dir;
-    bool force;
-} place;
-
 static qn_status put(void *ctx, const char *name, qn_str text, qn_error *err)
 {
-    const place *p = ctx;
-    return write_file(p->dir, name, text.s, text.n, p->force, err);
+    const char *const *dir = ctx;
+    return write_file(*dir, name, text.s, text.n, err);
 }
 
-static qn_status write_generation(const qn_model *m, const char *dir, bool force, qn_error *err)
+static qn_status write_generation(const qn_model *m, const char *dir, qn_error *err)
 {
     json_t *o = json_object();
     qn_status status = o ? qn_vocab_generation_ids(m->vocab, o, err)
@@ -136,17 +130,16 @@ static qn_status write_generation(const qn_model *m, const char *dir, bool force
     char *text = status ? NULL : json_dumps(o, JSON_INDENT(2));
     if (!status && !text) status = qn_fail_memory(err, "generation_config.json");
     if (!status && json_object_size(o))
-        status = write_file(dir, "generation_config.json", text, strlen(text), force, err);
+        status = write_file(dir, "generation_config.json", text, strlen(text), err);
     free(text); /* jansson's own */
     json_decref(o);
     return status;
 }
 
-qn_status qn_export_vocabulary(const qn_model *m, const char *dir, bool force, qn_error *err)
+qn_status qn_export_vocabulary(const qn_model *m, const char *dir, qn_error *err)
 {
-    place p = {dir, force};
-    const qn_status status = qn_vocab_to_directory(m->vocab, m->path, put, &p, err);
-    return status ? status : write_generation(m, dir, force, err);
+    const qn_status status = qn_vocab_to_directory(m->vocab, m->path, put, &dir, err);
+    return status ? status : write_generation(m, dir, err);
 }
 
 qn_status qn_export_check(const qn_model *m, qn_outtype outtype, qn_error *err)
@@ -161,14 +154,14 @@ qn_status qn_export_check(const qn_model *m, qn_outtype outtype, qn_error *err)
 
 /* ---- all ----------------------------------------------------------------------------------- */
 
-qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool force,
-                          bool *tokenizer, qn_error *err)
+qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype, bool *tokenizer,
+                          qn_error *err)
 {
     qn_status status = QN_OK;
     *tokenizer = false;
-    if (m->family) status = write_config(m, dir, outtype, force, err);
+    if (m->family) status = write_config(m, dir, outtype, err);
     if (!status && m->from_gguf && m->family && m->vocab) {
-        status = qn_export_vocabulary(m, dir, force, err);
+        status = qn_export_vocabulary(m, dir, err);
         *tokenizer = !status;
     }
     if (m->from_gguf || m->generic) return status;
@@ -176,11 +169,11 @@ qn_status qn_export_files(const qn_model *m, const char *dir, qn_outtype outtype
     for (size_t i = 0; qn_tokenizer_files[i] && !status; i++) {
         const char *from = qn_carry_source(m, qn_tokenizer_files[i]);
         if (!from) continue;
-        status = copy_file(from, dir, qn_tokenizer_files[i], force, &there, err);
+        status = copy_file(from, dir, qn_tokenizer_files[i], &there, err);
         *tokenizer |=
             there && (!strncmp(qn_tokenizer_files[i], "tokenizer.", strlen("tokenizer.")) ||
                       !strcmp(qn_tokenizer_files[i], "vocab.json"));
     }
     if (status) return status;
-    return copy_file(m->directory, dir, "generation_config.json", force, &there, err);
+    return copy_file(m->directory, dir, "generation_config.json", &there, err);
 }

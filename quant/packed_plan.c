@@ -363,6 +363,24 @@ static void number_shards(qn_packed_plan *p)
     }
 }
 
+/* In the same order; a weight's parts stay together. */
+static void cut_shards(qn_packed_plan *p)
+{
+    uint64_t bytes = 0;
+    size_t shard = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const uint64_t more = p->entries[i].bytes;
+        if (bytes &&
+            more > p->options.max_shard_bytes - qn_min_u64(bytes, p->options.max_shard_bytes)) {
+            shard++;
+            bytes = 0;
+        }
+        bytes += more;
+        p->entries[i].shard = shard;
+    }
+    p->n_shards = shard + 1;
+}
+
 qn_status qn_packed_plan_new(qn_packed_plan **out, const qn_model *m,
                              const qn_packed_options *options, qn_error *err)
 {
@@ -383,6 +401,7 @@ qn_status qn_packed_plan_new(qn_packed_plan **out, const qn_model *m,
     }
     if (status) goto out;
     number_shards(p);
+    if (p->options.max_shard_bytes) cut_shards(p);
     if (!p->n_packed) {
         status = qn_fail(err, QN_ERR_ARGUMENT, "%s: none of its %zu tensors is to be quantized",
                          m->path, p->n);

@@ -23,7 +23,8 @@ typedef struct {
     bool allow_requantize;         /* sources that are quantized already */
     bool tied;                     /* config.json: the head is the embedding */
     qn_dtype dtype;                /* config.json: of what is computed: unpacked, merged */
-    const qn_reader *source;       /* of the tensors' source_name: shards are like its files */
+    const qn_reader *source;       /* of the tensors' source_name */
+    uint64_t max_shard_bytes;      /* of a file's tensors; 0: files as the source has them */
 } qn_packed_options;
 
 /* QN_ERR_ARGUMENT, by name, for what the format's loaders do not take. */
@@ -65,7 +66,7 @@ typedef struct {
     qn_packed_options options;
     qn_packed_entry *entries; /* by shard, in each in the model's order */
     size_t n, n_packed;
-    size_t n_shards;      /* as many files as the source has */
+    size_t n_shards;
     bool tied_head_named; /* --include asked for a head that is the embedding */
 } qn_packed_plan;
 

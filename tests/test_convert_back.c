@@ -171,7 +171,7 @@ static void export_directory(const qn_model *m, const char *name, qn_outtype out
     ck_assert_msg(!qn_export_open(&e, m, &err), "%s", err.message);
     write_model(e, outtype, &qn_format_safetensors, qn_test_path(file));
     qn_model_close(e);
-    ck_assert_msg(!qn_export_files(m, qn_test_path(name), outtype, false, tokenizer, &err), "%s",
+    ck_assert_msg(!qn_export_files(m, qn_test_path(name), outtype, tokenizer, &err), "%s",
                   err.message);
 }
 
@@ -211,8 +211,7 @@ START_TEST(a_checkpoint_is_exported_with_its_own_files)
     for (size_t i = 0; i < copy->reader->n_tensors; i++)
         ck_assert_int_eq(copy->reader->tensors[i].dtype, QN_BF16);
     qn_error err = {0};
-    ck_assert_int_ne(qn_export_files(m, qn_test_path("copy"), QN_OUT_F32, false, &tokenizer, &err),
-                     QN_OK);
+    ck_assert_int_ne(qn_export_files(m, qn_test_path("copy"), QN_OUT_F32, &tokenizer, &err), QN_OK);
     ck_assert_msg(strstr(err.message, "config.json") != NULL, "%s", err.message);
     qn_model_close(copy);
     qn_model_close(m);

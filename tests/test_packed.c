@@ -164,8 +164,8 @@ START_TEST(a_config_of_floats_says_nothing_of_packing)
     bool tokenizer;
     qn_test_subdirectory("out");
     ck_assert_msg(!qn_model_open(&m, folder, &options, &err), "%s", err.message);
-    ck_assert_msg(!qn_export_files(m, qn_test_path("out"), QN_OUT_F32, false, &tokenizer, &err),
-                  "%s", err.message);
+    ck_assert_msg(!qn_export_files(m, qn_test_path("out"), QN_OUT_F32, &tokenizer, &err), "%s",
+                  err.message);
     json_t *config = load(qn_test_path("out"), "config.json");
     ck_assert_ptr_null(json_object_get(config, "quantization_config"));
     ck_assert_str_eq(json_string_value(json_object_get(config, "dtype")), "float32");

@@ -1,15 +1,15 @@
 /* quern convert: the same weights in another format or float type: checkpoint
  * to GGUF as the reference converter writes it, and back. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "formats/base/alloc.h"
+#include "formats/base/outdir.h"
 #include "formats/export.h"
+#include "formats/shards_write.h"
 #include "tools/commands.h"
+#include "tools/interrupt.h"
 #include "tools/lora_options.h"
 #include "tools/memory.h"
 #include "tools/output_name.h"
@@ -24,9 +24,13 @@ typedef struct {
     const char *model_name, *metadata, *family, *pre;
     qn_texts lora;
     const char *split_max_size;
-    uint64_t max_memory, align, split_max_tensors;
+    uint64_t max_memory, max_shard_size, align, split_max_tensors;
     qn_split_options split; /* from those two */
 } options;
+
+/* What transformers' save_pretrained does without max_shard_size (from release 5 on;
+ * huggingface_hub's own default is 5GB). */
+#define DEFAULT_SHARD_BYTES (UINT64_C(50) * 1000 * 1000 * 1000)
 
 static const options defaults = {.max_memory = QN_DEFAULT_MEMORY, .outtype = "auto"};
 
@@ -49,6 +53,9 @@ static const qn_opt table[] = {
      "begin another file, NAME-00002-of-00003.gguf, where one would hold more bytes of tensors"},
     {0, "split-max-tensors", "N", QN_OPT_COUNT, offsetof(options, split_max_tensors),
      "begin another file where one would hold more tensors"},
+    {0, "max-shard-size", "SIZE", QN_OPT_SIZE, offsetof(options, max_shard_size),
+     "of a checkpoint directory: begin another file, model-00002-of-00003.safetensors, where one "
+     "would hold more bytes of tensors (default 50GB, as transformers)"},
     {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
      "general.name (default: from the model card or the directory's name)"},
     {0, "metadata", "FILE", QN_OPT_TEXT, offsetof(options, metadata),
@@ -113,15 +120,43 @@ static qn_exit check_words(const options *o, const char *out, qn_outtype *outtyp
 
 /* ---- the job --------------------------------------------------------------------------- */
 
+/* What is to be written, in which way. */
+typedef struct {
+    const qn_format *format;
+    const char *path;         /* of the file; of a directory's first */
+    const char *directory;    /* that is being made for it, or NULL */
+    uint64_t max_shard_bytes; /* 0: no shards */
+} destination;
+
+static qn_status write_index(const qn_plan *p, const char *directory, qn_error *err)
+{
+    qn_index index = {0};
+    uint64_t total = 0, row_bytes = 0;
+    char file[64], *path = qn_path_join(directory, "model.safetensors.index.json");
+    for (size_t i = 0; i < p->n; i++) {
+        const qn_rows *rows = p->entries[i].tensor->rows;
+        qn_dtype_row_bytes(p->entries[i].dtype, rows->columns, &row_bytes);
+        total += row_bytes * rows->rows;
+    }
+    qn_status status =
+        path ? qn_index_begin(&index, path, total, err) : qn_fail_memory(err, "the index");
+    for (size_t i = 0; i < p->n && !status; i++)
+        status = qn_index_add(&index, qn_str_z(p->entries[i].tensor->name),
+                              qn_shard_name(p->entries[i].part, p->n_parts, file), err);
+    qn_free(path);
+    if (!status) return qn_index_commit(&index, err);
+    qn_index_abandon(&index);
+    return status;
+}
+
 /* source: what was opened, which m was made from. */
 static qn_status write_as(const options *o, const qn_model *source, const qn_model *m,
-                          qn_outtype outtype, const qn_format *format, const char *path,
-                          json_t *outputs, qn_error *err)
+                          qn_outtype outtype, const destination *to, json_t *outputs, qn_error *err)
 {
     qn_plan *plan = NULL;
     const qn_write_options write = {
         .common = &o->common,
-        .format = format,
+        .format = to->format,
         .dry_run = o->dry_run,
         .force = o->force,
         .allow_nan = o->allow_nan,
@@ -129,11 +164,22 @@ static qn_status write_as(const options *o, const qn_model *source, const qn_mod
         .source_bytes = qn_source_bytes(source),
     };
     qn_status status = qn_plan_convert(&plan, m, outtype, o->align, err);
-    if (!status) status = qn_plan_split(plan, &o->split, err);
-    const qn_write_target file = {plan, path, type_names[outtype]};
+    if (!status)
+        status = to->max_shard_bytes ? qn_plan_shard(plan, to->max_shard_bytes, err)
+                                     : qn_plan_split(plan, &o->split, err);
+    const qn_write_target file = {
+        .plan = plan, .path = to->path, .directory = to->directory, .type = type_names[outtype]};
     if (!status) status = qn_write_models(&file, 1, &write, outputs, err);
+    if (!status && !o->dry_run && to->directory && plan->n_parts > 1)
+        status = write_index(plan, to->directory, err);
     qn_plan_free(plan);
     return status;
+}
+
+static qn_status refuse_shards(const options *o, const char *path, qn_error *err)
+{
+    if (!o->max_shard_size) return QN_OK;
+    return qn_fail(err, QN_ERR_ARGUMENT, "%s: only a checkpoint directory has shards", path);
 }
 
 static qn_status to_gguf(const options *o, const qn_model *m, qn_outtype outtype, const char *out,
@@ -142,50 +188,71 @@ static qn_status to_gguf(const options *o, const qn_model *m, qn_outtype outtype
     char *path = NULL;
     qn_status status = qn_output_path(m->path, m->from_gguf ? NULL : m->metadata, out,
                                       type_names[outtype], &path, err);
-    if (!status) status = write_as(o, m, m, outtype, &qn_format_gguf, path, outputs, err);
+    const destination to = {.format = &qn_format_gguf, .path = path};
+    if (!status) status = refuse_shards(o, path, err);
+    if (!status) status = write_as(o, m, m, outtype, &to, outputs, err);
     qn_free(path);
     return status;
 }
 
 static qn_status to_safetensors(const options *o, const qn_model *m, qn_outtype outtype,
-                                const char *path, json_t *outputs, qn_error *err)
+                                const destination *to, json_t *outputs, qn_error *err)
 {
     qn_model *exported = NULL;
     if (outtype == QN_OUT_Q8_0)
         return qn_fail(err, QN_ERR_ARGUMENT,
-                       "%s: safetensors files hold f32, f16 and bf16, not --outtype q8_0", path);
+                       "%s: safetensors files hold f32, f16 and bf16, not --outtype q8_0",
+                       to->path);
     if (o->split.max_bytes || o->split.max_tensors)
-        return qn_fail(err, QN_ERR_ARGUMENT, "%s: only GGUF files can be split", path);
+        return qn_fail(err, QN_ERR_ARGUMENT, "%s: only GGUF files can be split", to->path);
     qn_status status = qn_export_open(&exported, m, err);
-    if (!status)
-        status = write_as(o, m, exported, outtype, &qn_format_safetensors, path, outputs, err);
+    if (!status) status = write_as(o, m, exported, outtype, to, outputs, err);
     qn_model_close(exported);
     return status;
 }
 
-/* The weights first, since they can fail in most ways; when the small files
- * fail, nothing of this is left. */
+static qn_status to_file(const options *o, const qn_model *m, qn_outtype outtype, const char *path,
+                         json_t *outputs, qn_error *err)
+{
+    const destination to = {.format = &qn_format_safetensors, .path = path};
+    const qn_status status = refuse_shards(o, path, err);
+    return status ? status : to_safetensors(o, m, outtype, &to, outputs, err);
+}
+
+/* The weights first, since they can fail in most ways. */
+static qn_status fill(const options *o, const qn_model *m, qn_outtype outtype,
+                      const destination *to, const char *shown, json_t *outputs, qn_error *err)
+{
+    bool tokenizer = false;
+    qn_status status = to_safetensors(o, m, outtype, to, outputs, err);
+    if (status || o->dry_run) return status;
+    qn_interrupt_watched(true);
+    status = qn_export_files(m, to->directory, outtype, &tokenizer, err);
+    if (!status && !tokenizer)
+        qn_remark(&o->common, "%s: without a tokenizer: the source has none", shown);
+    return status;
+}
+
 static qn_status to_checkpoint(const options *o, const qn_model *m, qn_outtype outtype,
                                const char *dir, json_t *outputs, qn_error *err)
 {
-    bool tokenizer = false;
+    qn_outdir *made = NULL;
     qn_status status = qn_export_check(m, outtype, err);
+    if (!status && !o->dry_run) status = qn_outdir_create(&made, dir, o->force, err);
     if (status) return status;
-    const bool made = !o->dry_run && !mkdir(dir, 0777);
-    if (!o->dry_run && !made && errno != EEXIST)
-        return qn_fail_errno(err, "%s: cannot make the directory", dir);
     char *path = qn_path_join(dir, "model.safetensors");
-    if (!path && (status = qn_fail_memory(err, dir))) goto out;
-    const bool replaces = qn_path_exists(path);
-    status = to_safetensors(o, m, outtype, path, outputs, err);
-    if (status || o->dry_run) goto out;
-    status = qn_export_files(m, dir, outtype, o->force, &tokenizer, err);
-    if (status && !replaces) unlink(path);
-    if (!status && !tokenizer)
-        qn_remark(&o->common, "%s: without a tokenizer: the source has none", dir);
-out:
-    if (status && made) rmdir(dir);
+    const destination to = {.format = &qn_format_safetensors,
+                            .path = path,
+                            .directory = made ? qn_outdir_path(made) : NULL,
+                            .max_shard_bytes =
+                                o->max_shard_size ? o->max_shard_size : DEFAULT_SHARD_BYTES};
+    status = path ? fill(o, m, outtype, &to, dir, outputs, err) : qn_fail_memory(err, dir);
     qn_free(path);
+    if (!status && made)
+        status = qn_outdir_commit(made, err);
+    else
+        qn_outdir_abandon(made);
+    qn_interrupt_watched(false);
     return status;
 }
 
@@ -219,9 +286,7 @@ static qn_exit run(const void *given, char **args, size_t n)
         outtype = qn_convert_resolve(model, outtype);
         switch (target_of(o, model, out)) {
         case GGUF_FILE: status = to_gguf(o, model, outtype, out, outputs, &err); break;
-        case SAFETENSORS_FILE:
-            status = to_safetensors(o, model, outtype, out, outputs, &err);
-            break;
+        case SAFETENSORS_FILE: status = to_file(o, model, outtype, out, outputs, &err); break;
         case CHECKPOINT: status = to_checkpoint(o, model, outtype, out, outputs, &err); break;
         }
     }

@@ -24,7 +24,7 @@ typedef struct {
     bool asymmetric;
     const char *group_size, *format, *clip;
     qn_texts ignore, include;
-    uint64_t max_memory, align, split_max_tensors;
+    uint64_t max_memory, max_shard_size, align, split_max_tensors;
 } options;
 
 static const options defaults = {.max_memory = QN_DEFAULT_MEMORY};
@@ -69,6 +69,9 @@ static const qn_opt table[] = {
      "(repeatable)"},
     {0, "include", "PATTERN", QN_OPT_TEXTS, offsetof(options, include),
      "int4, int8: quantize these, too: lm_head, say (repeatable)"},
+    {0, "max-shard-size", "SIZE", QN_OPT_SIZE, offsetof(options, max_shard_size),
+     "int4, int8: begin another file, model-00002-of-00003.safetensors, where one would hold more "
+     "bytes of tensors: 5GB, say (default: as many files as the source has)"},
     {0, "allow-requantize", NULL, QN_OPT_FLAG, offsetof(options, allow_requantize),
      "also quantize tensors that are quantized already; loses more than starting from 16 or 32 "
      "bits"},
@@ -226,7 +229,8 @@ static qn_status plan_and_write(const options *o, const arguments *a, const qn_m
     for (size_t i = 0; i < a->n && !status; i++) {
         rules.mix = a->mixes[i];
         status = plan_one(a, m, &rules, &all[i], err);
-        targets[i] = (qn_write_target){all[i].plan, all[i].path, rules.mix->name};
+        targets[i] =
+            (qn_write_target){.plan = all[i].plan, .path = all[i].path, .type = rules.mix->name};
     }
     if (!status) status = qn_write_models(targets, a->n, &write, outputs, err);
     qn_free(targets);
@@ -339,6 +343,7 @@ static const char *only_for_integers(const options *o)
     if (o->asymmetric) return "asym";
     if (o->format) return "format";
     if (o->clip) return "clip";
+    if (o->max_shard_size) return "max-shard-size";
     if (o->ignore.n) return "ignore";
     return o->include.n ? "include" : NULL;
 }
@@ -376,6 +381,7 @@ static qn_exit run_packed(const options *o, char **args, size_t n, size_t type,
         .ignore = o->ignore,
         .include = o->include,
         .max_memory = o->max_memory,
+        .max_shard_size = o->max_shard_size,
         .loras = loras,
     };
     return qn_quantize_packed(&request);

@@ -45,7 +45,8 @@ static qn_exit read_options(const qn_packed_request *r, qn_packed_options *o)
 {
     *o = (qn_packed_options){.bits = strchr(r->type, '4') ? 4 : 8,
                              .asymmetric = r->asymmetric,
-                             .allow_requantize = r->allow_requantize};
+                             .allow_requantize = r->allow_requantize,
+                             .max_shard_bytes = r->max_shard_size};
     if (r->format && !qn_pack_format_by_name(r->format, &o->format))
         return qn_usage(r->common,
                         "unknown --format '%s'; it is compressed-tensors, gptq, awq or mlx",
@@ -360,7 +361,7 @@ static qn_status write_others(job *j, qn_error *err)
     if (!status && j->model->directory)
         status = qn_carry_files(j->model, qn_outdir_path(j->directory), &tokenizer, err);
     if (!status && j->model->from_gguf && j->model->vocab) {
-        status = qn_export_vocabulary(j->model, qn_outdir_path(j->directory), false, err);
+        status = qn_export_vocabulary(j->model, qn_outdir_path(j->directory), err);
         tokenizer = !status;
     }
     if (!status && !tokenizer)

@@ -12,7 +12,7 @@ typedef struct {
     const char *group_size, *format, *clip, *family;
     bool asymmetric, allow_requantize, dry_run, force;
     qn_texts ignore, include;
-    uint64_t max_memory;
+    uint64_t max_memory, max_shard_size;
     const qn_loras *loras;
 } qn_packed_request;
 

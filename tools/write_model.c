@@ -5,6 +5,7 @@
 
 #include "formats/base/alloc.h"
 #include "formats/gguf_split.h"
+#include "formats/shards_write.h"
 #include "formats/writer.h"
 #include "quant/pipeline.h"
 #include "tools/fallbacks.h"
@@ -19,7 +20,7 @@ static const uint64_t MOST_BUFFERS = UINT64_C(64) << 20;
 /* One file. */
 typedef struct {
     qn_write_target target;
-    char **paths; /* of its parts; target.path when it is not split */
+    char **paths; /* of its parts, for people; target.path when it is not split */
     qn_writer *writer;
     uint64_t size_bytes;       /* of the file */
     double bits_per_weight;    /* of the tensors alone, as llama-quantize counts */
@@ -70,18 +71,49 @@ static uint64_t entry_bytes(const qn_plan_entry *e)
     return row_bytes * e->tensor->rows->rows;
 }
 
-static qn_status name_parts(output *o, qn_error *err)
+/* A shard's is beside the path. */
+static char *shard_path(const char *path, size_t i, size_t n)
 {
-    const qn_plan *p = o->target.plan;
-    const char *path = o->target.path;
-    const size_t n = strlen(path) - (qn_str_ends(qn_str_z(path), ".gguf") ? 5 : 0);
-    o->paths = qn_alloc(p->n_parts, sizeof(char *));
+    char name[64], *parent = qn_path_parent(path);
+    char *joined = parent ? qn_path_join(parent, qn_shard_name(i, n, name)) : NULL;
+    qn_free(parent);
+    return joined;
+}
+
+static char *part_path(const qn_format *format, const char *path, size_t i, size_t n)
+{
+    const size_t stem = strlen(path) - (qn_str_ends(qn_str_z(path), ".gguf") ? 5 : 0);
+    if (n == 1) return qn_strdup(path);
+    return format == &qn_format_gguf ? qn_gguf_part_path(path, stem, i, n) : shard_path(path, i, n);
+}
+
+static qn_status name_parts(const job *j, output *o, qn_error *err)
+{
+    const size_t n = o->target.plan->n_parts;
+    o->paths = qn_alloc(n, sizeof(char *));
     if (!o->paths) return qn_fail_memory(err, "the outputs' names");
-    for (size_t i = 0; i < p->n_parts; i++) {
-        o->paths[i] = p->n_parts == 1 ? qn_strdup(path) : qn_gguf_part_path(path, n, i, p->n_parts);
+    for (size_t i = 0; i < n; i++) {
+        o->paths[i] = part_path(j->options->format, o->target.path, i, n);
         if (!o->paths[i]) return qn_fail_memory(err, "the outputs' names");
     }
     return QN_OK;
+}
+
+/* Begins a part of the writer's where it is really made. */
+static qn_status begin_part(const job *j, output *o, size_t part, qn_error *err)
+{
+    const qn_plan *p = o->target.plan;
+    const char *path = o->paths[part], *slash = strrchr(path, '/');
+    char *made = o->target.directory ? qn_path_join(o->target.directory, slash ? slash + 1 : path)
+                                     : qn_strdup(path);
+    qn_status status = made ? QN_OK : qn_fail_memory(err, "the outputs' names");
+    if (!status && !part)
+        status = qn_writer_create(&o->writer, j->options->format, made, j->options->force,
+                                  p->metadata, p->align, err);
+    else if (!status)
+        status = qn_writer_part(o->writer, made, p->more_metadata[part - 1], err);
+    qn_free(made);
+    return status;
 }
 
 static qn_status declare(const job *j, output *o, qn_error *err)
@@ -89,16 +121,14 @@ static qn_status declare(const job *j, output *o, qn_error *err)
     const qn_plan *p = o->target.plan;
     uint64_t bytes = 0, elements = 0;
     size_t part = 0;
-    qn_status status = name_parts(o, err);
-    if (!status)
-        status = qn_writer_create(&o->writer, j->options->format, o->paths[0], j->options->force,
-                                  p->metadata, p->align, err);
+    qn_status status = name_parts(j, o, err);
+    if (!status) status = begin_part(j, o, 0, err);
     for (size_t i = 0; i < p->n && !status; i++) {
         const qn_plan_entry *e = &p->entries[i];
         const qn_model_tensor *t = e->tensor;
         if (e->part > part) {
             part = e->part;
-            status = qn_writer_part(o->writer, o->paths[part], p->more_metadata[part - 1], err);
+            status = begin_part(j, o, part, err);
         }
         if (!status)
             status = qn_writer_declare(o->writer, t->name, e->dtype, t->rank, t->dims, err);

@@ -20,8 +20,9 @@ typedef struct {
 
 typedef struct {
     const qn_plan *plan;
-    const char *path; /* of a split plan, what its parts' names are made from */
-    const char *type; /* its name for people: "Q4_K_M" */
+    const char *path;      /* of a split plan, what its parts' names are made from */
+    const char *directory; /* that the files are made in instead of the path's; NULL: in that */
+    const char *type;      /* its name for people: "Q4_K_M" */
 } qn_write_target;
 
 /* n plans of one model: all files appear or none.  Appends the descriptions to

@@ -22,7 +22,7 @@ struct qn_outdir {
 
 typedef struct {
     size_t files, others;
-    bool config; /* a config.json is among the files */
+    bool checkpoint; /* a config.json or model.safetensors is among the files */
 } census;
 
 static qn_status count(const char *path, census *out, qn_error *err)
@@ -37,7 +37,8 @@ static qn_status count(const char *path, census *out, qn_error *err)
                            (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode));
         out->files += plain;
         out->others += !plain;
-        out->config |= plain && !strcmp(e->d_name, "config.json");
+        out->checkpoint |= plain && (!strcmp(e->d_name, "config.json") ||
+                                     !strncmp(e->d_name, "model.safetensors", 17));
     }
     closedir(d);
     return QN_OK;
@@ -71,7 +72,7 @@ qn_status qn_outdir_check(const char *path, bool force, qn_error *err)
     if (status || c.files + c.others == 0) return status;
     if (!force)
         return qn_fail(err, QN_ERR_ARGUMENT, "%s: exists (--force replaces a checkpoint)", path);
-    if (c.others || !c.config)
+    if (c.others || !c.checkpoint)
         return qn_fail(err, QN_ERR_ARGUMENT,
                        "%s: %s, so it is no plain checkpoint, which is all that --force replaces",
                        path, c.others ? "holds more than files" : "has no config.json");

@@ -13,8 +13,8 @@
 typedef struct qn_outdir qn_outdir;
 
 /* path may not exist yet, or be an empty directory.  With force a directory of
- * a checkpoint may be there, too (one with a config.json and nothing but plain
- * files in it): commit removes it. */
+ * a checkpoint may be there, too (one with a config.json or a model.safetensors and
+ * nothing but plain files in it): commit removes it. */
 qn_status qn_outdir_check(const char *path, bool force, qn_error *err);
 qn_status qn_outdir_create(qn_outdir **out, const char *path, bool force, qn_error *err);
 
