@@ -347,6 +347,7 @@ static qn_status read_vocabulary(qn_model *m, const char *dir, const qn_model_op
     }
     const qn_vocab_options how = {.size = m->hparams.n_vocab,
                                   .pre = options->pre,
+                                  .pre_name = m->family->pre,
                                   .model_type = options->family ? m->family->model_types[0] : NULL,
                                   .base = dir};
     return qn_vocab_from_directory(&m->vocab, m->tokenizer ? m->tokenizer : dir, &how, err);

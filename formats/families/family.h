@@ -221,6 +221,7 @@ struct qn_family {
                                      * files have this behind "<architecture>."; NULL: any file */
     const char *const *classes;     /* "architectures" in config.json, NULL at the end */
     const char *const *model_types; /* "model_type", for files without the former */
+    const char *pre; /* tokenizer.ggml.pre where its patterns have several names; NULL: the first */
     const qn_role *roles;
     size_t n_roles;
     const qn_prefix *prefixes; /* of multimodal classes */

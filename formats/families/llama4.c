@@ -142,6 +142,7 @@ const qn_family qn_family_llama4 = {
     .architecture = "llama4",
     .classes = classes,
     .model_types = model_types,
+    .pre = "llama4", /* and gpt-4o: conversion/base.py, get_vocab_base_pre */
     .prefixes = prefixes,
     .n_prefixes = sizeof prefixes / sizeof *prefixes,
     .towers = towers,

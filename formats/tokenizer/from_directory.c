@@ -55,6 +55,7 @@ static qn_status from_json(qn_vocab **out, const qn_vocab_files *files,
     if (!where) return qn_fail_memory(err, "a vocabulary");
     qn_vocab *v = NULL;
     qn_status status = qn_vocab_from_json(&v, tokenizer, where, how->size, how->pre, err);
+    if (!status && !how->pre && how->pre_name) v->pre = qn_pre_called(v->pre, how->pre_name);
     if (!status) status = keep_model_type(v, files, how, err);
     qn_free(where);
     if (status)

@@ -77,3 +77,16 @@ const qn_pre *qn_pre_by_patterns(const qn_str *patterns, size_t n, bool ignore_m
     }
     return found;
 }
+
+const qn_pre *qn_pre_called(const qn_pre *found, const char *name)
+{
+    const qn_pre *other = qn_pre_by_name(qn_str_z(name));
+    if (!found || !other) return found;
+    bool same = found->ignore_merges == other->ignore_merges &&
+                found->adds_bos == other->adds_bos && found->nfc == other->nfc;
+    for (size_t i = 0; i < QN_PRE_STEPS && same; i++) {
+        const char *a = found->patterns[i], *b = other->patterns[i];
+        same = a && b ? !strcmp(a, b) : a == b;
+    }
+    return same ? other : found;
+}

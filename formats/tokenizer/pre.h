@@ -6,7 +6,8 @@
  * cuts every piece of the step before; what its pattern leaves out stays a
  * piece.  GGUF keeps only a name, which the reference converter finds by
  * hashing the ids of a test sentence and quern by comparing patterns, so of
- * several names for the same patterns the first in the table is written.
+ * several names for the same patterns the first in the table is written, or the one
+ * that the model's family goes by.
  *
  * Source: the models' tokenizer.json; names, defaults and the patterns of
  * "default" from llama.cpp's src/llama-vocab.cpp. */
@@ -32,6 +33,9 @@ typedef struct {
  * ignore_merges is preferred. */
 const qn_pre *qn_pre_by_name(qn_str name);
 const qn_pre *qn_pre_by_patterns(const qn_str *patterns, size_t n, bool ignore_merges);
+
+/* The row of that name when it means the same as `found`, else found (NULL is). */
+const qn_pre *qn_pre_called(const qn_pre *found, const char *name);
 
 /* GPT-2's, the one "ByteLevel" with use_regex stands for. */
 extern const char qn_pre_gpt2_pattern[];

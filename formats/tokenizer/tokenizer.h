@@ -22,6 +22,8 @@ typedef struct {
     uint64_t size;          /* rows of the embedding: ids without a piece become [PADn]; 0: as
                                many as the files name */
     const char *pre;        /* a GGUF pre-tokenizer's name that overrides recognition, or NULL */
+    const char *pre_name;   /* what the pre-tokenizer is called if it is one of several names for
+                               what was recognized, or NULL */
     const char *model_type; /* instead of config.json's, or NULL */
     const char *base;       /* another directory, of config.json, generation_config.json and a
                                tokenizer.model that is not there; NULL: none */
