@@ -173,6 +173,9 @@ START_TEST(half_a_result_makes_a_page)
         "1e300,\"all\":{\"mean_kld\":-1}}]"
         "}",
         "{\"schema\":\"quern.perplexity/1\",\"files\":[{}],\"task\":1,\"accuracy_95\":3}",
+        "{\"schema\":\"quern.compare/1\",\"tests\":[{\"texts\":[{},{\"mean_kld\":{\"value\":2,"
+        "\"error\":1}},{\"mean_kld\":{\"value\":-1e308,\"error\":1e308}}]}]}",
+        "{\"schema\":\"quern.tasks/1\",\"task\":\"x\",\"accuracy_95\":[1e308,-1e308]}",
         "{\"schema\":\"quern.quantize/1\",\"outputs\":[{},4]}",
         "{\"schema\":\"quern.unheard/9\"}",
     };
@@ -182,6 +185,7 @@ START_TEST(half_a_result_makes_a_page)
         page_of(i < N ? odd + i : odd, i < N ? 1 : N, &page);
         check_balance(&page);
         ck_assert_msg(!strstr(page.s, "nan"), "result %zu: %.60s", i, strstr(page.s, "nan") - 20);
+        ck_assert_msg(!strstr(page.s, ">inf"), "result %zu: %.60s", i, strstr(page.s, ">inf") - 20);
         qn_text_free(&page);
     }
 }

@@ -319,7 +319,10 @@ static void draw_bar(qn_text *t, const qn_report_test *m, size_t series, qn_figu
         line(t, "whisker", near, middle - 3, near, middle + 3);
         line(t, "whisker", far, middle - 3, far, middle + 3);
     }
-    snprintf(words, sizeof words, "%.*f", qn_decimals_for(k.value), k.value);
+    if (isfinite(k.value))
+        snprintf(words, sizeof words, "%.*f", qn_decimals_for(k.value), k.value);
+    else
+        snprintf(words, sizeof words, "\xe2\x80\x93");
     label(t, "bar-value", far + 7, middle + 4.5, "start", words);
 }
 

@@ -11,8 +11,10 @@ enum { MOST_TESTS = 200 };
 
 double qn_report_number(const json_t *o, const char *key)
 {
+    static const double most = 1e30; /* beyond it nothing was measured, and sums overflow */
     const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+    const double number = json_is_number(v) ? json_number_value(v) : (double)NAN;
+    return fabs(number) <= most ? number : (double)NAN;
 }
 
 const char *qn_report_string(const json_t *o, const char *key)

@@ -102,7 +102,7 @@ int qn_decimals_for(double v)
 double qn_scale_at(const qn_scale *s, double v)
 {
     double low = s->low, high = s->high;
-    v = v < low ? low : v > high ? high : v;
+    v = v > high ? high : v > low ? v : low; /* NaN: low */
     if (s->logarithmic) low = log(low), high = log(high), v = log(v);
     return high > low ? s->from + (v - low) / (high - low) * (s->to - s->from) : s->from;
 }

@@ -350,8 +350,11 @@ void qn_table_tasks(qn_text *t, const qn_report_data *d)
         words(t, "l", qn_report_string(doc, "task"));
         cell(t, qn_report_number(doc, "tasks"), 0, "");
         estimate(t, share, 100, 2);
-        qn_text_addf(t, "<td>%.2f to %.2f</td>", 100 * json_number_value(json_array_get(at, 0)),
-                     100 * json_number_value(json_array_get(at, 1)));
+        qn_text_adds(t, "<td>");
+        qn_html_number(t, 100 * json_number_value(json_array_get(at, 0)), 2);
+        qn_text_adds(t, " to ");
+        qn_html_number(t, 100 * json_number_value(json_array_get(at, 1)), 2);
+        qn_text_adds(t, "</td>");
         cell(t, 100 * qn_report_number(doc, "chance"), 1, " %");
         qn_text_adds(t, "</tr>\n");
     }
