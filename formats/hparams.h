@@ -35,6 +35,9 @@ typedef struct {
     uint32_t of[QN_MAX_LAYERS];
 } qn_layer_counts;
 
+/* The layer's number, otherwise where the list has none. */
+uint64_t qn_layer_count(const qn_layer_counts *list, uint64_t layer, uint64_t otherwise);
+
 #define QN_MAX_EXPERTS 4096
 
 /* Residual streams of a model with alternating updates. */
@@ -186,8 +189,8 @@ uint64_t qn_hparams_kv_layer(const qn_hparams *h, uint64_t layer);
 double qn_hparams_usual_scale(const qn_hparams *h);
 
 /* What nobody said is filled from the rest (KV heads, head size, rotated
- * elements, which layers slide), then everything is checked: sizes from 1 to 2^31 - 1, heads that
- * divide, positive finite reals.  where: the file's name, for messages. */
+ * elements, which layers slide), then everything is checked: sizes from 1 to 2^31 - 1,
+ * heads that divide, positive finite reals.  where: the file's name, for messages. */
 qn_status qn_hparams_complete(qn_hparams *h, const char *where, qn_error *err);
 
 /* From GGUF keys, completed.  embedding_rows: the vocabulary's size when no key

@@ -1,12 +1,12 @@
 /* Command lines: what is understood, what is refused, what is suggested. */
 #include "tools/cli.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
+#include "tests/support/run.h"
 #include "tools/output_name.h"
 #include "tools/report.h"
 #include "tools/text_input.h"
@@ -244,8 +244,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("cli");
-    TCase *t = tcase_create("cli");
+    Suite *s = suite_create("cli");
+    TCase *t = qn_test_group(s, "cli");
     tcase_add_test(t, options_may_stand_anywhere_and_in_every_spelling);
     tcase_add_test(t, letters_may_share_a_dash);
     tcase_add_test(t, behind_two_dashes_all_is_an_argument);
@@ -260,10 +260,5 @@ int main(void)
     tcase_add_loop_test(t, what_is_no_id_is_refused, 0, (int)QN_COUNT_OF(no_ids));
     tcase_add_test(t, sizes_and_times_are_short);
     tcase_add_test(t, json_takes_what_is_not_utf8_and_not_finite);
-    suite_add_tcase(suite, t);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

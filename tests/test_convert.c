@@ -1,14 +1,13 @@
 /* Checkpoints become the GGUF files that the reference converter makes of them
  * (gguf-expected.json, written by convert_hf_to_gguf.py). */
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/digest.h"
 #include "tests/support/data.h"
 #include "tests/support/families.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 #include "tests/support/write_model.h"
 
 static qn_model *open_model(const char *path, const qn_model_options *options)
@@ -71,16 +70,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("convert");
-    TCase *t = tcase_create("converter");
-    tcase_set_timeout(t, 60);
+    Suite *s = suite_create("convert");
+    TCase *t = qn_test_group(s, "converter");
     tcase_add_loop_test(t, a_golden_checkpoint_becomes_the_converters_file, 0,
                         (qn_test_n_families + 1) * QN_TEST_OUTTYPES);
     tcase_add_loop_test(t, a_trained_model_becomes_the_converters_file_to_the_last_byte, 0, 2);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

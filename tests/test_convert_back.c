@@ -1,8 +1,6 @@
 /* From checkpoint to GGUF and back: hyperparameters, values, names; and what a
  * GGUF file is refused, or not run, for. */
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/export.h"
@@ -10,6 +8,7 @@
 #include "tests/support/checkpoint.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 #include "tests/support/write_model.h"
 
 static const qn_model_options plain = {.no_vocab = true};
@@ -355,9 +354,8 @@ END_TEST
 int main(void)
 {
     enum { N_CHECKPOINTS = sizeof checkpoints / sizeof *checkpoints };
-    Suite *suite = suite_create("convert back");
-    TCase *t = tcase_create("round trips");
-    tcase_set_timeout(t, 60);
+    Suite *s = suite_create("convert back");
+    TCase *t = qn_test_group(s, "round trips");
     tcase_add_loop_test(t, gguf_gives_the_hyperparameters_of_config_json, 0, N_CHECKPOINTS);
     tcase_add_loop_test(t, rope_scaling_comes_back_from_gguf, 0, sizeof ropes / sizeof *ropes);
     tcase_add_loop_test(t, a_checkpoint_comes_back_from_gguf_value_for_value, 0, N_CHECKPOINTS);
@@ -368,10 +366,5 @@ int main(void)
                         sizeof faults / sizeof *faults);
     tcase_add_test(t, an_unknown_architecture_opens_for_quantizing_only);
     tcase_add_test(t, absent_keys_mean_what_llama_cpp_takes);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -1,7 +1,6 @@
 /* What fine-tuning does to a checkpoint's small files: the tokenizer keys are
  * those that the reference converter makes of them (expected.json, written by
  * tests/oracle/finetune-goldens.py), and what cannot be is refused by name. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "formats/tokenizer/tokenizer.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 /* ---- a golden checkpoint's small files, changed ------------------------------------------ */
 
@@ -266,13 +266,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("fine-tunes");
-    TCase *t = tcase_create("converter");
+    Suite *s = suite_create("fine-tunes");
+    TCase *t = qn_test_group(s, "converter");
     tcase_add_test(t, a_finetune_has_the_tokenizer_keys_of_the_converter);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

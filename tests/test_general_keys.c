@@ -1,6 +1,5 @@
 /* Model cards, names and override files become the general.* keys that gguf-py
  * makes of them (expected.json, written by tests/oracle/metadata-goldens.py). */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "formats/gguf_name.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 static json_t *cases(void)
 {
@@ -341,8 +341,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("general keys");
-    TCase *t = tcase_create("gguf-py");
+    Suite *s = suite_create("general keys");
+    TCase *t = qn_test_group(s, "gguf-py");
     tcase_add_test(t, a_directory_has_the_keys_and_the_file_name_of_gguf_py);
     tcase_add_test(t, a_files_name_has_no_path_and_no_command_in_it);
     tcase_add_loop_test(t, a_card_that_is_no_yaml_is_passed_over_with_a_line, 0,
@@ -354,10 +354,5 @@ int main(void)
                         sizeof bad_overrides / sizeof *bad_overrides);
     tcase_add_test(t, an_override_file_gives_the_license_too_and_unknown_keys_are_told);
     tcase_add_test(t, numbers_dates_and_norwegian_are_words);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -1,6 +1,5 @@
 /* The mixes, against llama-quantize's own decisions (tests/policy/types.txt) and
  * llama.cpp's tables. */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include "tests/support/files.h"
 #include "tests/support/imatrix_bytes.h"
 #include "tests/support/made_model.h"
+#include "tests/support/run.h"
 
 enum { MIXES = 35, AT_ONCE = 48 };
 
@@ -440,28 +440,21 @@ int main(void)
 {
     read_types();
     Suite *s = suite_create("mixes");
-    TCase *t = tcase_create("llama-quantize");
+    TCase *t = qn_test_group(s, "llama-quantize");
     tcase_add_loop_test(t, every_tensor_gets_the_type_that_llama_quantize_gives_it, 0,
                         (n_lines - first_types_line + AT_ONCE - 1) / AT_ONCE);
-    suite_add_tcase(s, t);
-    t = tcase_create("table");
+    t = qn_test_group(s, "table");
     tcase_add_test(t, a_mix_is_found_by_name_in_any_case);
     tcase_add_test(t, a_mix_has_the_file_type_and_the_tensor_type_of_llama_cpp);
     tcase_add_test(t, the_bits_and_the_star_told_of_a_mix_are_those_of_llama_3_8b);
-    suite_add_tcase(s, t);
-    t = tcase_create("importance");
+    t = qn_test_group(s, "importance");
     tcase_add_loop_test(t, a_mix_that_needs_importance_is_refused_before_any_work, 0, 9);
     tcase_add_test(t, no_other_mix_needs_importance_nor_what_is_copied_kept_or_an_embedding);
     tcase_add_test(t, a_matrix_without_data_counts_each_column_once);
-    suite_add_tcase(s, t);
-    t = tcase_create("blocks");
+    t = qn_test_group(s, "blocks");
     tcase_add_test(t, a_type_whose_blocks_do_not_fit_gives_way_to_smaller_ones);
     tcase_add_test(t, the_page_about_blocks_says_what_the_tables_say);
-    suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
+    const int failed = qn_test_run_suite(s);
     qn_free(types_text);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return failed;
 }

@@ -1,7 +1,5 @@
 /* What opening a model accepts, refuses and finds. */
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -9,6 +7,7 @@
 #include "formats/model.h"
 #include "tests/support/checkpoint.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 
 static const qn_model_options plain = {.no_vocab = true};
 static const qn_model_options generic = {.family = "generic"};
@@ -343,8 +342,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("model");
-    TCase *t = tcase_create("checkpoints");
+    Suite *s = suite_create("model");
+    TCase *t = qn_test_group(s, "checkpoints");
     tcase_add_loop_test(t, a_contradiction_is_one_line_that_names_it, 0,
                         sizeof faults / sizeof *faults);
     tcase_add_test(t, absent_sizes_follow_from_the_others);
@@ -356,10 +355,5 @@ int main(void)
     tcase_add_test(t, an_unknown_class_can_be_read_as_a_known_one);
     tcase_add_test(t, a_model_of_sixty_gigabytes_opens_at_once_in_a_few_megabytes);
     tcase_add_test(t, memory_may_run_out_anywhere);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

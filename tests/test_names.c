@@ -1,10 +1,9 @@
 /* A model's name taken apart: every expectation is what gguf-py (llama.cpp of
  * llama-cpp-python 0.3.36) printed for it. */
-#include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/gguf_name.h"
+#include "tests/support/run.h"
 
 /* clang-format off */
 static const struct {
@@ -151,16 +150,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("names");
-    TCase *t = tcase_create("gguf-py");
+    Suite *s = suite_create("names");
+    TCase *t = qn_test_group(s, "gguf-py");
     tcase_add_loop_test(t, a_name_comes_apart_as_in_gguf_py, 0, sizeof names / sizeof *names);
     tcase_add_loop_test(t, a_count_of_parameters_is_labelled_as_in_gguf_py, 0,
                         sizeof labels / sizeof *labels);
     tcase_add_test(t, a_name_that_is_nothing_but_size_stays_in_its_bytes);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

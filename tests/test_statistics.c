@@ -1,12 +1,12 @@
 /* A tensor's statistics against a plain double loop over all its values. */
 #include "quant/statistics.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/random.h"
+#include "tests/support/run.h"
 
 static qn_arena *arena;
 
@@ -146,8 +146,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("statistics");
-    TCase *t = tcase_create("statistics");
+    Suite *s = suite_create("statistics");
+    TCase *t = qn_test_group(s, "statistics");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, the_figures_are_those_of_a_plain_loop);
     tcase_add_test(t, a_large_mean_does_not_drown_the_deviation);
@@ -155,10 +155,5 @@ int main(void)
     tcase_add_test(t, every_finite_value_is_in_its_bin);
     tcase_add_test(t, equal_values_are_all_in_the_first_bin);
     tcase_add_test(t, an_empty_tensor_has_no_figures);
-    suite_add_tcase(suite, t);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -1,12 +1,12 @@
 /* Encoding and decoding against the tokenizers library: the vectors of every
  * golden tokenizer (models/golden/README.md). */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
 #include "tests/support/data.h"
+#include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
 static void check_decoded(const qn_test_tokenizer *r, const json_t *expected, bool skip_special)
@@ -168,19 +168,13 @@ END_TEST
 int main(void)
 {
     const int n = sizeof golden / sizeof golden[0];
-    TCase *vectors = tcase_create("vectors");
-    tcase_set_timeout(vectors, 60);
+    Suite *s = suite_create("tokenizer");
+    TCase *vectors = qn_test_group(s, "vectors");
     tcase_add_loop_test(vectors, golden_tokenizers_give_the_ids_and_the_text_of_the_reference, 0,
                         n);
     tcase_add_loop_test(vectors, special_tokens_stay_text_when_they_are_not_parsed, 0, n);
     tcase_add_loop_test(vectors, made_tokenizers_give_the_ids_and_the_text_of_the_reference, 0, 4);
     tcase_add_loop_test(vectors, bytes_that_are_no_utf8_come_back, 0, 3);
     tcase_add_loop_test(vectors, a_word_of_four_megabytes_is_no_harder_than_its_length, 0, 3);
-    Suite *suite = suite_create("tokenizer");
-    suite_add_tcase(suite, vectors);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

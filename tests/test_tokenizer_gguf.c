@@ -1,14 +1,13 @@
 /* A vocabulary's GGUF keys against what the reference converter writes
  * (models/golden/NAME/gguf-expected.json), and back. */
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
 #include "formats/base/digest.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
 static uint64_t configured_size(const char *model)
@@ -253,8 +252,8 @@ END_TEST
 
 int main(void)
 {
-    TCase *keys = tcase_create("keys");
-    tcase_set_timeout(keys, 60);
+    Suite *s = suite_create("tokenizer keys");
+    TCase *keys = qn_test_group(s, "keys");
     tcase_add_loop_test(keys, keys_equal_those_of_the_reference_converter, 0,
                         sizeof models / sizeof models[0]);
     tcase_add_loop_test(keys, a_vocabulary_read_from_its_keys_gives_the_same_ids, 0,
@@ -263,11 +262,5 @@ int main(void)
     tcase_add_test(keys, a_vocabulary_of_49152_does_not_add_bos_and_is_padded);
     tcase_add_test(keys, named_chat_templates_have_keys_of_their_own);
     tcase_add_test(keys, a_chat_template_file_is_taken_with_plain_line_ends);
-    Suite *suite = suite_create("tokenizer keys");
-    suite_add_tcase(suite, keys);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -1,6 +1,5 @@
 /* Ids of whole vocabularies: llama.cpp's vectors (made with the models' own
  * tokenizers), transformers.js', and the golden runs of the trained models. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "formats/base/alloc.h"
 #include "formats/reader.h"
 #include "tests/support/data.h"
+#include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
 /* ---- tokenizer-vectors: one list of ids a line, cases parted by a marker ------------- */
@@ -232,19 +232,13 @@ END_TEST
 
 int main(void)
 {
-    TCase *vectors = tcase_create("vectors");
-    tcase_set_timeout(vectors, 60);
+    Suite *s = suite_create("tokenizer models");
+    TCase *vectors = qn_test_group(s, "vectors");
     tcase_add_loop_test(vectors, vocabularies_of_gguf_files_give_the_ids_of_ggml_vectors, 0, 3);
     tcase_add_test(vectors, gpt2_gives_the_ids_of_transformers_js);
     tcase_add_loop_test(vectors, unpacked_tokenizers_give_the_ids_of_ggml_vectors, 0, 2);
     tcase_add_test(vectors, stories260K_gives_the_ids_of_its_golden_run);
     tcase_add_test(vectors, stories260K_takes_extra_spaces_out);
     tcase_add_test(vectors, the_demonstration_model_gives_the_ids_of_its_golden_run);
-    Suite *suite = suite_create("tokenizer models");
-    suite_add_tcase(suite, vectors);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -1,12 +1,11 @@
 /* Vocabularies that must be refused, in one line that says what is wrong. */
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/base/alloc.h"
 #include "tests/support/data.h"
 #include "tests/support/files.h"
+#include "tests/support/run.h"
 #include "tests/support/vocab.h"
 
 /* ---- tokenizer.json ------------------------------------------------------------------ */
@@ -334,7 +333,8 @@ END_TEST
 
 int main(void)
 {
-    TCase *refused = tcase_create("refused");
+    Suite *s = suite_create("tokenizer refusals");
+    TCase *refused = qn_test_group(s, "refused");
     tcase_set_timeout(refused, 120);
     tcase_add_loop_test(refused, a_bad_tokenizer_json_is_refused_with_what_is_wrong, 0,
                         sizeof json_refusals / sizeof json_refusals[0]);
@@ -347,11 +347,5 @@ int main(void)
     tcase_add_test(refused, bad_keys_are_refused_by_name);
     tcase_add_test(refused, an_id_outside_the_vocabulary_does_not_decode);
     tcase_add_loop_test(refused, a_failed_allocation_is_told_and_leaks_nothing, 0, 3);
-    Suite *suite = suite_create("tokenizer refusals");
-    suite_add_tcase(suite, refused);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return qn_test_run_suite(s);
 }

@@ -28,11 +28,8 @@ static const qn_calibrate_options defaults = {.load = {.needs_text = true},
                                               .output_frequency = QN_CALIBRATE_DEFAULT};
 
 static const qn_opt table[] = {
-    {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(qn_calibrate_options, model),
-     "the same as MODEL"},
-    {'f', "file", "FILE", QN_OPT_TEXTS, offsetof(qn_calibrate_options, files),
-     "a text to measure on, read byte for byte; may be given several times"},
-    {0, "text", "FILE", QN_OPT_TEXTS, offsetof(qn_calibrate_options, files), "the same as --file"},
+    QN_MODEL_OPTION(offsetof(qn_calibrate_options, model)),
+    QN_TEXT_OPTIONS(qn_calibrate_options, files, "a text to measure on"),
     {'o', "output", "OUT", QN_OPT_TEXT, offsetof(qn_calibrate_options, output),
      "what is written (default imatrix.gguf)"},
     {0, "output-file", "OUT", QN_OPT_TEXT, offsetof(qn_calibrate_options, output),
@@ -321,9 +318,8 @@ static qn_exit run(const void *given, char **args, size_t n_args)
     if (o->format && strcmp(o->format, "gguf") != 0 && strcmp(o->format, "dat") != 0)
         return qn_usage(&o->common, "--output-format %s: gguf or dat, please", o->format);
     if (!moments_agree(o, is_legacy(o))) return QN_EXIT_USAGE;
-    const qn_texts *const lists[] = {&o->files};
-    const char **files = qn_file_list(lists, 1, args, n_args, &n);
-    if (!files) return qn_usage(&o->common, "no memory for the names of the texts");
+    const char **files = qn_file_list(&o->files, args, n_args, &n);
+    if (!files) return qn_no_memory(&o->common, "the names of the texts");
     const qn_exit exit = calibrate(o, model, files, n);
     qn_free(files);
     return exit;

@@ -79,6 +79,13 @@ qn_exit qn_complain(const qn_common *c, const qn_error *err)
     return statuses[err->status];
 }
 
+qn_exit qn_no_memory(const qn_common *c, const char *what)
+{
+    qn_error err;
+    qn_fail_memory(&err, what);
+    return qn_complain(c, &err);
+}
+
 /* ---- suggestions -------------------------------------------------------------- */
 
 enum { LONGEST = 64 };
@@ -402,7 +409,7 @@ static qn_exit run_on_models(const qn_command *c, const qn_common *o, char **arg
 {
     const size_t models = n < c->models ? n : c->models;
     char **given = qn_alloc(models, sizeof(char *));
-    if (!given) return QN_EXIT_SYSTEM;
+    if (!given) return qn_no_memory(o, "the names of the models");
     for (size_t i = 0; i < models; i++) given[i] = args[i];
     qn_exit status = find_models(c, o, args, models);
     if (!status) status = c->run(o, args, n);
@@ -417,7 +424,7 @@ qn_exit qn_cli_run(const qn_command *c, int argc, char **argv)
     size_t n = 0;
     qn_exit status = QN_EXIT_USAGE;
     qn_common *options = qn_alloc(1, c->options_bytes);
-    if (!options) return QN_EXIT_SYSTEM;
+    if (!options) return qn_no_memory(&(qn_common){.command = c->name}, "the options");
     memcpy(options, c->defaults, c->options_bytes);
     options->command = c->name;
     if (!qn_cli_parse(c, argc, argv, options, &n)) goto out;

@@ -108,6 +108,9 @@ qn_exit qn_usage(const qn_common *c, const char *fmt, ...) __attribute__((format
 /* The error's message; returns the exit status that stands for it. */
 qn_exit qn_complain(const qn_common *c, const qn_error *err);
 
+/* That there was none for `what`; returns QN_EXIT_SYSTEM. */
+qn_exit qn_no_memory(const qn_common *c, const char *what);
+
 /* A remark, unless --quiet. */
 void qn_remark(const qn_common *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

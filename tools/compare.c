@@ -10,6 +10,7 @@
 #include "formats/base/outfile.h"
 #include "tools/commands.h"
 #include "tools/progress.h"
+#include "tools/text_input.h"
 #include "tools/window_memory.h"
 #include "tools/write_model.h"
 
@@ -20,11 +21,8 @@ static const qn_compare_options defaults = {
 };
 
 static const qn_opt table[] = {
-    {'f', "file", "FILE", QN_OPT_TEXTS, offsetof(qn_compare_options, files),
-     "a text, read byte for byte; may be given several times"},
-    {0, "text", "FILE", QN_OPT_TEXTS, offsetof(qn_compare_options, files), "the same as --file"},
-    {'c', "ctx-size", "N", QN_OPT_COUNT, offsetof(qn_compare_options, n_ctx),
-     "tokens of a chunk, of which the second half is scored (default 512)"},
+    QN_TEXT_OPTIONS(qn_compare_options, files, "a text"),
+    QN_SCORED_CHUNK_OPTION(offsetof(qn_compare_options, n_ctx)),
     {0, "chunks", "N", QN_OPT_COUNT, offsetof(qn_compare_options, chunks),
      "at most N chunks of each text (default all)"},
     {0, "base", "FILE", QN_OPT_TEXT, offsetof(qn_compare_options, base),
@@ -314,7 +312,7 @@ static qn_exit run_on(const qn_compare_options *o, char **paths, size_t n, bool 
     j.texts = qn_alloc(n_texts, sizeof *j.texts);
     qn_exit exit = QN_EXIT_FINE;
     if (qn_gates_given(&o->limits)) exit = qn_gates_start(&j.gates, &o->common, &o->limits, n - 1);
-    if (!exit && (!j.models || !j.texts)) exit = QN_EXIT_SYSTEM;
+    if (!exit && (!j.models || !j.texts)) exit = qn_no_memory(&o->common, "models");
     for (size_t i = 0; i < o->files.n && !exit; i++) j.texts[i].file = o->files.at[i];
     if (!exit) exit = compare(&j, paths);
     for (size_t t = 0; j.damage && t + 1 < n; t++) qn_damage_free(&j.damage[t]);
@@ -338,7 +336,7 @@ static qn_exit run(const void *given, char **args, size_t n)
     const qn_compare_options *o = given;
     const bool has_base = o->base || is_base(args[0]);
     char **paths = qn_alloc(n + 1, sizeof(char *));
-    if (!paths) return QN_EXIT_SYSTEM;
+    if (!paths) return qn_no_memory(&o->common, "the names of the models");
     size_t n_paths = 0;
     if (o->base) paths[n_paths++] = (char *)o->base;
     for (size_t i = 0; i < n; i++) paths[n_paths++] = args[i];

@@ -131,7 +131,7 @@ qn_exit qn_gates_start(qn_compare_gates *g, const qn_common *c, const qn_gate_li
     const qn_exit exit = check(c, l);
     if (exit) return exit;
     *g = (qn_compare_gates){.n_tests = n_tests, .gates = qn_alloc(n_tests, sizeof *g->gates)};
-    if (!g->gates) return QN_EXIT_SYSTEM;
+    if (!g->gates) return qn_no_memory(c, "gates");
     for (size_t k = 0; k < QN_N_GATES; k++) {
         g->given[k] = limit_of(l, k);
         for (size_t t = 0; t < n_tests; t++) start(&g->gates[t][k], k, g->given[k], l->confidence);

@@ -10,10 +10,10 @@
 #include "formats/shards_write.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
-#include "tools/lora_options.h"
 #include "tools/memory.h"
 #include "tools/output_name.h"
 #include "tools/progress.h"
+#include "tools/source_options.h"
 #include "tools/split_options.h"
 #include "tools/write_model.h"
 
@@ -21,8 +21,7 @@ typedef struct {
     qn_common common;
     bool dry_run, force, allow_nan;
     const char *outtype, *outfile, *format;
-    const char *model_name, *metadata, *family, *pre;
-    qn_texts lora;
+    qn_source_options source;
     const char *split_max_size;
     uint64_t max_memory, max_shard_size, align, split_max_tensors;
     qn_split_options split; /* from those two */
@@ -45,27 +44,14 @@ static const qn_opt table[] = {
     {0, "force", NULL, QN_OPT_FLAG, offsetof(options, force), "replace existing outputs"},
     {0, "allow-nan", NULL, QN_OPT_FLAG, offsetof(options, allow_nan),
      "let NaN and infinity through"},
-    {0, "max-memory", "SIZE", QN_OPT_SIZE, offsetof(options, max_memory),
-     "limit of this process's own memory, mapped files not counted (default 512M)"},
+    QN_WRITE_MEMORY_OPTION(offsetof(options, max_memory)),
     {0, "align", "N", QN_OPT_SIZE, offsetof(options, align),
      "alignment of each tensor in a GGUF file, a power of two (default 32)"},
-    {0, "split-max-size", "N(M|G)", QN_OPT_TEXT, offsetof(options, split_max_size),
-     "begin another file, NAME-00002-of-00003.gguf, where one would hold more bytes of tensors"},
-    {0, "split-max-tensors", "N", QN_OPT_COUNT, offsetof(options, split_max_tensors),
-     "begin another file where one would hold more tensors"},
+    QN_SPLIT_OPTIONS(options, split_max_size, split_max_tensors),
     {0, "max-shard-size", "SIZE", QN_OPT_SIZE, offsetof(options, max_shard_size),
      "of a checkpoint directory: begin another file, model-00002-of-00003.safetensors, where one "
      "would hold more bytes of tensors (default 50GB, as transformers)"},
-    {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
-     "general.name (default: from the model card or the directory's name)"},
-    {0, "metadata", "FILE", QN_OPT_TEXT, offsetof(options, metadata),
-     "JSON object of general.* keys that replace what the model card and the names say"},
-    {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
-     "llama, gemma4 ... or generic for any tensors: names kept, no tokenizer (default: by "
-     "config.json)"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
-    QN_LORA_OPTIONS(options, lora),
+    QN_SOURCE_OPTIONS(options, source),
 };
 
 /* ---- what was asked for -------------------------------------------------------------- */
@@ -270,15 +256,10 @@ static qn_exit run(const void *given, char **args, size_t n)
     qn_exit exit = check_words(o, out, &outtype);
     if (!exit)
         exit = qn_split_limits(&o->common, o->split_max_size, o->split_max_tensors, &mine.split);
-    if (!exit && qn_loras_read(&o->lora, &loras, &err)) exit = qn_complain(&o->common, &err);
+    if (!exit && qn_loras_read(&o->source.lora, &loras, &err)) exit = qn_complain(&o->common, &err);
     if (exit) return exit;
 
-    const qn_model_options how = {.family = o->family,
-                                  .model_name = o->model_name,
-                                  .metadata = o->metadata,
-                                  .pre = o->pre,
-                                  .adapters = loras.of,
-                                  .n_adapters = loras.n};
+    const qn_model_options how = qn_source_how(&o->source, &loras);
     json_t *outputs = json_array();
     qn_memory_watch();
     qn_status status = qn_model_open(&model, args[0], &how, &err);

@@ -25,7 +25,7 @@ typedef struct {
 static const options defaults = {.top = 10};
 
 static const qn_opt table[] = {
-    {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
+    QN_MODEL_OPTION(offsetof(options, model)),
     {0, "ids", "LIST", QN_OPT_TEXT, offsetof(options, prompt.ids), "token ids to run: 1,2,3"},
     {'p', "prompt", "TEXT", QN_OPT_TEXT, offsetof(options, prompt.prompt), "a text instead"},
     {'f', "file", "FILE", QN_OPT_TEXT, offsetof(options, prompt.file),

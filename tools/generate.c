@@ -24,7 +24,7 @@ typedef struct {
 static const options defaults = {.n_predict = 128, .top_k = 40, .top_p = 0.95};
 
 static const qn_opt table[] = {
-    {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
+    QN_MODEL_OPTION(offsetof(options, model)),
     {'p', "prompt", "TEXT", QN_OPT_TEXT, offsetof(options, prompt.prompt),
      "the text to go on from"},
     {'f', "file", "FILE", QN_OPT_TEXT, offsetof(options, prompt.file),

@@ -27,6 +27,8 @@ typedef struct {
 /* Rows of a command's table, for a const char * or, where there are several
  * models, a qn_texts. */
 /* clang-format off */
+#define QN_MODEL_OPTION(field)                                                        \
+    {'m', "model", "MODEL", QN_OPT_TEXT, field, "the same as MODEL"}
 #define QN_FAMILY_OPTION(kind, field, more)                                           \
     {0, "family", "NAME", kind, field,                                                \
      "read a model as one of this family: llama, gemma4 ... (default: by what it says" more ")"}

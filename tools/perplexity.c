@@ -26,7 +26,7 @@ typedef struct {
     qn_common common;
     qn_load_options load;
     const char *model;
-    qn_texts files, texts;
+    qn_texts files;
     const char *base, *save_base, *against;
     double confidence;
     uint64_t n_ctx; /* 0: not given */
@@ -40,12 +40,9 @@ static const options defaults = {
     .load = {.needs_text = true}, .confidence = 0.99, .tasks = {.hellaswag_tasks = 400}};
 
 static const qn_opt table[] = {
-    {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
-    {'f', "file", "FILE", QN_OPT_TEXTS, offsetof(options, files),
-     "a text to score, read byte for byte; may be given several times"},
-    {0, "text", "FILE", QN_OPT_TEXTS, offsetof(options, texts), "the same as --file"},
-    {'c', "ctx-size", "N", QN_OPT_COUNT, offsetof(options, n_ctx),
-     "tokens of a chunk, of which the second half is scored (default 512)"},
+    QN_MODEL_OPTION(offsetof(options, model)),
+    QN_TEXT_OPTIONS(options, files, "a text to score"),
+    QN_SCORED_CHUNK_OPTION(offsetof(options, n_ctx)),
     {0, "chunks", "N", QN_OPT_COUNT, offsetof(options, chunks),
      "stop after N chunks (default all)"},
     {0, "stride", "N", QN_OPT_COUNT, offsetof(options, stride),
@@ -76,7 +73,7 @@ static const qn_opt table[] = {
      "score the tasks in FILE, in llama-perplexity's binary format (MMLU, ARC, TruthfulQA)"},
     {0, "multiple-choice-tasks", "N", QN_OPT_COUNT, offsetof(options, tasks.multiple_choice_tasks),
      "at most N of them (default all)"},
-    {0, "binary-file", "FILE", QN_OPT_TEXTS, offsetof(options, texts), "the same as --file"},
+    {0, "binary-file", "FILE", QN_OPT_TEXTS, offsetof(options, files), "the same as --file"},
     QN_MAX_MEMORY_OPTION(offsetof(options, max_memory)),
     QN_ACTIVATIONS_OPTION(offsetof(options, load.activations)),
     QN_LOAD_OPTIONS(options, load),
@@ -343,7 +340,7 @@ static qn_exit run_texts(const options *given, const char *model, const char *co
     if (saved && n > 1) return qn_usage(c, "%s is of one text, not of %zu", saves, n);
     if (saved && o.stride) return qn_usage(c, "%s is of chunks side by side: no --stride", saves);
     scored *s = qn_alloc(n, sizeof *s);
-    if (!s) return qn_usage(c, "no memory for %zu texts", n);
+    if (!s) return qn_no_memory(c, "the texts");
     for (size_t i = 0; i < n; i++) s[i].file = files[i];
     const qn_exit exit = measure(&o, model, s, n);
     for (size_t i = 0; i < n; i++)
@@ -372,15 +369,14 @@ static qn_exit run_tasks(const options *o, const char *model, const char *const 
 static qn_exit run(const void *given, char **args, size_t n_args)
 {
     const options *o = given;
-    const qn_texts *const lists[] = {&o->files, &o->texts};
     const char *model = o->model;
     size_t n = 0;
     if (!model && n_args) model = *args++, n_args--;
-    if (!model || !(n_args + o->files.n + o->texts.n))
+    if (!model || !(n_args + o->files.n))
         return qn_usage(&o->common, "a model and a text, please: quern perplexity MODEL -f TEXT");
     if (!qn_task_options_agree(&o->common, &o->tasks)) return QN_EXIT_USAGE;
-    const char **files = qn_file_list(lists, 2, args, n_args, &n);
-    if (!files) return qn_usage(&o->common, "no memory for the names of the texts");
+    const char **files = qn_file_list(&o->files, args, n_args, &n);
+    if (!files) return qn_no_memory(&o->common, "the names of the texts");
     const qn_exit exit =
         qn_tasks_wanted(&o->tasks) ? run_tasks(o, model, files, n) : run_texts(o, model, files, n);
     qn_free(files);

@@ -4,12 +4,12 @@
 
 #include "formats/base/alloc.h"
 #include "tools/commands.h"
-#include "tools/lora_options.h"
 #include "tools/memory.h"
 #include "tools/output_name.h"
 #include "tools/progress.h"
 #include "tools/quantize_inputs.h"
 #include "tools/quantize_packed.h"
+#include "tools/source_options.h"
 #include "tools/split_options.h"
 #include "tools/write_model.h"
 
@@ -17,8 +17,7 @@ typedef struct {
     qn_common common;
     bool dry_run, force, pure, leave_output_tensor, allow_requantize, allow_nan, keep_split;
     const char *output_type, *embedding_type;
-    const char *model_name, *metadata, *family, *pre;
-    qn_texts lora;
+    qn_source_options source;
     qn_texts imatrix, include_weights, exclude_weights, tensor_types, overrides;
     const char *split_max_size;
     bool asymmetric;
@@ -77,27 +76,14 @@ static const qn_opt table[] = {
      "bits"},
     {0, "allow-nan", NULL, QN_OPT_FLAG, offsetof(options, allow_nan),
      "let NaN and infinity through to F32, F16 and BF16 tensors; blocks cannot hold them"},
-    {0, "max-memory", "SIZE", QN_OPT_SIZE, offsetof(options, max_memory),
-     "limit of this process's own memory, mapped files not counted (default 512M)"},
+    QN_WRITE_MEMORY_OPTION(offsetof(options, max_memory)),
     {0, "align", "N", QN_OPT_SIZE, offsetof(options, align),
      "alignment of each tensor in the file, a power of two; 16384 lets phones map pages (default "
      "32)"},
     {0, "keep-split", NULL, QN_OPT_FLAG, offsetof(options, keep_split),
      "as many files as the source has, each with the tensors of one"},
-    {0, "split-max-size", "N(M|G)", QN_OPT_TEXT, offsetof(options, split_max_size),
-     "begin another file, NAME-00002-of-00003.gguf, where one would hold more bytes of tensors"},
-    {0, "split-max-tensors", "N", QN_OPT_COUNT, offsetof(options, split_max_tensors),
-     "begin another file where one would hold more tensors"},
-    {0, "model-name", "NAME", QN_OPT_TEXT, offsetof(options, model_name),
-     "general.name (default: from the model card or the directory's name)"},
-    {0, "metadata", "FILE", QN_OPT_TEXT, offsetof(options, metadata),
-     "JSON object of general.* keys that replace what the model card and the names say"},
-    {0, "family", "NAME", QN_OPT_TEXT, offsetof(options, family),
-     "llama, gemma4 ... or generic for any tensors: names kept, no tokenizer (default: by "
-     "config.json)"},
-    {0, "pre", "NAME", QN_OPT_TEXT, offsetof(options, pre),
-     "GGUF's name of the pre-tokenizer (default: recognized by its patterns)"},
-    QN_LORA_OPTIONS(options, lora),
+    QN_SPLIT_OPTIONS(options, split_max_size, split_max_tensors),
+    QN_SOURCE_OPTIONS(options, source),
 };
 
 /* ---- arguments ------------------------------------------------------------------- */
@@ -255,12 +241,7 @@ static qn_exit quantize(const options *o, const arguments *a, const qn_quantize_
                         const qn_loras *loras)
 {
     const double started = qn_seconds();
-    const qn_model_options how = {.family = o->family,
-                                  .model_name = o->model_name,
-                                  .metadata = o->metadata,
-                                  .pre = o->pre,
-                                  .adapters = loras->of,
-                                  .n_adapters = loras->n};
+    const qn_model_options how = qn_source_how(&o->source, loras);
     qn_error err = {0};
     qn_model *model = NULL;
     qn_quantize_inputs inputs = {0};
@@ -328,9 +309,9 @@ static const char *only_for_gguf(const options *o)
         {o->keep_split, "keep-split"},
         {o->split_max_size, "split-max-size"},
         {o->split_max_tensors, "split-max-tensors"},
-        {o->model_name, "model-name"},
-        {o->metadata, "metadata"},
-        {o->pre, "pre"},
+        {o->source.model_name, "model-name"},
+        {o->source.metadata, "metadata"},
+        {o->source.pre, "pre"},
     };
     for (size_t i = 0; i < QN_COUNT_OF(all); i++)
         if (all[i].given) return all[i].name;
@@ -373,7 +354,7 @@ static qn_exit run_packed(const options *o, char **args, size_t n, size_t type,
         .group_size = o->group_size,
         .format = o->format,
         .clip = o->clip,
-        .family = o->family,
+        .family = o->source.family,
         .asymmetric = o->asymmetric,
         .allow_requantize = o->allow_requantize,
         .dry_run = o->dry_run,
@@ -421,7 +402,7 @@ static qn_exit run(const void *given, char **args, size_t n)
     const size_t integers = packed_type(args, n);
     qn_loras loras;
     qn_error err = {0};
-    if (qn_loras_read(&o->lora, &loras, &err)) return qn_complain(&o->common, &err);
+    if (qn_loras_read(&o->source.lora, &loras, &err)) return qn_complain(&o->common, &err);
     const qn_exit exit =
         integers ? run_packed(o, args, n, integers, &loras) : run_blocks(o, args, n, &loras);
     qn_loras_free(&loras);

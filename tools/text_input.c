@@ -39,17 +39,13 @@ qn_status qn_text_from(const char *prompt, const char *file, qn_text *out, qn_er
     return out->failed ? qn_fail_memory(err, "the prompt") : QN_OK;
 }
 
-const char **qn_file_list(const qn_texts *const *lists, size_t n_lists, char **args, size_t n_args,
-                          size_t *n)
+const char **qn_file_list(const qn_texts *given, char **args, size_t n_args, size_t *n)
 {
-    size_t all = n_args, at = 0;
-    for (size_t i = 0; i < n_lists; i++) all += lists[i]->n;
-    const char **files = qn_alloc(all, sizeof(const char *));
+    const char **files = qn_alloc(given->n + n_args, sizeof(const char *));
     if (!files) return NULL;
-    for (size_t i = 0; i < n_lists; i++)
-        for (size_t f = 0; f < lists[i]->n; f++) files[at++] = lists[i]->at[f];
-    for (size_t i = 0; i < n_args; i++) files[at++] = args[i];
-    *n = all;
+    for (size_t i = 0; i < given->n; i++) files[i] = given->at[i];
+    for (size_t i = 0; i < n_args; i++) files[given->n + i] = args[i];
+    *n = given->n + n_args;
     return files;
 }
 

@@ -19,7 +19,7 @@ typedef struct {
 static const options defaults = {0};
 
 static const qn_opt table[] = {
-    {'m', "model", "MODEL", QN_OPT_TEXT, offsetof(options, model), "the same as MODEL"},
+    QN_MODEL_OPTION(offsetof(options, model)),
     {'p', "prompt", "TEXT", QN_OPT_TEXT, offsetof(options, prompt), "the text"},
     {'f', "file", "FILE", QN_OPT_TEXT, offsetof(options, file),
      "a file with the text (default: standard input)"},

@@ -7,8 +7,13 @@
 #include "quant/plan.h"
 #include "tools/report.h"
 
-/* What --max-memory is without the option. */
+/* What --max-memory is without the option, and its row in a command's table. */
 #define QN_DEFAULT_MEMORY (UINT64_C(512) << 20)
+/* clang-format off */
+#define QN_WRITE_MEMORY_OPTION(field)                                                \
+    {0, "max-memory", "SIZE", QN_OPT_SIZE, field,                                    \
+     "limit of this process's own memory, mapped files not counted (default 512M)"}
+/* clang-format on */
 
 typedef struct {
     const qn_common *common;

@@ -192,7 +192,24 @@ const char *const qn_keys_of_one_rope[] = {
     NULL,
 };
 
+/* conversion/gemma.py, GemmaModel.set_gguf_parameters. */
+const char *const qn_keys_without_rope[] = {
+    "context_length",
+    "embedding_length",
+    "block_count",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.layer_norm_rms_epsilon",
+    "attention.key_length",
+    "attention.value_length",
+    NULL,
+};
+
 const char *const qn_ignored_usually[] = {".rotary_emb.inv_freq", NULL};
+const char *const qn_ignored_buffers[] = {".rotary_emb.inv_freq", ".attention.masked_bias",
+                                          ".attention.bias", NULL};
+const char *const qn_ignored_head[] = {"lm_head.weight", ".rotary_emb.inv_freq", NULL};
 
 size_t qn_family_n_parameters(const qn_family *f)
 {

@@ -142,7 +142,7 @@ typedef enum {
 
 /* One hyperparameter: where config.json has it, where GGUF has it, which
  * member of qn_hparams it is.  A row without names says what the family always
- * is (QN_ALWAYS). */
+ * is (QN_ALWAYS in parameters.h). */
 typedef struct {
     const char *config[QN_CONFIG_NAMES]; /* the first that is there and not null */
     qn_rope_place in_rope;
@@ -162,43 +162,6 @@ typedef struct {
 } qn_parameter;
 
 #define QN_HPARAM(member) offsetof(qn_hparams, member)
-
-#define QN_ALWAYS(of_kind, member, value)                                      \
-    {                                                                          \
-        .kind = (of_kind), .field = QN_HPARAM(member), .config_else = (value), \
-        .gguf_else = (value)                                                   \
-    }
-
-/* Keys of config.json alone, and what their absence means. */
-#define QN_COUNT_ELSE(key, member, value)                                   \
-    {                                                                       \
-        .config = {key}, .field = QN_HPARAM(member), .config_else = (value) \
-    }
-#define QN_REAL_ELSE(key, member, value)                                                           \
-    {                                                                                              \
-        .config = {key}, .kind = QN_FIELD_REAL, .field = QN_HPARAM(member), .config_else = (value) \
-    }
-#define QN_FLAG(key, member, value)                                                                \
-    {                                                                                              \
-        .config = {key}, .kind = QN_FIELD_FLAG, .field = QN_HPARAM(member), .config_else = (value) \
-    }
-#define QN_THETA_ELSE(value)                                                    \
-    {                                                                           \
-        .config = {"rope_theta"}, .in_rope = QN_IN_ROPE, .kind = QN_FIELD_REAL, \
-        .field = offsetof(qn_hparams, rope_theta), .config_else = (value)       \
-    }
-
-/* What conversion/llama.py writes besides. */
-#define QN_VOCAB_SIZE_ELSE(value)                                                                 \
-    {                                                                                             \
-        .config = {"vocab_size"}, .field = offsetof(qn_hparams, n_vocab), .config_else = (value), \
-        .gguf = {"vocab_size"}, .write = QN_WRITE_ALWAYS                                          \
-    }
-#define QN_ROPE_DIMENSIONS                                                          \
-    {                                                                               \
-        .field = offsetof(qn_hparams, rope_dims), .gguf = {"rope.dimension_count"}, \
-        .write = QN_WRITE_ALWAYS                                                    \
-    }
 
 /* A key of config.json that would make the forward pass another one: must be
  * absent, null, or this (an empty list counts as 0). */
@@ -238,6 +201,7 @@ struct qn_family {
     const qn_condition *conditions;
     size_t n_conditions;
 };
+
 /* What every decoder-only family has, in the order in which the reference
  * converter writes it (conversion/base.py, TextModel.set_gguf_parameters). */
 extern const qn_parameter qn_common_parameters[];
@@ -246,11 +210,17 @@ extern const size_t qn_n_common_parameters;
 /* common_keys of families whose heads are hidden size / heads, which no key says. */
 extern const char *const qn_keys_without_head_size[];
 
+/* Of those whose files say nothing of rope. */
+extern const char *const qn_keys_without_rope[];
+
 /* Of those that have no other theta for sliding layers, and own rows for some of these. */
 extern const char *const qn_keys_of_one_rope[];
 
-/* ignored of most families. */
+/* ignored of most families; of Llama's, of which older transformers saved more buffers;
+ * of those whose head may be saved though it is the embedding. */
 extern const char *const qn_ignored_usually[];
+extern const char *const qn_ignored_buffers[];
+extern const char *const qn_ignored_head[];
 
 /* Common and own ones in one count, in the order of writing. */
 size_t qn_family_n_parameters(const qn_family *f);

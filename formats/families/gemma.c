@@ -1,6 +1,7 @@
 /* Gemma 1 and CodeGemma: norms stored as their distance from 1, embeddings that
  * are scaled by sqrt(hidden), GELU (conversion/gemma.py, transformers
  * modeling_gemma.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"GemmaForCausalLM", NULL};
@@ -17,26 +18,9 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {"lm_head.weight", ".rotary_emb.inv_freq", NULL};
-
-/* conversion/gemma.py, GemmaModel.set_gguf_parameters: no rope. */
-static const char *const common_keys[] = {"context_length",
-                                          "embedding_length",
-                                          "block_count",
-                                          "feed_forward_length",
-                                          "attention.head_count",
-                                          "attention.head_count_kv",
-                                          "attention.layer_norm_rms_epsilon",
-                                          "attention.key_length",
-                                          "attention.value_length",
-                                          NULL};
-
 static const qn_parameter parameters[] = {
     QN_COUNT_ELSE("vocab_size", n_vocab, QN_REQUIRED),
-    QN_FLAG("tie_word_embeddings", tied, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
-    QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
+    QN_GEMMA_ALWAYS,
     QN_COUNT_ELSE("head_dim", head_dim, 256),
 };
 
@@ -55,10 +39,10 @@ const qn_family qn_family_gemma = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_head,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
-    .common_keys = common_keys,
+    .common_keys = qn_keys_without_rope,
 };

@@ -1,5 +1,6 @@
 /* Gemma 2: Gemma with norms behind each branch, every second layer sliding, and
  * soft caps (conversion/gemma.py, transformers modeling_gemma2.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Gemma2ForCausalLM", NULL};
@@ -16,20 +17,6 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {"lm_head.weight", ".rotary_emb.inv_freq", NULL};
-
-/* conversion/gemma.py, GemmaModel.set_gguf_parameters: no rope. */
-static const char *const common_keys[] = {"context_length",
-                                          "embedding_length",
-                                          "block_count",
-                                          "feed_forward_length",
-                                          "attention.head_count",
-                                          "attention.head_count_kv",
-                                          "attention.layer_norm_rms_epsilon",
-                                          "attention.key_length",
-                                          "attention.value_length",
-                                          NULL};
-
 static const qn_parameter parameters[] = {
     {.config = {"attn_logit_softcapping"},
      .kind = QN_FIELD_REAL,
@@ -37,42 +24,18 @@ static const qn_parameter parameters[] = {
      .gguf = {"attn_logit_softcapping"},
      .gguf_else = 50,
      .write = QN_WRITE_ALWAYS},
-    {.config = {"final_logit_softcapping"},
-     .kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(final_cap),
-     .gguf = {"final_logit_softcapping"},
-     .gguf_else = 30,
-     .write = QN_WRITE_ALWAYS},
+    QN_GEMMA_FINAL_CAP(30, QN_WRITE_ALWAYS),
     {.config = {"sliding_window"},
      .field = QN_HPARAM(window),
      .config_else = 4096,
      .gguf = {"attention.sliding_window"},
      .gguf_else = 4096,
      .write = QN_WRITE_ALWAYS},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .config_else = 2,
-     .gguf = {"attention.sliding_window_pattern"},
-     .gguf_else = 2,
-     .write = QN_WRITE_UNUSUAL_SLIDES},
-    {.config = {"query_pre_attn_scalar"},
-     .kind = QN_FIELD_REAL,
-     .whole = true,
-     .field = QN_HPARAM(query_scalar),
-     .config_else = 256},
-    {.kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(attention_scale),
-     .gguf = {"attention.scale"},
-     .write = QN_WRITE_UNUSUAL_SCALE},
-    QN_ALWAYS(QN_FIELD_COUNT, scale_by_hidden_at, 46), /* 27B, for runtimes */
+    QN_LAYER_TYPES(2, 2, QN_WRITE_UNUSUAL_SLIDES),
+    QN_GEMMA_QUERY_SCALAR(46),
     QN_COUNT_ELSE("head_dim", head_dim, 256),
     QN_COUNT_ELSE("vocab_size", n_vocab, QN_REQUIRED),
-    QN_FLAG("tie_word_embeddings", tied, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
-    QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
+    QN_GEMMA_ALWAYS,
 };
 
 static const qn_condition conditions[] = {
@@ -88,10 +51,10 @@ const qn_family qn_family_gemma2 = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_head,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,
     .n_conditions = sizeof conditions / sizeof *conditions,
-    .common_keys = common_keys,
+    .common_keys = qn_keys_without_rope,
 };

@@ -1,6 +1,7 @@
 /* Gemma 3, text alone or inside the multimodal class: Gemma 2's norms, norms of
  * queries and keys, five layers of six sliding with a rope of their own
  * (conversion/gemma.py, transformers modeling_gemma3.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", NULL};
@@ -18,16 +19,11 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-static const char *const ignored[] = {"lm_head.weight", ".rotary_emb.inv_freq", NULL};
 static const qn_prefix prefixes[] = {QN_PREFIXES_INNER, QN_PREFIXES_OUTER};
 static const char *const towers[] = {QN_TOWERS_VISION, NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"final_logit_softcapping"},
-     .kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(final_cap),
-     .gguf = {"final_logit_softcapping"},
-     .write = QN_WRITE_SET},
+    QN_GEMMA_FINAL_CAP(0, QN_WRITE_SET),
     {.config = {"sliding_window"},
      .field = QN_HPARAM(window),
      .config_else = 4096,
@@ -36,31 +32,10 @@ static const qn_parameter parameters[] = {
     {.config = {"sliding_window_pattern", "_sliding_window_pattern"},
      .field = QN_HPARAM(window_period),
      .config_else = 6},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .gguf = {"attention.sliding_window_pattern"},
-     .gguf_else = 6,
-     .write = QN_WRITE_UNUSUAL_SLIDES},
-    {.config = {"query_pre_attn_scalar"},
-     .kind = QN_FIELD_REAL,
-     .whole = true,
-     .field = QN_HPARAM(query_scalar),
-     .config_else = 256},
-    {.kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(attention_scale),
-     .gguf = {"attention.scale"},
-     .write = QN_WRITE_UNUSUAL_SCALE},
-    QN_ALWAYS(QN_FIELD_COUNT, scale_by_hidden_at, 62), /* 27B, for runtimes */
+    QN_LAYER_TYPES(0, 6, QN_WRITE_UNUSUAL_SLIDES),
+    QN_GEMMA_QUERY_SCALAR(62),
     /* Older files and configurations do not say it. */
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_SLIDING_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(rope_theta_swa),
-     .config_else = 10000,
-     .gguf = {"rope.freq_base_swa"},
-     .gguf_else = 10000},
+    QN_SLIDING_THETA_ELSE(10000),
     {.config = {"rope_local_base_freq"}, .kind = QN_FIELD_REAL, .field = QN_HPARAM(rope_theta_swa)},
     QN_THETA_ELSE(1e6),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),
@@ -68,10 +43,7 @@ static const qn_parameter parameters[] = {
     QN_COUNT_ELSE("num_key_value_heads", n_kv_heads, 4),
     QN_COUNT_ELSE("head_dim", head_dim, 256),
     QN_COUNT_ELSE("vocab_size", n_vocab, 262208),
-    QN_FLAG("tie_word_embeddings", tied, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
-    QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
+    QN_GEMMA_ALWAYS,
 };
 
 static const qn_condition conditions[] = {
@@ -91,7 +63,7 @@ const qn_family qn_family_gemma3 = {
     .towers = towers,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_head,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,

@@ -2,6 +2,7 @@
  * one head size, the layers' own inputs, alternating updates, augmented
  * residuals, sparse gates (conversion/gemma.py, transformers
  * modeling_gemma3n.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Gemma3nForCausalLM", "Gemma3nForConditionalGeneration",
@@ -42,11 +43,7 @@ static const char *const towers[] = {"model.vision_tower.", "model.audio_tower."
                                      "model.embed_vision.", "model.embed_audio.", NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"final_logit_softcapping"},
-     .kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(final_cap),
-     .gguf = {"final_logit_softcapping"},
-     .write = QN_WRITE_SET},
+    QN_GEMMA_FINAL_CAP(0, QN_WRITE_SET),
     {.config = {"sliding_window"},
      .field = QN_HPARAM(window),
      .config_else = 512,
@@ -84,33 +81,17 @@ static const qn_parameter parameters[] = {
      .gguf = {"activation_sparsity_scale"},
      .gguf_else = QN_REQUIRED,
      .write = QN_WRITE_ALWAYS},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .config_else = 5,
-     .gguf = {"attention.sliding_window_pattern"},
-     .gguf_else = 5,
-     .write = QN_WRITE_ALWAYS},
+    QN_LAYER_TYPES(5, 5, QN_WRITE_ALWAYS),
     QN_COUNT_ELSE("laurel_rank", laurel_rank, 64),
     QN_COUNT_ELSE("vocab_size_per_layer_input", n_input_vocab, 262144),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
     QN_THETA_ELSE(1e6),
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_SLIDING_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(rope_theta_swa),
-     .config_else = 10000,
-     .gguf = {"rope.freq_base_swa"},
-     .gguf_else = 10000},
+    QN_SLIDING_THETA_ELSE(10000),
     QN_COUNT_ELSE("head_dim", head_dim, 256),
     QN_COUNT_ELSE("vocab_size", n_vocab, 262400),
-    QN_FLAG("tie_word_embeddings", tied, 1),
+    QN_GEMMA_ALWAYS,
     QN_ALWAYS(QN_FIELD_REAL, attention_scale, 1),
     QN_ALWAYS(QN_FIELD_FLAG, value_norm, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
-    QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
 };
 
 static const qn_condition conditions[] = {

@@ -2,6 +2,7 @@
  * unified class: heads of two sizes, keys that are values, layers that share
  * them, embeddings for each layer, a scale behind each layer
  * (conversion/gemma.py, transformers modeling_gemma4.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Gemma4ForCausalLM", "Gemma4ForConditionalGeneration",
@@ -12,7 +13,7 @@ static const char *const model_types[] = {"gemma4_text", "gemma4", "gemma4_unifi
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
+    QN_ROLE_ROPE_DIVISORS,
     QN_ROLE_EMBEDDING,
     {"model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight", {QN_INPUT_VOCAB, QN_ALL_INPUTS}, QN_AS_IS, QN_IF_LAYER_INPUTS},
     {"model.per_layer_model_projection.weight", "per_layer_model_proj.weight", {QN_ALL_INPUTS, QN_HIDDEN}, QN_AS_IS, QN_IF_LAYER_INPUTS},
@@ -44,12 +45,7 @@ static const char *const towers[] = {"model.vision_tower.",    "model.audio_towe
                                      "model.vision_embedder.", NULL};
 
 static const qn_parameter parameters[] = {
-    {.config = {"final_logit_softcapping"},
-     .kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(final_cap),
-     .gguf = {"final_logit_softcapping"},
-     .gguf_else = 30,
-     .write = QN_WRITE_ALWAYS},
+    QN_GEMMA_FINAL_CAP(30, QN_WRITE_ALWAYS),
     {.config = {"sliding_window"},
      .field = QN_HPARAM(window),
      .config_else = 512,
@@ -67,14 +63,7 @@ static const qn_parameter parameters[] = {
      .gguf = {"embedding_length_per_layer_input"},
      .gguf_else = QN_REQUIRED,
      .write = QN_WRITE_ALWAYS},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .config_else = 6,
-     .gguf = {"attention.sliding_window_pattern"},
-     .gguf_else = QN_REQUIRED,
-     .write = QN_WRITE_ALWAYS},
+    QN_LAYER_TYPES(6, QN_REQUIRED, QN_WRITE_ALWAYS),
     QN_COUNT_ELSE("global_head_dim", head_dim, 512),
     {.config = {"head_dim"},
      .field = QN_HPARAM(head_dim_swa),
@@ -119,27 +108,18 @@ static const qn_parameter parameters[] = {
      .field = QN_HPARAM(rope_scaling),
      .config_else = QN_ROPE_PROPORTIONAL},
     QN_THETA_ELSE(1e6),
-    {.config = {"rope_theta"},
-     .in_rope = QN_IN_SLIDING_ROPE,
-     .kind = QN_FIELD_REAL,
-     .field = QN_HPARAM(rope_theta_swa),
-     .config_else = 10000,
-     .gguf = {"rope.freq_base_swa"},
-     .gguf_else = 10000},
+    QN_SLIDING_THETA_ELSE(10000),
     {.config = {"partial_rotary_factor"},
      .in_rope = QN_IN_ROPE,
      .kind = QN_FIELD_REAL,
      .field = QN_HPARAM(rope_partial),
      .config_else = 0.25},
     QN_COUNT_ELSE("vocab_size", n_vocab, 262144),
-    QN_FLAG("tie_word_embeddings", tied, 1),
+    QN_GEMMA_ALWAYS,
     {.kind = QN_FIELD_FLAG, .field = QN_HPARAM(last_is_full), .config_else = 1},
     QN_ALWAYS(QN_FIELD_REAL, attention_scale, 1),
     QN_ALWAYS(QN_FIELD_FLAG, expert_norm, 1),
     QN_ALWAYS(QN_FIELD_FLAG, value_norm, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, rope_halves, 1),
-    QN_ALWAYS(QN_FIELD_FLAG, embedding_by_size, 1),
-    QN_ALWAYS(QN_FIELD_ACTIVATION, activation, QN_GELU_TANH),
 };
 
 /* Bidirectional attention among an image's tokens ("vision") does not touch text. */

@@ -1,6 +1,7 @@
 /* gpt-oss: experts with biases in every layer, in MXFP4 or plain, gates that are
  * clamped, a sink for each head's attention, every other layer sliding
  * (conversion/gpt_oss.py, transformers modeling_gpt_oss.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"GptOssForCausalLM", NULL};
@@ -41,25 +42,9 @@ static const qn_parameter parameters[] = {
      .gguf = {"rope.scaling.yarn_untruncated"},
      .gguf_else = 1,
      .write = QN_WRITE_YARN_UNUSUAL},
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .config_else = 128,
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_ALWAYS},
-    {.config = {"intermediate_size"},
-     .field = QN_HPARAM(expert_feed_forward),
-     .config_else = QN_REQUIRED,
-     .gguf = {"expert_feed_forward_length"},
-     .write = QN_WRITE_ALWAYS},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .config_else = 2,
-     .gguf = {"attention.sliding_window_pattern"},
-     .gguf_else = 2,
-     .write = QN_WRITE_UNUSUAL_SLIDES},
+    QN_WINDOW_ELSE(128, QN_WRITE_ALWAYS),
+    QN_EXPERT_WIDTH_ELSE("intermediate_size", QN_REQUIRED, 0),
+    QN_LAYER_TYPES(2, 2, QN_WRITE_UNUSUAL_SLIDES),
     {.config = {"swiglu_alpha"},
      .kind = QN_FIELD_REAL,
      .field = QN_HPARAM(swiglu_alpha),

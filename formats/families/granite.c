@@ -1,6 +1,7 @@
 /* Granite 3, dense and with experts: a Llama whose embeddings, branches,
  * attention scores and logits are multiplied by numbers (conversion/granite.py,
  * transformers modeling_granite.py, modeling_granitemoe.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"GraniteForCausalLM", NULL};
@@ -12,10 +13,7 @@ static const char *const moe_model_types[] = {"granitemoe", "granitemoeshared", 
 /* One row a line. */
 /* clang-format off */
 #define GRANITE_ROLES \
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL}, \
-    QN_ROLE_EMBEDDING, \
-    QN_ROLES_PRE_NORMS(QN_AS_IS), \
-    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K), \
+    QN_ROLES_LLAMA, \
     QN_ROLES_ATTENTION_BIASES(QN_PERMUTE_Q, QN_PERMUTE_K), \
     QN_ROLES_OUTPUT
 

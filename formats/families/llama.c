@@ -1,5 +1,6 @@
 /* Llama 1, 2, 3, 3.1 to 3.3 and what shares their class: TinyLlama, SmolLM2,
  * the stories models (conversion/llama.py, transformers modeling_llama.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"LlamaForCausalLM", "LLaMAForCausalLM", NULL};
@@ -8,20 +9,13 @@ static const char *const model_types[] = {"llama", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS(QN_AS_IS),
-    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_LLAMA,
     QN_ROLES_ATTENTION_BIASES(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_MLP(QN_NEEDED),
     QN_ROLES_MLP_BIASES,
     QN_ROLES_OUTPUT,
 };
 /* clang-format on */
-
-/* Buffers that older transformers saved; the converter drops them, too. */
-static const char *const ignored[] = {".rotary_emb.inv_freq", ".attention.masked_bias",
-                                      ".attention.bias", NULL};
 
 static const qn_parameter parameters[] = {
     QN_VOCAB_SIZE_ELSE(QN_REQUIRED),         QN_ROPE_DIMENSIONS,
@@ -43,7 +37,7 @@ const qn_family qn_family_llama = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_buffers,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .conditions = conditions,

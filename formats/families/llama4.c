@@ -3,6 +3,7 @@
  * attention in the layers with rope, norms behind rope, queries that grow with
  * the position in the others (conversion/llama.py, Llama4Model; transformers
  * modeling_llama4.py; what runtimes take for granted: src/models/llama4.cpp). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Llama4ForCausalLM", "Llama4ForConditionalGeneration", NULL};
@@ -11,7 +12,7 @@ static const char *const model_types[] = {"llama4_text", "llama4", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
+    QN_ROLE_ROPE_DIVISORS,
     QN_ROLE_EMBEDDING,
     QN_ROLES_PRE_NORMS(QN_AS_IS),
     QN_ROLES_ATTENTION(QN_AS_IS, QN_AS_IS),
@@ -63,12 +64,7 @@ static const qn_parameter parameters[] = {
      .gguf_else = QN_REQUIRED,
      .write = QN_WRITE_ALWAYS},
     {.config = {"moe_layers"}, .kind = QN_FIELD_LAYERS, .list = QN_HPARAM(routed)},
-    {.config = {"intermediate_size"},
-     .field = QN_HPARAM(expert_feed_forward),
-     .config_else = QN_REQUIRED,
-     .gguf = {"expert_feed_forward_length"},
-     .gguf_else = QN_REQUIRED,
-     .write = QN_WRITE_ALWAYS},
+    QN_EXPERT_WIDTH_ELSE("intermediate_size", QN_REQUIRED, QN_REQUIRED),
     {.config = {"intermediate_size"},
      .field = QN_HPARAM(shared_feed_forward),
      .gguf = {"expert_feed_forward_length"}},
@@ -79,22 +75,8 @@ static const qn_parameter parameters[] = {
      .gguf = {"attention.sliding_window"},
      .gguf_else = 8192,
      .write = QN_WRITE_UNUSUAL},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .gguf = {"attention.sliding_window_pattern"},
-     .gguf_else = 4,
-     .write = QN_WRITE_UNUSUAL_SLIDES},
-    QN_COUNT_ELSE("no_rope_layer_interval", no_rope_period, 4),
-    {.config = {"no_rope_layers"},
-     .kind = QN_FIELD_COUNTS,
-     .may_be_zero = true,
-     .field = QN_HPARAM(no_rope_period),
-     .list = QN_HPARAM(turns),
-     .gguf = {"rope.layers"},
-     .gguf_else = 4,
-     .write = QN_WRITE_UNUSUAL_TURNS},
+    QN_LAYER_TYPES(0, 4, QN_WRITE_UNUSUAL_SLIDES),
+    QN_NO_ROPE_LAYERS,
     QN_ALWAYS(QN_FIELD_COUNT, no_norm_at_experts, 128),
     {.config = {"use_qk_norm"},
      .kind = QN_FIELD_FLAG,

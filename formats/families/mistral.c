@@ -1,6 +1,7 @@
 /* Mistral 7B, Nemo, Small, Codestral: a Llama whose layers may all slide
  * (conversion/llama.py, transformers modeling_mistral.py).  Files without a
  * window are read as Llama's, which they are. */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"MistralForCausalLM", NULL};
@@ -9,10 +10,7 @@ static const char *const model_types[] = {"mistral", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS(QN_AS_IS),
-    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_LLAMA,
     QN_ROLES_MLP(QN_NEEDED),
     QN_ROLES_OUTPUT,
 };
@@ -21,11 +19,7 @@ static const qn_role roles[] = {
 static const qn_parameter parameters[] = {
     QN_VOCAB_SIZE_ELSE(QN_REQUIRED),
     QN_ROPE_DIMENSIONS,
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_SET},
+    QN_WINDOW_ELSE(0, QN_WRITE_SET),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),
     QN_COUNT_ELSE("num_key_value_heads", n_kv_heads, 8),
     QN_FLAG("tie_word_embeddings", tied, 0),

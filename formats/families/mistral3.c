@@ -1,6 +1,7 @@
 /* Ministral 3, text alone or inside the multimodal class, which Mistral Small 3
  * is in, too: a Mistral whose queries grow with the position
  * (conversion/mistral3.py, transformers modeling_ministral3.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Ministral3ForCausalLM", "Mistral3ForConditionalGeneration",
@@ -13,10 +14,7 @@ static const char *const plain_model_types[] = {"mistral", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS(QN_AS_IS),
-    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_LLAMA,
     QN_ROLES_MLP(QN_NEEDED),
     QN_ROLES_OUTPUT,
 };
@@ -49,11 +47,7 @@ static const qn_parameter parameters[] = {
      .gguf_else = 1,
      .write = QN_WRITE_YARN_UNUSUAL},
     QN_ALWAYS(QN_FIELD_FLAG, yarn_mscale_keys, 1),
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_SET},
+    QN_WINDOW_ELSE(0, QN_WRITE_SET),
     QN_THETA_ELSE(QN_REQUIRED),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 262144),
     QN_COUNT_ELSE("num_key_value_heads", n_kv_heads, 8),

@@ -1,5 +1,6 @@
 /* Mixtral: Mistral with experts in every layer (conversion/llama.py, transformers
  * modeling_mixtral.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"MixtralForCausalLM", NULL};
@@ -8,10 +9,7 @@ static const char *const model_types[] = {"mixtral", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS(QN_AS_IS),
-    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_LLAMA,
     {"model.layers.%.block_sparse_moe.gate.weight", "blk.%.ffn_gate_inp.weight", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.block_sparse_moe.experts.#.w1.weight", "blk.%.ffn_gate_exps.weight", {QN_EXPERTS, QN_EXPERT_WIDTH, QN_HIDDEN}, QN_AS_IS, QN_NEEDED},
     {"model.layers.%.block_sparse_moe.experts.#.w2.weight", "blk.%.ffn_down_exps.weight", {QN_EXPERTS, QN_HIDDEN, QN_EXPERT_WIDTH}, QN_AS_IS, QN_NEEDED},
@@ -23,11 +21,7 @@ static const qn_role roles[] = {
 static const qn_parameter parameters[] = {
     QN_VOCAB_SIZE_ELSE(QN_REQUIRED),
     QN_ROPE_DIMENSIONS,
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_SET},
+    QN_WINDOW_ELSE(0, QN_WRITE_SET),
     QN_COUNT_ELSE("num_local_experts", n_experts, 8),
     QN_COUNT_ELSE("num_experts_per_tok", n_experts_used, 2),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 131072),

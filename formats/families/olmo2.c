@@ -2,6 +2,7 @@
  * queries and all keys together (conversion/olmo.py, transformers
  * modeling_olmo2.py, modeling_olmo3.py).  OLMo 3 has sliding layers, which rotate
  * plainly whatever the others' scaling; files without a window are OLMo 2's. */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes_2[] = {"Olmo2ForCausalLM", NULL};
@@ -33,20 +34,8 @@ static const qn_role roles[] = {
 static const qn_parameter parameters_2[] = {OLMO_PARAMETERS};
 
 static const qn_parameter parameters_3[] = {
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .config_else = 4096,
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_ALWAYS},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .config_else = 4,
-     .gguf = {"attention.sliding_window_pattern"},
-     .gguf_else = 4,
-     .write = QN_WRITE_SLIDING},
+    QN_WINDOW_ELSE(4096, QN_WRITE_ALWAYS),
+    QN_LAYER_TYPES(4, 4, QN_WRITE_SLIDING),
     /* Old configurations say theta once, for the full layers: transformers
      * takes its default for the others. */
     {.config = {"rope_theta"},

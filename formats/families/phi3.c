@@ -1,5 +1,6 @@
 /* Phi 3, 3.5, 4 and 4-mini: queries, keys and values in one matrix, gate and up in
  * another; longrope (conversion/phi.py, transformers modeling_phi3.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Phi3ForCausalLM", NULL};
@@ -63,11 +64,7 @@ static const qn_parameter parameters[] = {
      .kind = QN_FIELD_REALS,
      .list = QN_HPARAM(short_factors)},
     QN_ROPE_DIMENSIONS,
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_ALWAYS},
+    QN_WINDOW_ELSE(0, QN_WRITE_ALWAYS),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 4096),
     QN_REAL_ELSE("rms_norm_eps", rms_eps, 1e-5),
     QN_COUNT_ELSE("vocab_size", n_vocab, 32064),

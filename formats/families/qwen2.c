@@ -1,5 +1,6 @@
 /* Qwen 2 and 2.5: a Llama whose queries, keys and values have biases, and whose
  * rope turns halves (conversion/qwen.py, transformers modeling_qwen2.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Qwen2ForCausalLM", NULL};
@@ -18,27 +19,8 @@ static const qn_role roles[] = {
 /* clang-format on */
 
 static const qn_parameter parameters[] = {
-    QN_ALWAYS(QN_FIELD_FLAG, window_by_flag, 1),
-    {.config = {"use_sliding_window"},
-     .kind = QN_FIELD_FLAG,
-     .field = QN_HPARAM(use_window),
-     .gguf_else = 1},
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .config_else = 4096,
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_SLIDING},
-    {.config = {"max_window_layers"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window_from),
-     .config_else = 28},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .gguf = {"attention.sliding_window_pattern"},
-     .write = QN_WRITE_UNUSUAL_SLIDES},
+    QN_QWEN_WINDOW,
+    QN_QWEN_SLIDING_LAYERS,
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
     QN_COUNT_ELSE("vocab_size", n_vocab, 151936),
     QN_FLAG("tie_word_embeddings", tied, 0),

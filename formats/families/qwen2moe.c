@@ -1,5 +1,6 @@
 /* Qwen 2 and 1.5 with experts in every layer, or all but some, and one that all tokens pass
  * (conversion/qwen.py, transformers modeling_qwen2_moe.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Qwen2MoeForCausalLM", NULL};
@@ -23,26 +24,14 @@ static const qn_role roles[] = {
 /* clang-format on */
 
 static const qn_parameter parameters[] = {
-    {.config = {"moe_intermediate_size"},
-     .field = QN_HPARAM(expert_feed_forward),
-     .config_else = 1408,
-     .gguf = {"expert_feed_forward_length"},
-     .write = QN_WRITE_ALWAYS},
+    QN_EXPERT_WIDTH_ELSE("moe_intermediate_size", 1408, 0),
     {.config = {"shared_expert_intermediate_size"},
      .field = QN_HPARAM(shared_feed_forward),
      .config_else = 5632,
      .gguf = {"expert_shared_feed_forward_length"},
      .write = QN_WRITE_ALWAYS},
-    {.config = {"norm_topk_prob"},
-     .kind = QN_FIELD_FLAG,
-     .field = QN_HPARAM(expert_norm),
-     .gguf = {"expert_weights_norm"},
-     .write = QN_WRITE_UNUSUAL},
-    {.config = {"mlp_only_layers"}, .kind = QN_FIELD_LAYERS, .list = QN_HPARAM(dense)},
-    {.config = {"decoder_sparse_step"},
-     .field = QN_HPARAM(routed_period),
-     .config_else = 1,
-     .gguf_else = 1},
+    QN_QWEN_EXPERT_NORM(0),
+    QN_QWEN_ROUTED_LAYERS,
     {.config = {"num_experts"}, .may_be_zero = true, .field = QN_HPARAM(n_experts)},
     QN_COUNT_ELSE("num_experts_per_tok", n_experts_used, 4),
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),

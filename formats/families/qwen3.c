@@ -1,5 +1,6 @@
 /* Qwen 3: norms of each head's queries and keys, before rope (conversion/qwen.py,
  * transformers modeling_qwen3.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"Qwen3ForCausalLM", NULL};
@@ -19,27 +20,8 @@ static const qn_role roles[] = {
 /* clang-format on */
 
 static const qn_parameter parameters[] = {
-    QN_ALWAYS(QN_FIELD_FLAG, window_by_flag, 1),
-    {.config = {"use_sliding_window"},
-     .kind = QN_FIELD_FLAG,
-     .field = QN_HPARAM(use_window),
-     .gguf_else = 1},
-    {.config = {"sliding_window"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window),
-     .config_else = 4096,
-     .gguf = {"attention.sliding_window"},
-     .write = QN_WRITE_SLIDING},
-    {.config = {"max_window_layers"},
-     .may_be_zero = true,
-     .field = QN_HPARAM(window_from),
-     .config_else = 28},
-    {.config = {"layer_types"},
-     .kind = QN_FIELD_SLIDES,
-     .field = QN_HPARAM(window_period),
-     .list = QN_HPARAM(slides),
-     .gguf = {"attention.sliding_window_pattern"},
-     .write = QN_WRITE_UNUSUAL_SLIDES},
+    QN_QWEN_WINDOW,
+    QN_QWEN_SLIDING_LAYERS,
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
     QN_COUNT_ELSE("head_dim", head_dim, 128),
     QN_COUNT_ELSE("vocab_size", n_vocab, 151936),

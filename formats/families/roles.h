@@ -10,6 +10,9 @@
 #define QN_ROLE_EMBEDDING \
     {"model.embed_tokens.weight", "token_embd.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_NEEDED}
 
+#define QN_ROLE_ROPE_DIVISORS \
+    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL}
+
 #define QN_ROLES_OUTPUT \
     {"model.norm.weight", "output_norm.weight", {QN_HIDDEN}, QN_AS_IS, QN_NEEDED}, \
     {"lm_head.weight", "output.weight", {QN_VOCAB, QN_HIDDEN}, QN_AS_IS, QN_IF_UNTIED}
@@ -40,6 +43,13 @@
 
 #define QN_ROLES_ATTENTION(q, k) QN_ROLES_ATTENTION_WITH(q, k, QN_NEEDED, QN_NEEDED)
 
+/* What the tables of Llama and its nearest kin begin with. */
+#define QN_ROLES_LLAMA \
+    QN_ROLE_ROPE_DIVISORS, \
+    QN_ROLE_EMBEDDING, \
+    QN_ROLES_PRE_NORMS(QN_AS_IS), \
+    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K)
+
 #define QN_ROLES_INPUT_BIASES(q, k, need) \
     {"model.layers.%.self_attn.q_proj.bias", "blk.%.attn_q.bias", {QN_QUERIES}, q, need}, \
     {"model.layers.%.self_attn.k_proj.bias", "blk.%.attn_k.bias", {QN_KEYS}, k, need}, \
@@ -63,6 +73,7 @@
     {"model.layers.%.mlp.gate_proj.bias", "blk.%.ffn_gate.bias", {QN_FEED_FORWARD}, QN_AS_IS, QN_IF_MLP_BIAS}, \
     {"model.layers.%.mlp.up_proj.bias", "blk.%.ffn_up.bias", {QN_FEED_FORWARD}, QN_AS_IS, QN_IF_MLP_BIAS}, \
     {"model.layers.%.mlp.down_proj.bias", "blk.%.ffn_down.bias", {QN_HIDDEN}, QN_AS_IS, QN_IF_MLP_BIAS}
+
 /* A router and its experts, one by one or stacked as transformers 5 saves them. */
 #define QN_ROLES_QWEN_EXPERTS \
     {"model.layers.%.mlp.gate.weight", "blk.%.ffn_gate_inp.weight", {QN_EXPERTS, QN_HIDDEN}, QN_AS_IS, QN_IF_ROUTED}, \

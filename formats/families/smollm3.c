@@ -1,6 +1,7 @@
 /* SmolLM 3: a Llama in which some layers have no rope, every fourth unless
  * config.json says otherwise (conversion/smollm.py, transformers
  * modeling_smollm3.py). */
+#include "formats/families/parameters.h"
 #include "formats/families/roles.h"
 
 static const char *const classes[] = {"SmolLM3ForCausalLM", NULL};
@@ -9,10 +10,7 @@ static const char *const model_types[] = {"smollm3", NULL};
 /* One row a line. */
 /* clang-format off */
 static const qn_role roles[] = {
-    {NULL, "rope_freqs.weight", {QN_ROPE_PAIRS}, QN_ROPE_DIVISORS, QN_OPTIONAL},
-    QN_ROLE_EMBEDDING,
-    QN_ROLES_PRE_NORMS(QN_AS_IS),
-    QN_ROLES_ATTENTION(QN_PERMUTE_Q, QN_PERMUTE_K),
+    QN_ROLES_LLAMA,
     QN_ROLES_ATTENTION_BIASES(QN_PERMUTE_Q, QN_PERMUTE_K),
     QN_ROLES_MLP(QN_NEEDED),
     QN_ROLES_MLP_BIASES,
@@ -20,22 +18,10 @@ static const qn_role roles[] = {
 };
 /* clang-format on */
 
-/* Buffers that older transformers saved; the converter drops them, too. */
-static const char *const ignored[] = {".rotary_emb.inv_freq", ".attention.masked_bias",
-                                      ".attention.bias", NULL};
-
 static const qn_parameter parameters[] = {
     QN_VOCAB_SIZE_ELSE(128256),
     QN_ROPE_DIMENSIONS,
-    QN_COUNT_ELSE("no_rope_layer_interval", no_rope_period, 4),
-    {.config = {"no_rope_layers"},
-     .kind = QN_FIELD_COUNTS,
-     .may_be_zero = true,
-     .field = QN_HPARAM(no_rope_period),
-     .list = QN_HPARAM(turns),
-     .gguf = {"rope.layers"},
-     .gguf_else = 4,
-     .write = QN_WRITE_UNUSUAL_TURNS},
+    QN_NO_ROPE_LAYERS,
     QN_COUNT_ELSE("max_position_embeddings", n_ctx_train, 32768),
     QN_THETA_ELSE(2000000),
     QN_FLAG("tie_word_embeddings", tied, 1),
@@ -55,7 +41,7 @@ const qn_family qn_family_smollm3 = {
     .model_types = model_types,
     .roles = roles,
     .n_roles = sizeof roles / sizeof *roles,
-    .ignored = ignored,
+    .ignored = qn_ignored_buffers,
     .parameters = parameters,
     .n_parameters = sizeof parameters / sizeof *parameters,
     .common_keys = qn_keys_without_head_size,

@@ -11,7 +11,7 @@ TCase *qn_test_group(Suite *s, const char *name)
 int qn_test_run_suite(Suite *s)
 {
     SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
+    srunner_run_all(r, CK_ENV);
     const int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
