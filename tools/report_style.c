@@ -45,7 +45,8 @@ const char *const qn_report_style[] = {
     "svg text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,"
     "sans-serif;fill:var(--ink);font-variant-numeric:tabular-nums}\n",
     "svg .tick{font-size:12px;fill:var(--soft)}\n",
-    "svg .name,svg .head{font-weight:600}\n",
+    "svg .name,svg .head{font-weight:600}svg .name{paint-order:stroke;stroke:var(--page);"
+    "stroke-width:4px}\n",
     "svg .bar-value{fill:var(--soft);font-size:12px}\n",
     "svg .bar-name{font-size:12px}\n",
     ".grid{stroke:var(--line)}\n",
@@ -72,6 +73,7 @@ const char *const qn_report_style[] = {
     "--c3:#8a3f9e;--c4:#a8264c;--c5:#0f7c86;--c6:#6d6410;--c7:#5b5f66}"
     "body{max-width:none;padding:0;font-size:10pt}.chart,.scroll{overflow:visible}"
     "svg{min-width:0;max-width:17cm}tr,.chart,pre{break-inside:avoid}h2,h3{break-after:avoid}"
+    "details::details-content{content-visibility:visible;block-size:auto}"
     "*{print-color-adjust:exact}}\n",
     ".s0{fill:var(--c0);stroke:var(--c0)}.s1{fill:var(--c1);stroke:var(--c1)}"
     ".s2{fill:var(--c2);stroke:var(--c2)}.s3{fill:var(--c3);stroke:var(--c3)}"
