@@ -38,16 +38,6 @@ INLINE void open_q4_1(const uint8_t *const *rows, size_t at, lanes *out)
 }
 CODES(q4_1, BLOCK, AFFINE, BLOCK)
 
-/* Where bits 4i .. 4i+3 of each lane are set, in four bytes. */
-INLINE __m256i are_set(__m256i bits, size_t i)
-{
-    const __m256i byte = _mm256_add_epi8(_mm256_set1_epi8((char)(i / 2)),
-                                         _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0,
-                                                           0x04040404, 0x08080808, 0x0c0c0c0c));
-    const __m256i place = _mm256_set1_epi32(i % 2 ? (int)0x80402010 : 0x08040201);
-    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, byte), place), place);
-}
-
 INLINE void open_q5_0(const uint8_t *const *rows, size_t at, lanes *out)
 {
     const __m256i bits = load_word(rows, at + offsetof(qn_block_q5_0, high));
@@ -107,6 +97,39 @@ INLINE void open_mxfp4(const uint8_t *const *rows, size_t at, lanes *out)
 }
 CODES(mxfp4, BLOCK, SMALL, BLOCK)
 
+/* qn_nvfp4_scale of each: as a float's bits 2^119 times too small; all ones are 0. */
+INLINE __m256 nvfp4_scales(__m256i bits)
+{
+    const __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(127)), 20);
+    const __m256i none = _mm256_cmpeq_epi32(bits, _mm256_set1_epi32(127));
+    return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_andnot_si256(none, magnitude)),
+                         _mm256_set1_ps(0x1p119f));
+}
+
+INLINE void open_nvfp4(const uint8_t *const *rows, size_t at, lanes *out)
+{
+    const __m256i scales = load_word(rows, at), byte = _mm256_set1_epi32(255);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const __m256i one = _mm256_and_si256(_mm256_srli_epi32(scales, 8 * i), byte);
+        out->scale[i * LANE_GROUPS] = times_top(nvfp4_scales(one));
+    }
+    for (size_t h = 0; h < 2; h++) {
+        __m256i q[4], low[4], high[4];
+        load_words(rows, at + offsetof(qn_block_nvfp4, q) + h * SLAB, q, 1);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            low[i] = levels_of(low_four(q[i]), qn_fp4_level);
+            high[i] = levels_of(high_four(q[i]), qn_fp4_level);
+        }
+        const __m256i first[4] = {low[0], low[1], high[0], high[1]};
+        const __m256i second[4] = {low[2], low[3], high[2], high[3]};
+        EACH_WORD(out, 8 * h, first, v);
+        EACH_WORD(out, 8 * h + 4, second, v);
+    }
+}
+CODES(nvfp4, 64, SCALED, 16)
+
 void qn_use_panel_blocks_avx2(qn_kernels *k)
 {
     USE(QN_Q8_0, q8_0);
@@ -116,4 +139,5 @@ void qn_use_panel_blocks_avx2(qn_kernels *k)
     USE(QN_Q5_1, q5_1);
     USE(QN_IQ4_NL, iq4_nl);
     USE(QN_MXFP4, mxfp4);
+    USE(QN_NVFP4, nvfp4);
 }

@@ -62,6 +62,22 @@ INLINE __m256i bits_of(__m256i nibbles, int from, int mask, int step, int by)
     return levels_of(nibbles, level);
 }
 
+/* Of each byte the two bits from `from` on. */
+INLINE __m256i two_of(__m256i v, int from)
+{
+    return _mm256_and_si256(_mm256_srli_epi16(v, from), _mm256_set1_epi8(3));
+}
+
+/* Where bits 4i .. 4i+3 of each lane are set, in four bytes. */
+INLINE __m256i are_set(__m256i bits, size_t i)
+{
+    const __m256i byte = _mm256_add_epi8(_mm256_set1_epi8((char)(i / 2)),
+                                         _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0,
+                                                           0x04040404, 0x08080808, 0x0c0c0c0c));
+    const __m256i place = _mm256_set1_epi32(i % 2 ? (int)0x80402010 : 0x08040201);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, byte), place), place);
+}
+
 /* ---- numbers of a row ---------------------------------------------------------------------- */
 
 /* The four bytes at `at`, in the lowest lane. */
@@ -93,6 +109,24 @@ INLINE __m256 load_halves(const uint8_t *const *rows, size_t at)
         _mm_unpacklo_epi64(_mm_unpacklo_epi32(w[0], w[1]), _mm_unpacklo_epi32(w[2], w[3])));
 }
 
+/* The float16 numbers in the lower halves of words, and in the upper ones. */
+INLINE void two_halves(__m256i words, __m256 *low, __m256 *high)
+{
+    const __m256i apart = _mm256_packus_epi32(_mm256_and_si256(words, _mm256_set1_epi32(0xffff)),
+                                              _mm256_srli_epi32(words, 16));
+    const __m256i both = _mm256_permute4x64_epi64(apart, 0xd8);
+    *low = _mm256_cvtph_ps(_mm256_castsi256_si128(both));
+    *high = _mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
+}
+
+INLINE __m256 upper_half(__m256i words)
+{
+    __m256 low, high;
+    two_halves(words, &low, &high);
+    return high;
+}
+
+/* The n scales from out[0] on: d times bytes 0 .. n-1 of each lane's words. */
 /* A signed code at the top of its word counts this many times. */
 #define TOP 0x1p-24f
 

@@ -5,24 +5,6 @@
 
 /* ---- numbers of a row ------------------------------------------------------------------ */
 
-/* The float16 numbers in the lower halves of words, and in the upper ones. */
-INLINE void two_halves(__m256i words, __m256 *low, __m256 *high)
-{
-    const __m256i apart = _mm256_packus_epi32(_mm256_and_si256(words, _mm256_set1_epi32(0xffff)),
-                                              _mm256_srli_epi32(words, 16));
-    const __m256i both = _mm256_permute4x64_epi64(apart, 0xd8);
-    *low = _mm256_cvtph_ps(_mm256_castsi256_si128(both));
-    *high = _mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
-}
-
-INLINE __m256 upper_half(__m256i words)
-{
-    __m256 low, high;
-    two_halves(words, &low, &high);
-    return high;
-}
-
-/* The n scales from out[0] on: d times bytes 0 .. n-1 of each lane's words. */
 /* What moves byte j of each word to byte `to` and clears the others. */
 INLINE __m256i only_byte(int j, int to)
 {
@@ -57,12 +39,6 @@ INLINE void signed_scales(const __m256i *bytes, size_t n, __m256 d, __m256 *out)
 INLINE __m256 negated(__m256 v)
 {
     return _mm256_xor_ps(v, _mm256_set1_ps(-0.0f));
-}
-
-/* Of each byte the two bits from `from` on. */
-INLINE __m256i two_of(__m256i v, int from)
-{
-    return _mm256_and_si256(_mm256_srli_epi16(v, from), _mm256_set1_epi8(3));
 }
 
 /* ---- Q4_K and Q5_K ------------------------------------------------------------------------ */

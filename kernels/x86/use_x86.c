@@ -9,6 +9,7 @@ void qn_use_avx2(qn_kernels *k)
     qn_use_panel_plain_avx2(k);
     qn_use_panel_blocks_avx2(k);
     qn_use_panel_super_avx2(k);
+    qn_use_panel_ternary_avx2(k);
     qn_use_encode_k32_avx2(k);
     qn_use_encode_k16_avx2(k);
     qn_use_encode_iq4_avx2(k);
