@@ -324,6 +324,13 @@ qn_str qn_packed_module(const qn_packed_entry *e)
     return qn_str_ends(name, ".weight") ? qn_str_of(name.s, name.n - suffix) : (qn_str){0};
 }
 
+static bool is_stack(const qn_model_tensor *t)
+{
+    const path where = path_of(qn_str_z(t->name));
+    return t->rank == 3 && qn_dtype_facts(t->rows->dtype)->is_float && where.in_layer &&
+           !where.in_tower;
+}
+
 static qn_status fill(qn_packed_plan *p, qn_packed_entry *e, qn_error *err)
 {
     const qn_model_tensor *t = e->tensor;
@@ -335,8 +342,13 @@ static qn_status fill(qn_packed_plan *p, qn_packed_entry *e, qn_error *err)
     if (status) return status;
     if (!e->packed) {
         e->dtype = float_dtype(p, t);
-        return qn_tensor_measure(p->model->path, t->name, e->dtype, t->rank, t->dims, &e->bytes,
-                                 err);
+        status =
+            qn_tensor_measure(p->model->path, t->name, e->dtype, t->rank, t->dims, &e->bytes, err);
+        if (status || !is_stack(t)) return status;
+        e->reason = "stacked: kept";
+        p->n_stacked++;
+        p->stacked_bytes += e->bytes;
+        return QN_OK;
     }
     p->n_packed++;
     e->how = how_of(p, t);

@@ -66,6 +66,8 @@ typedef struct {
     qn_packed_options options;
     qn_packed_entry *entries; /* by shard, in each in the model's order */
     size_t n, n_packed;
+    size_t n_stacked;       /* experts of a layer in one tensor of three dimensions: kept */
+    uint64_t stacked_bytes; /* written for them */
     size_t n_shards;
     bool tied_head_named; /* --include asked for a head that is the embedding */
 } qn_packed_plan;

@@ -170,6 +170,12 @@ static void remark_unused(const job *j, const char *option, const qn_texts *text
 static void remark(const job *j)
 {
     const qn_packed_request *r = j->request;
+    char size[32];
+    if (j->plan->n_stacked)
+        qn_remark(r->common,
+                  "%zu tensors of stacked experts stay floats, %s: loaders take packed experts one "
+                  "by one, which quern does not write yet",
+                  j->plan->n_stacked, qn_human_size((double)j->plan->stacked_bytes, size));
     size_t named = 0;
     for (size_t i = 0; i < r->include.n; i++)
         named += strstr(r->include.at[i], "lm_head") && !j->include.hits[i];
