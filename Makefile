@@ -63,9 +63,7 @@ check_ldlibs = $(shell $(PKG_CONFIG) --libs check)
 
 # ---- sources: one library per folder, in the order of the layers ---------------
 layers := kernels formats quant validate
-isa_x86_64  := kernels/x86
-isa_aarch64 := kernels/arm
-other_isa = $(filter-out $(isa_$(machine)),kernels/x86 kernels/arm)
+other_isa = $(if $(filter x86_64,$(machine)),,kernels/x86)
 sources = $(filter-out $(addsuffix /%,$(other_isa)),$(shell find $(1) -name '*.c' | sort))
 objects = $(patsubst %.c,$(B)/%.o,$(call sources,$(1)))
 libs := $(patsubst %,$(B)/lib%.a,tools validate quant formats kernels)
