@@ -312,9 +312,12 @@ static qn_exit run_on(const qn_compare_options *o, char **paths, size_t n, bool 
     j.texts = qn_alloc(n_texts, sizeof *j.texts);
     qn_exit exit = QN_EXIT_FINE;
     if (qn_gates_given(&o->limits)) exit = qn_gates_start(&j.gates, &o->common, &o->limits, n - 1);
-    if (!exit && (!j.models || !j.texts)) exit = qn_no_memory(&o->common, "models");
-    for (size_t i = 0; i < o->files.n && !exit; i++) j.texts[i].file = o->files.at[i];
-    if (!exit) exit = compare(&j, paths);
+    if (!exit && j.models && j.texts) {
+        for (size_t i = 0; i < o->files.n; i++) j.texts[i].file = o->files.at[i];
+        exit = compare(&j, paths);
+    } else if (!exit) {
+        exit = qn_no_memory(&o->common, "models");
+    }
     for (size_t t = 0; j.damage && t + 1 < n; t++) qn_damage_free(&j.damage[t]);
     qn_free(j.damage);
     for (size_t m = 0; j.models && m < n; m++) qn_unload(&j.models[m].loaded);

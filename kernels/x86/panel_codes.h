@@ -23,7 +23,8 @@ typedef struct {
 
 /* ---- codes ------------------------------------------------------------------------------- */
 
-/* Each of the four words from word `first` on by a formula of v, the same of `in`. */
+/* Each of the four words from word `first` on by a formula of v, the same of `in`, which
+ * is its number i. */
 #define EACH_WORD(out, first, in, formula)                        \
     _Pragma("GCC unroll 4") for (size_t i = 0; i < SLAB / 4; i++) \
     {                                                             \

@@ -65,10 +65,10 @@ INLINE void open_k(const uint8_t *const *rows, size_t at, lanes *out)
 INLINE void open_q4_k(const uint8_t *const *rows, size_t at, lanes *out)
 {
     open_k(rows, at, out);
-    for (size_t i = 0; i < 8; i++) {
-        const size_t word = i / 2 * 16 + i % 2 * 4;
+    for (size_t slab = 0; slab < 8; slab++) {
+        const size_t word = slab / 2 * 16 + slab % 2 * 4;
         __m256i q[4];
-        load_words(rows, at + offsetof(qn_block_q4_k, q) + i * SLAB, q, 1);
+        load_words(rows, at + offsetof(qn_block_q4_k, q) + slab * SLAB, q, 1);
         EACH_WORD(out, word, q, low_four(v));
         EACH_WORD(out, word + 8, q, high_four(v));
     }
@@ -106,10 +106,10 @@ INLINE void open_q6_k(const uint8_t *const *rows, size_t at, lanes *out)
     __m256i scales[4];
     load_words(rows, at + offsetof(qn_block_q6_k, scales), scales, 1);
     signed_scales(scales, 16, times_top(times_top(d)), out->scale);
-    for (size_t i = 0; i < 4; i++) {
-        const size_t half = i / 2, part = i % 2;
+    for (size_t slab = 0; slab < 4; slab++) {
+        const size_t half = slab / 2, part = slab % 2;
         __m256i high[4];
-        load_words(rows, at + offsetof(qn_block_q6_k, high) + i * SLAB, high, 1);
+        load_words(rows, at + offsetof(qn_block_q6_k, high) + slab * SLAB, high, 1);
 #pragma GCC unroll 2
         for (int j = 0; j < 2; j++) {
             const size_t run = (size_t)j * 2 + part, word = half * 32 + run * 4;
