@@ -10,8 +10,8 @@ counts for nobody; the best of the rounds, since other load only makes it worse.
 PROGRAM is llama-perplexity.  PYTHON has torch and transformers, which run the
 CHECKPOINT in float32, as eager code does by default.  "of roof" is quern's share of
 the multiply-add peak that `quern bench` finds in the same run, for the 2 operations
-a token takes with each weight of the layers, and with the head's in the scored half;
-attention is not counted."""
+a token takes with each weight of the layers, and with the head's in the scored half,
+as if layers left out no token; attention is not counted."""
 import argparse
 import json
 import re
