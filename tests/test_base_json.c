@@ -160,6 +160,7 @@ START_TEST(strings_and_whole_numbers_are_what_jansson_reads)
         "1.5",
         "1e3",
         "1234567890123456789",
+        "9999999999999999999",
         "",
         "x",
     };

@@ -167,10 +167,10 @@ bool qn_json_walk_whole(qn_json_walk *w, int64_t *out)
     enum { MOST_DIGITS = 18 };
     int64_t value = 0;
     size_t i = w->at;
-    while (i < w->n && i - w->at <= MOST_DIGITS && w->text[i] >= '0' && w->text[i] <= '9')
+    while (i < w->n && i - w->at < MOST_DIGITS && w->text[i] >= '0' && w->text[i] <= '9')
         value = 10 * value + (w->text[i++] - '0');
     const size_t digits = i - w->at;
-    if (!digits || digits > MOST_DIGITS || (digits > 1 && w->text[w->at] == '0')) return false;
+    if (!digits || (digits > 1 && w->text[w->at] == '0')) return false;
     if (i == w->n || !strchr(",]} \t\r\n", w->text[i]) || !w->text[i]) return false;
     *out = value;
     w->at = i;
