@@ -66,14 +66,19 @@ INLINE void open_q5_1(const uint8_t *const *rows, size_t at, lanes *out)
 }
 CODES(q5_1, BLOCK, AFFINE, BLOCK)
 
-INLINE void open_iq4_nl(const uint8_t *const *rows, size_t at, lanes *out)
+/* Nibbles that number levels, those of the block's first half in the lower ones. */
+INLINE void open_levels(const uint8_t *const *rows, size_t at, const int8_t level[16], lanes *out)
 {
-    const int8_t *level = qn_iq4_level;
     __m256i q[4];
-    *out->scale = times_top(load_halves(rows, at + offsetof(qn_block_iq4_nl, d)));
-    load_words(rows, at + offsetof(qn_block_iq4_nl, q), q, 1);
+    load_words(rows, at, q, 1);
     EACH_WORD(out, 0, q, levels_of(low_four(v), level));
     EACH_WORD(out, 4, q, levels_of(high_four(v), level));
+}
+
+INLINE void open_iq4_nl(const uint8_t *const *rows, size_t at, lanes *out)
+{
+    *out->scale = times_top(load_halves(rows, at + offsetof(qn_block_iq4_nl, d)));
+    open_levels(rows, at + offsetof(qn_block_iq4_nl, q), qn_iq4_level, out);
 }
 CODES(iq4_nl, BLOCK, SCALED, BLOCK)
 
@@ -88,12 +93,8 @@ INLINE __m256 fp4_scales(__m256i e)
 
 INLINE void open_mxfp4(const uint8_t *const *rows, size_t at, lanes *out)
 {
-    const int8_t *level = qn_fp4_level;
-    __m256i q[4];
     *out->scale = fp4_scales(_mm256_and_si256(load_word(rows, at), _mm256_set1_epi32(255)));
-    load_words(rows, at + offsetof(qn_block_mxfp4, q), q, 1);
-    EACH_WORD(out, 0, q, levels_of(low_four(v), level));
-    EACH_WORD(out, 4, q, levels_of(high_four(v), level));
+    open_levels(rows, at + offsetof(qn_block_mxfp4, q), qn_fp4_level, out);
 }
 CODES(mxfp4, BLOCK, SMALL, BLOCK)
 
