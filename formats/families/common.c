@@ -147,50 +147,19 @@ const qn_parameter qn_common_parameters[] = {
 
 const size_t qn_n_common_parameters = sizeof qn_common_parameters / sizeof *qn_common_parameters;
 
-const char *const qn_keys_without_head_size[] = {
-    "block_count",
-    "context_length",
-    "embedding_length",
-    "feed_forward_length",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.yarn_attn_factor",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-    "rope.scaling.yarn_untruncated",
-    "rope.freq_base",
-    "rope.freq_base_swa",
-    "attention.layer_norm_rms_epsilon",
-    "expert_count",
-    "expert_used_count",
-    NULL,
-};
+/* What the next two lists have in common; their order is that of the written keys. */
+#define KEYS_UP_TO_ROPE                                                         \
+    "block_count", "context_length", "embedding_length", "feed_forward_length", \
+        "attention.head_count", "attention.head_count_kv", "rope.scaling.type", \
+        "rope.scaling.factor", "rope.scaling.original_context_length",          \
+        "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast",         \
+        "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_untruncated", "rope.freq_base"
+#define KEYS_BEHIND_ROPE "attention.layer_norm_rms_epsilon", "expert_count", "expert_used_count"
 
-const char *const qn_keys_of_one_rope[] = {
-    "block_count",
-    "context_length",
-    "embedding_length",
-    "feed_forward_length",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.yarn_attn_factor",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-    "rope.scaling.yarn_untruncated",
-    "rope.freq_base",
-    "attention.layer_norm_rms_epsilon",
-    "expert_count",
-    "expert_used_count",
-    "attention.key_length",
-    "attention.value_length",
-    NULL,
-};
+const char *const qn_keys_without_head_size[] = {KEYS_UP_TO_ROPE, "rope.freq_base_swa",
+                                                 KEYS_BEHIND_ROPE, NULL};
+const char *const qn_keys_of_one_rope[] = {KEYS_UP_TO_ROPE, KEYS_BEHIND_ROPE,
+                                           "attention.key_length", "attention.value_length", NULL};
 
 /* conversion/gemma.py, GemmaModel.set_gguf_parameters. */
 const char *const qn_keys_without_rope[] = {
