@@ -252,7 +252,7 @@ qn_status qn_layer_attend(qn_session *s, size_t layer, qn_block *b, qn_error *er
     size_t rows = b->t1 - b->t0;
     qn_status status = QN_OK;
     enter_branch(s, l->attention_norm, rows, b->x);
-    s->rounded_from = NULL;
+    s->rounded_from = NULL; /* keys may come first, which count on the queries' rounding */
     if (!narrows && (status = qn_apply(s, &l->query, s->h, rows, s->query, err))) return status;
     if (l->owns_kv && (status = keep(s, layer, b, err))) return status;
     if (narrows) {
